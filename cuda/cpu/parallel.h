@@ -1,0 +1,42 @@
+// Loops over work on CPU threads. Included only by the per-instruction-set sources, so it avoids the standard library's
+// out-of-line templates (see lanes.h on why).
+#pragma once
+#include <cstdlib>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "lanes.h"
+
+namespace fieldlab {
+inline namespace FL_ISA {
+
+// body(chunk_start, chunk_end) over [0,n) in chunks, handed out as threads become free.
+template <class Body>
+void parallel_chunks(std::int64_t n, std::int64_t chunk, int threads, const Body& body) {
+  const std::int64_t chunks = divide_up(n, chunk);
+  (void)threads;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1 && chunks > 1)
+  for (std::int64_t i = 0; i < chunks; ++i) body(i * chunk, min_of((i + 1) * chunk, n));
+}
+
+// body(start, count) over [0,n) in groups of at most FL_LANES samples.
+template <class Body>
+void parallel_lanes(std::int64_t n, int threads, const Body& body) {
+  parallel_chunks(n, 4096, threads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; i += FL_LANES) body(i, static_cast<int>(min_of<std::int64_t>(FL_LANES, end - i)));
+  });
+}
+
+// Aligned scratch memory that frees itself.
+template <class T>
+struct Scratch {
+  T* data;
+  explicit Scratch(std::size_t count) : data(static_cast<T*>(std::aligned_alloc(64, (count * sizeof(T) + 63) / 64 * 64 + 64))) {}
+  ~Scratch() { std::free(data); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+};
+
+}  // namespace FL_ISA
+}  // namespace fieldlab

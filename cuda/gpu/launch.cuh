@@ -1,0 +1,44 @@
+// Launching on PyTorch's current stream and device; errors become exceptions.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <stdexcept>
+#include <string>
+
+#include "operations.h"
+
+namespace fieldlab::gpu {
+
+inline void check(cudaError_t error, const char* what) {
+  if (error != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
+}
+
+// Makes a device current for one call.
+struct OnDevice {
+  int before = 0;
+  explicit OnDevice(int device) {
+    check(cudaGetDevice(&before), "reading the current CUDA device");
+    check(cudaSetDevice(device), "choosing the CUDA device");
+  }
+  ~OnDevice() { cudaSetDevice(before); }
+};
+
+inline cudaStream_t stream_of(const Target& target) { return reinterpret_cast<cudaStream_t>(target.stream); }
+
+template <class Body>
+__global__ void each_kernel(std::int64_t n, Body body) {
+  for (std::int64_t i = blockIdx.x * std::int64_t{blockDim.x} + threadIdx.x; i < n; i += std::int64_t{gridDim.x} * blockDim.x)
+    body(i);
+}
+
+// body(i), a __device__ lambda, for i in [0,n), one thread each.
+template <class Body>
+void each(std::int64_t n, const Target& target, const Body& body, int block = 128) {
+  if (n <= 0) return;
+  const OnDevice on(target.device);
+  const std::int64_t blocks = min_of<std::int64_t>(divide_up(n, block), 1 << 20);
+  each_kernel<<<static_cast<unsigned>(blocks), block, 0, stream_of(target)>>>(n, body);
+  check(cudaGetLastError(), "launching a kernel");
+}
+
+}  // namespace fieldlab::gpu

@@ -1,0 +1,51 @@
+// The list of native operations: each is one argument struct (in the operation's own header) and one launcher per
+// processor. Dispatch tables, launcher declarations and the binding are all made from this list.
+#pragma once
+#include "frequency.h"
+#include "spherical_harmonics.h"
+
+#define FL_OPERATIONS(X)                                      \
+  X(spherical_harmonics_forward, SphericalHarmonicsForward)   \
+  X(spherical_harmonics_backward, SphericalHarmonicsBackward) \
+  X(frequency_forward, FrequencyForward)                      \
+  X(frequency_backward, FrequencyBackward)
+
+namespace fieldlab {
+
+// The CPU launchers of one instruction set.
+struct CpuKernels {
+  int lanes;
+#define FL_POINTER(name, Args) void (*name)(const Args&, int threads);
+  FL_OPERATIONS(FL_POINTER)
+#undef FL_POINTER
+};
+
+#ifdef FL_ISA
+namespace FL_ISA {
+namespace cpu {
+#define FL_DECLARE(name, Args) void name(const Args& a, int threads);
+FL_OPERATIONS(FL_DECLARE)
+#undef FL_DECLARE
+}  // namespace cpu
+}  // namespace FL_ISA
+#endif
+
+namespace gpu {
+#define FL_DECLARE(name, Args) void name(const Args& a, const Target& target);
+FL_OPERATIONS(FL_DECLARE)
+#undef FL_DECLARE
+}  // namespace gpu
+
+// Runs an operation where the target says; picks the widest instruction set this processor has.
+#define FL_DECLARE(name, Args) void name(const Args& a, const Target& target);
+namespace run {
+FL_OPERATIONS(FL_DECLARE)
+}
+#undef FL_DECLARE
+
+// Instruction sets compiled in and runnable here, widest first; the one in use; choosing one by name (tests do).
+const char* instruction_set();
+int available_instruction_sets(const char** names, int capacity);
+bool choose_instruction_set(const char* name);
+
+}  // namespace fieldlab

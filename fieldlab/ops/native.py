@@ -1,0 +1,124 @@
+"""The native module: finding it, choosing between it and the PyTorch references, and handing arrays to it.
+
+Three backends have one meaning:
+
+* ``native``: the compiled kernels of ``cuda/``, on the CPU or on a CUDA device (the default where they were built);
+* ``reference``: plain PyTorch, slow and obvious, what everything else is tested against;
+* ``tcnn``: tiny-cuda-nn for encoding and MLP on CUDA where it is installed, native for the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fieldlab.errors import BackendError
+
+try:
+    from fieldlab import _native as library
+except ImportError:  # built without a compiler, or not built at all
+    library = None
+
+BACKENDS = ("native", "reference", "tcnn")
+
+_chosen = "native"
+
+
+class NativeMissingWarning(UserWarning):
+    """The native kernels cannot be used, so the PyTorch references run instead (about twenty times slower)."""
+
+
+def backend() -> str:
+    """The name of the backend in use: one of ``BACKENDS``."""
+    return _chosen
+
+
+def set_backend(name: str) -> None:
+    """Choose the backend for all operations from here on.
+
+    Raises:
+        BackendError: the name is unknown, or tiny-cuda-nn was asked for and cannot be imported.
+    """
+    global _chosen
+    if name not in BACKENDS:
+        raise BackendError("there is no such backend", found=name, expected=" | ".join(BACKENDS))
+    if name == "tcnn":
+        from fieldlab.ops import tcnn
+
+        tcnn.require()
+    _chosen = name
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Choose the backend inside a ``with`` block."""
+    before = _chosen
+    set_backend(name)
+    try:
+        yield
+    finally:
+        set_backend(before)
+
+
+def active(*tensors: Tensor) -> bool:
+    """Whether the native kernels shall work on these tensors (all on one device)."""
+    if _chosen == "reference":
+        return False
+    device = tensors[0].device.type
+    if library is None:
+        _warn_once("fieldlab's native kernels were not built (no C++ compiler was found when it was installed)")
+        return False
+    if device == "cuda" and not library.has_cuda:
+        _warn_once("fieldlab's native kernels were built without CUDA (no CUDA compiler was found when it was installed)")
+        return False
+    return device in ("cpu", "cuda")
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(reason: str) -> None:
+    if reason not in _warned:
+        _warned.add(reason)
+        warnings.warn(
+            f"{reason}; the slow PyTorch references run instead. Install a compiler and reinstall fieldlab for speed.",
+            NativeMissingWarning,
+            stacklevel=3,
+        )
+
+
+def target(tensor: Tensor) -> Any:
+    """Where a native call on this tensor runs: PyTorch's CPU threads, or its device and current stream."""
+    assert library is not None
+    if tensor.is_cuda:
+        index = tensor.device.index
+        return library.Target(True, 1, index, torch.cuda.current_stream(index).cuda_stream)
+    return library.Target(False, torch.get_num_threads(), 0, 0)
+
+
+def array(tensor: Tensor) -> tuple[int, int, int]:
+    """Address and strides of a float32 array [S,C] in any layout, or [S]."""
+    if tensor.dtype != torch.float32 or tensor.dim() not in (1, 2):
+        raise BackendError(
+            "a native operation takes float32 arrays [S,C] or [S]", found=f"{tensor.dtype} {tuple(tensor.shape)}"
+        )
+    return tensor.data_ptr(), tensor.stride(0), tensor.stride(1) if tensor.dim() == 2 else 0
+
+
+def pointer(tensor: Tensor | None, dtype: torch.dtype = torch.float32) -> int:
+    """Address of a contiguous array of the given type; 0 for None."""
+    if tensor is None:
+        return 0
+    if tensor.dtype != dtype or not tensor.is_contiguous():
+        raise BackendError("a native operation takes contiguous arrays", found=tensor.dtype, expected=dtype)
+    return tensor.data_ptr()
+
+
+def empty_samples(like: Tensor, samples: int, channels: int) -> Tensor:
+    """An uninitialised float32 array [S,C] stored feature by feature, which is how the kernels like to write."""
+    return torch.empty((channels, samples), dtype=torch.float32, device=like.device).t()
