@@ -1,0 +1,232 @@
+"""Multiresolution hash encoding (Müller et al. 2022, Instant-NGP), laid out exactly as tiny-cuda-nn's ``HashGrid``.
+
+Parameter arrays can therefore be exchanged with tiny-cuda-nn: levels one after another, entries within a level, features
+within an entry; scales in float32; dense levels indexed x-fastest, hashed ones by XOR with its primes.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fieldlab.errors import ConfigError
+from fieldlab.ops import native
+
+PRIMES = (1, 2654435761, 805459861)
+_MASK = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class HashGridSpec:
+    """The shape of a hash grid over [0,1]^3.
+
+    ``per_level_scale`` is the ratio of successive resolutions (b in eq. 3 of the paper); ``growth_to`` finds it.
+    """
+
+    n_levels: int = 16
+    n_features: int = 2
+    log2_hashmap_size: int = 19
+    base_resolution: int = 16
+    per_level_scale: float = 2.0 ** (7 / 15)
+    interpolation: str = "linear"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n_levels <= 32:
+            raise ConfigError("a hash grid has 1 to 32 levels", field="n_levels", found=self.n_levels)
+        if self.n_features not in (1, 2, 4, 8):
+            raise ConfigError("a hash grid level has 1, 2, 4 or 8 features", field="n_features", found=self.n_features)
+        if not 4 <= self.log2_hashmap_size <= 26:
+            raise ConfigError(
+                "log2 of the table size is out of range", field="log2_hashmap_size", found=self.log2_hashmap_size,
+                expected="4 to 26",
+            )
+        if self.base_resolution < 1 or self.per_level_scale < 1.0:
+            raise ConfigError(
+                "resolutions must not shrink", field="base_resolution, per_level_scale",
+                found=(self.base_resolution, self.per_level_scale), expected="both at least 1",
+            )
+        if self.interpolation not in ("linear", "smoothstep"):
+            raise ConfigError("unknown interpolation", found=self.interpolation, expected="linear | smoothstep")
+
+    @staticmethod
+    def growth_to(base_resolution: int, max_resolution: int, n_levels: int) -> float:
+        """The per-level scale that leads from the base to the finest resolution."""
+        if n_levels < 2:
+            return 1.0
+        return float((max_resolution / base_resolution) ** (1 / (n_levels - 1)))
+
+    @functools.cached_property
+    def scales(self) -> tuple[float, ...]:
+        """Float32 scale of each level: position = x * scale + 0.5."""
+        log2_growth = np.log2(np.float32(self.per_level_scale))
+        levels = np.arange(self.n_levels, dtype=np.float32)
+        scale = np.exp2(levels * log2_growth) * np.float32(self.base_resolution) - np.float32(1)
+        return tuple(float(s) for s in scale.astype(np.float32))
+
+    @functools.cached_property
+    def resolutions(self) -> tuple[int, ...]:
+        """Vertices along an axis at each level."""
+        return tuple(int(np.ceil(np.float32(s))) + 1 for s in self.scales)
+
+    @functools.cached_property
+    def entries(self) -> tuple[int, ...]:
+        """Table entries of each level."""
+        cap = 1 << self.log2_hashmap_size
+        return tuple(min((r**3 + 7) // 8 * 8, cap) for r in self.resolutions)
+
+    @functools.cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """First entry of each level, and at the end the number of entries."""
+        return tuple(int(o) for o in np.concatenate([[0], np.cumsum(self.entries, dtype=np.int64)]))
+
+    @functools.cached_property
+    def hashed(self) -> tuple[bool, ...]:
+        """Whether a level is hashed (it has fewer entries than vertices)."""
+        return tuple(e < r**3 for e, r in zip(self.entries, self.resolutions, strict=True))
+
+    @property
+    def n_out(self) -> int:
+        """Number of encoded values per sample."""
+        return self.n_levels * self.n_features
+
+    @property
+    def n_params(self) -> int:
+        """Number of table values."""
+        return self.offsets[-1] * self.n_features
+
+    @functools.cached_property
+    def plan(self) -> tuple[list[float], list[int], list[int], list[bool]]:
+        """What the native kernels take: scales, resolutions, offsets, hashed."""
+        return list(self.scales), list(self.resolutions), list(self.offsets), list(self.hashed)
+
+
+def hash_encode(x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
+    """Interpolate the features of every level at ``x`` (eq. 2-4 of the paper).
+
+    Args:
+        x: float32 [S,3] in [0,1]; values outside are clamped.
+        table: float32 [spec.n_params] (on CUDA float16 works too).
+        spec: the shape of the grid.
+
+    Returns:
+        float32 [S, n_levels * n_features], level by level; differentiable in ``table`` and ``x``.
+
+    Raises:
+        ConfigError: the table has another size than the spec asks for.
+    """
+    if table.numel() != spec.n_params:
+        raise ConfigError("a hash table has the wrong size", found=table.numel(), expected=spec.n_params)
+    if native.active(x, table):
+        if native.backend() == "tcnn" and x.is_cuda:
+            from fieldlab.ops import tcnn
+
+            return tcnn.hash_encode(x, table, spec)
+        scales, resolutions, offsets, hashed = spec.plan
+        smooth = spec.interpolation == "smoothstep"
+        return _hash_encode(x, table, spec.n_features, smooth, scales, resolutions, offsets, hashed)
+    return hash_encode_reference(x, table, spec)
+
+
+def hash_encode_reference(x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
+    """The same in plain PyTorch."""
+    entries = table.to(x.dtype).view(-1, spec.n_features)
+    x = x.clamp(0.0, 1.0)
+    levels = []
+    for level in range(spec.n_levels):
+        position = x * spec.scales[level] + 0.5
+        cell = position.detach().floor()
+        fraction = position - cell
+        if spec.interpolation == "smoothstep":
+            fraction = fraction * fraction * (3 - 2 * fraction)
+        total = x.new_zeros(len(x), spec.n_features)
+        for corner in range(8):
+            bits = torch.tensor([corner & 1, corner >> 1 & 1, corner >> 2], device=x.device)
+            index = _entry(cell.long() + bits, level, spec)
+            weight = torch.where(bits.bool(), fraction, 1 - fraction).prod(-1)
+            total = total + weight[:, None] * entries[index]
+        levels.append(total)
+    return torch.cat(levels, 1)
+
+
+def _entry(vertex: Tensor, level: int, spec: HashGridSpec) -> Tensor:
+    """Index into the table's entries of integer vertices [S,3]."""
+    if spec.hashed[level]:
+        terms = vertex * torch.tensor(PRIMES, device=vertex.device) & _MASK
+        index = terms[:, 0] ^ terms[:, 1] ^ terms[:, 2]
+    else:
+        r = spec.resolutions[level]
+        index = vertex[:, 0] + vertex[:, 1] * r + vertex[:, 2] * r * r
+    return spec.offsets[level] + index % spec.entries[level]
+
+
+@torch.library.custom_op("fieldlab::hash_encode", mutates_args=())
+def _hash_encode(
+    x: Tensor, table: Tensor, n_features: int, smooth: bool, scales: list[float], resolutions: list[int],
+    offsets: list[int], hashed: list[bool],
+) -> Tensor:
+    out = native.empty_samples(x, len(x), len(scales) * n_features)
+    native.library.hash_grid_forward(
+        native.target(x), len(x), n_features, smooth, scales, resolutions, offsets, hashed,
+        native.array(x), table.data_ptr(), table.dtype == torch.float16, native.array(out),
+    )
+    return out
+
+
+@torch.library.custom_op("fieldlab::hash_encode_backward_table", mutates_args=())
+def _backward_table(
+    x: Tensor, grad_out: Tensor, n_features: int, smooth: bool, scales: list[float], resolutions: list[int],
+    offsets: list[int], hashed: list[bool],
+) -> Tensor:
+    grad = torch.zeros(offsets[-1] * n_features, device=x.device)
+    native.library.hash_grid_backward_table(
+        native.target(x), len(x), n_features, smooth, scales, resolutions, offsets, hashed,
+        native.array(x), native.array(grad_out), native.pointer(grad),
+    )
+    return grad
+
+
+@torch.library.custom_op("fieldlab::hash_encode_backward_input", mutates_args=())
+def _backward_input(
+    x: Tensor, table: Tensor, grad_out: Tensor, n_features: int, smooth: bool, scales: list[float],
+    resolutions: list[int], offsets: list[int], hashed: list[bool],
+) -> Tensor:
+    grad = native.empty_samples(x, len(x), 3)
+    native.library.hash_grid_backward_input(
+        native.target(x), len(x), n_features, smooth, scales, resolutions, offsets, hashed,
+        native.array(x), table.data_ptr(), table.dtype == torch.float16, native.array(grad_out), native.array(grad),
+    )
+    return grad
+
+
+@_hash_encode.register_fake
+def _(x, table, n_features, smooth, scales, resolutions, offsets, hashed):
+    return native.empty_samples(x, x.shape[0], len(scales) * n_features)
+
+
+@_backward_table.register_fake
+def _(x, grad_out, n_features, smooth, scales, resolutions, offsets, hashed):
+    return x.new_empty(offsets[-1] * n_features)
+
+
+@_backward_input.register_fake
+def _(x, table, grad_out, n_features, smooth, scales, resolutions, offsets, hashed):
+    return native.empty_samples(x, x.shape[0], 3)
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    x, table, *ctx.grid = inputs
+    ctx.save_for_backward(x, table)
+
+
+def _backward(ctx, grad_out: Tensor):
+    x, table = ctx.saved_tensors
+    grad_x = _backward_input(x, table, grad_out, *ctx.grid) if ctx.needs_input_grad[0] else None
+    grad_table = _backward_table(x, grad_out, *ctx.grid).to(table.dtype) if ctx.needs_input_grad[1] else None
+    return grad_x, grad_table, None, None, None, None, None, None
+
+
+_hash_encode.register_autograd(_backward, setup_context=_setup_context)

@@ -1,0 +1,209 @@
+"""Small multilayer perceptrons with ReLU between layers, evaluated whole by one fused kernel (Müller et al. 2021, 2022).
+
+Parameters are one flat array: weight matrices row-major [out,in] from first to last, then the biases, if any, in the same
+order. ``to_tcnn`` and ``from_tcnn`` convert to tiny-cuda-nn's padded arrays.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fieldlab.errors import ConfigError
+from fieldlab.ops import native
+
+ACTIVATIONS = ("none", "sigmoid")
+_TCNN_ALIGNMENT = 16
+
+
+@dataclass(frozen=True)
+class MLPSpec:
+    """The shape of a multilayer perceptron: ``n_hidden`` hidden layers of ``width``, then ``n_out`` outputs."""
+
+    n_in: int
+    n_out: int
+    width: int = 64
+    n_hidden: int = 1
+    bias: bool = False
+    output_activation: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.n_in < 1 or self.n_out < 1 or self.n_in > 1024 or self.n_out > 1024:
+            raise ConfigError("an MLP takes and gives 1 to 1024 values", found=(self.n_in, self.n_out))
+        if self.width % 16 or not 16 <= self.width <= 128:
+            raise ConfigError("the width of a fused MLP is a multiple of 16 from 16 to 128", found=self.width)
+        if not 1 <= self.n_hidden <= 8:
+            raise ConfigError("a fused MLP has 1 to 8 hidden layers", found=self.n_hidden)
+        if self.output_activation not in ACTIVATIONS:
+            raise ConfigError(
+                "unknown output activation", found=self.output_activation, expected=" | ".join(ACTIVATIONS)
+            )
+
+    @property
+    def layers(self) -> list[tuple[int, int]]:
+        """(inputs, outputs) of each layer."""
+        sizes = [self.n_in] + [self.width] * self.n_hidden + [self.n_out]
+        return list(zip(sizes[:-1], sizes[1:], strict=True))
+
+    @property
+    def n_params(self) -> int:
+        """Length of the flat parameter array."""
+        return sum(i * o + (o if self.bias else 0) for i, o in self.layers)
+
+
+def init_mlp(spec: MLPSpec, generator: torch.Generator | None = None) -> Tensor:
+    """Fresh parameters: Xavier-uniform weights (Glorot & Bengio 2010), zero biases."""
+    weights = []
+    for n_in, n_out in spec.layers:
+        bound = math.sqrt(6.0 / (n_in + n_out))
+        weights.append((torch.rand(n_out * n_in, generator=generator) * 2 - 1) * bound)
+    if spec.bias:
+        weights.append(torch.zeros(sum(o for _, o in spec.layers)))
+    return torch.cat(weights)
+
+
+def split_params(params: Tensor, spec: MLPSpec) -> tuple[list[Tensor], list[Tensor | None]]:
+    """Views of the weight matrices [out,in] and the biases [out] in a flat parameter array."""
+    weights: list[Tensor] = []
+    biases: list[Tensor | None] = []
+    at = 0
+    for n_in, n_out in spec.layers:
+        weights.append(params[at : at + n_in * n_out].view(n_out, n_in))
+        at += n_in * n_out
+    for _, n_out in spec.layers:
+        biases.append(params[at : at + n_out] if spec.bias else None)
+        at += n_out if spec.bias else 0
+    return weights, biases
+
+
+def mlp(inputs: Tensor | tuple[Tensor, Tensor], params: Tensor, spec: MLPSpec) -> Tensor:
+    """Evaluate the perceptron.
+
+    Args:
+        inputs: float32 [S,n_in], or two arrays that side by side make [S,n_in] (they are not copied together).
+        params: float32 [spec.n_params].
+        spec: the shape.
+
+    Returns:
+        float32 [S,n_out]; differentiable in inputs and parameters.
+
+    Raises:
+        ConfigError: sizes do not fit the spec.
+    """
+    first, second = inputs if isinstance(inputs, tuple) else (inputs, None)
+    n_in = first.shape[1] + (0 if second is None else second.shape[1])
+    if n_in != spec.n_in or params.numel() != spec.n_params:
+        raise ConfigError(
+            "an MLP was given arrays of the wrong size", found=(n_in, params.numel()),
+            expected=(spec.n_in, spec.n_params),
+        )
+    if native.active(first, params):
+        if native.backend() == "tcnn" and first.is_cuda and not spec.bias:
+            from fieldlab.ops import tcnn
+
+            return tcnn.mlp(first, second, params, spec)
+        sigmoid = spec.output_activation == "sigmoid"
+        return _mlp(first, second, params, spec.n_out, spec.width, spec.n_hidden, spec.bias, sigmoid)
+    return mlp_reference(inputs, params, spec)
+
+
+def mlp_reference(inputs: Tensor | tuple[Tensor, Tensor], params: Tensor, spec: MLPSpec) -> Tensor:
+    """The same in plain PyTorch."""
+    hidden = torch.cat(inputs, 1) if isinstance(inputs, tuple) else inputs
+    weights, biases = split_params(params, spec)
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        hidden = torch.nn.functional.linear(hidden, weight, bias).relu()
+    out = torch.nn.functional.linear(hidden, weights[-1], biases[-1])
+    return out.sigmoid() if spec.output_activation == "sigmoid" else out
+
+
+def to_tcnn(params: Tensor, spec: MLPSpec) -> Tensor:
+    """tiny-cuda-nn's array of the same network: inputs and outputs padded to multiples of 16, no biases."""
+    weights, _ = split_params(params, spec)
+    padded = []
+    for weight in weights:
+        rows, columns = (-(-n // _TCNN_ALIGNMENT) * _TCNN_ALIGNMENT for n in weight.shape)
+        padded.append(torch.nn.functional.pad(weight, (0, columns - weight.shape[1], 0, rows - weight.shape[0])))
+    return torch.cat([w.reshape(-1) for w in padded])
+
+
+def from_tcnn(params: Tensor, spec: MLPSpec) -> Tensor:
+    """The flat array of this module from tiny-cuda-nn's padded one (its padding weights are dropped)."""
+    weights, at = [], 0
+    for n_in, n_out in spec.layers:
+        rows, columns = (-(-n // _TCNN_ALIGNMENT) * _TCNN_ALIGNMENT for n in (n_out, n_in))
+        weights.append(params[at : at + rows * columns].view(rows, columns)[:n_out, :n_in].reshape(-1))
+        at += rows * columns
+    if at != params.numel():
+        raise ConfigError("this is not the parameter array of such an MLP", found=params.numel(), expected=at)
+    return torch.cat(weights)
+
+
+@torch.library.custom_op("fieldlab::mlp", mutates_args=())
+def _mlp(
+    first: Tensor, second: Tensor | None, params: Tensor, n_out: int, width: int, n_hidden: int, bias: bool,
+    sigmoid: bool,
+) -> Tensor:
+    out = native.empty_samples(first, len(first), n_out)
+    n_second = 0 if second is None else second.shape[1]
+    native.library.mlp_forward(
+        native.target(first), len(first), first.shape[1], n_second, n_out, width, n_hidden, bias, sigmoid,
+        native.array(first), (0, 0, 0) if second is None else native.array(second), native.pointer(params),
+        native.array(out),
+    )
+    return out
+
+
+@torch.library.custom_op("fieldlab::mlp_backward", mutates_args=())
+def _mlp_backward(
+    first: Tensor, second: Tensor | None, params: Tensor, out: Tensor, grad_out: Tensor, n_out: int, width: int,
+    n_hidden: int, bias: bool, sigmoid: bool, need_first: bool, need_second: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    n_second = 0 if second is None else second.shape[1]
+    grad_params = torch.zeros_like(params)
+    grad_first = native.empty_samples(first, len(first) if need_first else 0, first.shape[1])
+    grad_second = native.empty_samples(first, len(first) if need_second else 0, n_second)
+    nothing = (0, 0, 0)
+    native.library.mlp_backward(
+        native.target(first), len(first), first.shape[1], n_second, n_out, width, n_hidden, bias, sigmoid,
+        native.array(first), nothing if second is None else native.array(second), native.pointer(params),
+        native.array(out), native.array(grad_out),
+        native.array(grad_first) if need_first else nothing, native.array(grad_second) if need_second else nothing,
+        native.pointer(grad_params),
+    )
+    return grad_first, grad_second, grad_params
+
+
+@_mlp.register_fake
+def _(first, second, params, n_out, width, n_hidden, bias, sigmoid):
+    return native.empty_samples(first, first.shape[0], n_out)
+
+
+@_mlp_backward.register_fake
+def _(first, second, params, out, grad_out, n_out, width, n_hidden, bias, sigmoid, need_first, need_second):
+    n_second = 0 if second is None else second.shape[1]
+    return (
+        native.empty_samples(first, first.shape[0] if need_first else 0, first.shape[1]),
+        native.empty_samples(first, first.shape[0] if need_second else 0, n_second),
+        torch.empty_like(params),
+    )
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    first, second, params, *ctx.shape = inputs
+    ctx.save_for_backward(first, second, params, output)
+
+
+def _backward(ctx, grad_out: Tensor):
+    first, second, params, out = ctx.saved_tensors
+    need_first, need_second = ctx.needs_input_grad[0], second is not None and ctx.needs_input_grad[1]
+    grad_first, grad_second, grad_params = _mlp_backward(
+        first, second, params, out, grad_out, *ctx.shape, need_first, need_second
+    )
+    return grad_first if need_first else None, grad_second if need_second else None, grad_params, *[None] * 5
+
+
+_mlp.register_autograd(_backward, setup_context=_setup_context)
