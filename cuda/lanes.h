@@ -37,7 +37,7 @@ FL_HD Lanes broadcast(float v) { return v; }
 FL_HD LanesU to_unsigned(Lanes v) { return static_cast<LanesU>(static_cast<LanesI>(v)); }
 FL_HD Lanes to_float(LanesU v) { return static_cast<float>(static_cast<LanesI>(v)); }
 FL_HD Lanes floor_of(Lanes v) { return floorf(v); }
-FL_HD Lanes max_of(Lanes a, float b) { return fmaxf(a, b); }
+FL_HD Lanes at_least(Lanes a, float b) { return fmaxf(a, b); }
 FL_HD Lanes where_positive(Lanes test, Lanes value) { return test > 0.f ? value : 0.f; }
 FL_HD LanesU subtract_if_not_below(LanesU v, std::uint32_t bound) { return v >= bound ? v - bound : v; }
 FL_HD Lanes exp_of(Lanes v) { return expf(v); }
@@ -60,7 +60,7 @@ FL_HD Lanes floor_of(Lanes v) {
   const Lanes t = __builtin_convertvector(__builtin_convertvector(v, LanesI), Lanes);
   return t - (Lanes)((LanesI)(t > v) & (LanesI)broadcast(1.f));
 }
-FL_HD Lanes max_of(Lanes a, float b) {
+FL_HD Lanes at_least(Lanes a, float b) {
   const Lanes bb = broadcast(b);
   const LanesI m = a > bb;
   return (Lanes)(((LanesI)a & m) | ((LanesI)bb & ~m));
@@ -94,6 +94,37 @@ FL_HD Lanes exp_of(Lanes x) {
   p = p * r * r + r + 1.f;
   const LanesI exponent = (__builtin_convertvector(n, LanesI) + 127) << 23;
   return p * (Lanes)exponent;
+}
+#endif
+
+#if FL_LANES > 1
+FL_HD Lanes choose(Lanes a, Lanes b, LanesI from) {  // lane i: element from[i] of a and b side by side
+#if defined(__clang__)
+  Lanes v;
+  for (int i = 0; i < FL_LANES; ++i) v[i] = from[i] < FL_LANES ? a[from[i]] : b[from[i] - FL_LANES];
+  return v;
+#else
+  return __builtin_shuffle(a, b, from);
+#endif
+}
+
+// Transposes a square of lanes in place, by exchanging blocks of 1, 2, 4, ... between rows that far apart.
+template <int Step = 1>
+FL_HD void transpose(Lanes (&v)[FL_LANES]) {
+  LanesI upper, lower;
+#pragma GCC unroll 16
+  for (int j = 0; j < FL_LANES; ++j) {
+    upper[j] = j & Step ? FL_LANES + (j ^ Step) : j;
+    lower[j] = j & Step ? FL_LANES + j : j ^ Step;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < FL_LANES; ++i)
+    if (!(i & Step)) {
+      const Lanes a = v[i], b = v[i + Step];
+      v[i] = choose(a, b, upper);
+      v[i + Step] = choose(a, b, lower);
+    }
+  if constexpr (Step * 2 < FL_LANES) transpose<Step * 2>(v);
 }
 #endif
 

@@ -2,13 +2,20 @@
 // processor. Dispatch tables, launcher declarations and the binding are all made from this list.
 #pragma once
 #include "frequency.h"
+#include "hash_grid.h"
+#include "mlp.h"
 #include "spherical_harmonics.h"
 
 #define FL_OPERATIONS(X)                                      \
   X(spherical_harmonics_forward, SphericalHarmonicsForward)   \
   X(spherical_harmonics_backward, SphericalHarmonicsBackward) \
   X(frequency_forward, FrequencyForward)                      \
-  X(frequency_backward, FrequencyBackward)
+  X(frequency_backward, FrequencyBackward)                    \
+  X(hash_grid_forward, HashGridForward)                       \
+  X(hash_grid_backward_table, HashGridBackwardTable)          \
+  X(hash_grid_backward_input, HashGridBackwardInput)          \
+  X(mlp_forward, MlpForward)                                  \
+  X(mlp_backward, MlpBackward)
 
 namespace fieldlab {
 

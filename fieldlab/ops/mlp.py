@@ -125,21 +125,26 @@ def to_tcnn(params: Tensor, spec: MLPSpec) -> Tensor:
     weights, _ = split_params(params, spec)
     padded = []
     for weight in weights:
-        rows, columns = (-(-n // _TCNN_ALIGNMENT) * _TCNN_ALIGNMENT for n in weight.shape)
+        rows, columns = (_padded(n) for n in weight.shape)
         padded.append(torch.nn.functional.pad(weight, (0, columns - weight.shape[1], 0, rows - weight.shape[0])))
     return torch.cat([w.reshape(-1) for w in padded])
 
 
 def from_tcnn(params: Tensor, spec: MLPSpec) -> Tensor:
     """The flat array of this module from tiny-cuda-nn's padded one (its padding weights are dropped)."""
-    weights, at = [], 0
-    for n_in, n_out in spec.layers:
-        rows, columns = (-(-n // _TCNN_ALIGNMENT) * _TCNN_ALIGNMENT for n in (n_out, n_in))
-        weights.append(params[at : at + rows * columns].view(rows, columns)[:n_out, :n_in].reshape(-1))
-        at += rows * columns
-    if at != params.numel():
-        raise ConfigError("this is not the parameter array of such an MLP", found=params.numel(), expected=at)
-    return torch.cat(weights)
+    padded = [(_padded(n_out), _padded(n_in)) for n_in, n_out in spec.layers]
+    expected = sum(rows * columns for rows, columns in padded)
+    if params.numel() != expected:
+        raise ConfigError("this is not the parameter array of such an MLP", found=params.numel(), expected=expected)
+    blocks = params.split([rows * columns for rows, columns in padded])
+    return torch.cat([
+        block.view(shape)[:n_out, :n_in].reshape(-1)
+        for block, shape, (n_in, n_out) in zip(blocks, padded, spec.layers, strict=True)
+    ])
+
+
+def _padded(n: int) -> int:
+    return -(-n // _TCNN_ALIGNMENT) * _TCNN_ALIGNMENT
 
 
 @torch.library.custom_op("fieldlab::mlp", mutates_args=())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fieldlab.data.cameras import Cameras
+from fieldlab.data.cameras import Cameras, pixel_centers
 from fieldlab.data.procedural import shade as shading
 from fieldlab.data.procedural.model import SceneModel
 from fieldlab.data.procedural.shapes import Points
@@ -50,14 +50,10 @@ def _components(vectors: Tensor) -> Points:
 
 def image_pixels(cameras: Cameras, images: range) -> tuple[Tensor, Tensor]:
     """Camera numbers [P] and centers [P,2] of all pixels of some images, row-major."""
-    numbers, centers = [], []
-    for i in images:
-        width, height = (int(v) for v in cameras.size[i])
-        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        centers.append(torch.stack([x, y], -1).reshape(-1, 2) + 0.5)
-        numbers.append(torch.full((width * height,), i))
     device = cameras.camera_to_world.device
-    return torch.cat(numbers).to(device), torch.cat(centers).to(device)
+    centers = [pixel_centers(*cameras.size[i].tolist(), device=device) for i in images]
+    numbers = [torch.full((len(c),), i, device=device) for i, c in zip(images, centers, strict=True)]
+    return torch.cat(numbers), torch.cat(centers)
 
 
 def batches(cameras: Cameras) -> list[range]:
@@ -108,7 +104,7 @@ def _light(scene: SceneModel, g: Geometry, footprint: Cameras | None) -> Tensor:
     hit = torch.nonzero(g.hits.part >= 0).squeeze(1)
     result = torch.zeros((4, g.hits.part.shape[0]), device=hit.device)
     if scene.sky is not None:
-        result[:3] = shading.to_srgb(shading.sky_color(scene, g.directions), 1.0)
+        result[:3] = shading.to_srgb(shading.sky_color(scene, g.directions), scene.exposure)
         result[3] = 1.0
     if hit.numel() == 0:
         return result

@@ -353,9 +353,7 @@ def displaced(shape: Shape, height: Callable[[Points], Tensor], amplitude: float
 
 def box_distance(p: Points, lower: Vector, upper: Vector) -> Tensor:
     """Distance [N] from points to a box, zero inside it."""
-    x, y, z = (
-        torch.maximum(low - c, c - high).clamp_min(0) for c, low, high in zip(p, lower, upper, strict=True)
-    )
+    x, y, z = (torch.maximum(low - c, c - high).clamp_min(0) for c, low, high in zip(p, lower, upper, strict=True))
     return _length3(x, y, z)
 
 

@@ -67,8 +67,8 @@ def trace(scene: SceneModel, origins: Points, directions: Points) -> Hits:
         index = index[found]
         t[index] = distance
         group_index[index] = g
-        part_index[index] = group.nearest_part(along(pick(origins, index), pick(directions, index), distance)) + (
-            scene.first_part[g]
+        part_index[index] = (
+            group.nearest_part(along(pick(origins, index), pick(directions, index), distance)) + (scene.first_part[g])
         )
     return Hits(t, group_index, part_index)
 
