@@ -1,0 +1,247 @@
+"""Scenes: from a folder, a file or a name to cameras, pixels and bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fieldlab.data.blender import read_blender
+from fieldlab.data.bounds import find_bounds
+from fieldlab.data.cameras import Cameras
+from fieldlab.data.colmap import find_model, read_colmap
+from fieldlab.data.frames import Frame, Reading, Skips, check_unique
+from fieldlab.data.llff import read_llff
+from fieldlab.data.options import SceneOptions
+from fieldlab.data.transforms import read_transforms
+from fieldlab.data.views import Views, load_views
+from fieldlab.errors import ConfigError, DataError
+
+__all__ = ["FORMATS", "Format", "Scene", "SceneOptions", "Views", "detect_format", "load_scene", "register_format"]
+
+
+@dataclass
+class Scene:
+    """Everything training needs to know of a capture.
+
+    Args:
+        source: the folder, file or name it came from.
+        splits: 'train' always, 'test' when views are held out, perhaps 'val'.
+        aabb: float32 [2,3], the box of main interest in world units.
+        unbounded: content outside the box too; fields then see contracted coordinates.
+        background: 'white' or 'black', what evaluation composites on.
+        points, point_colors: sparse points float32 [P,3] and uint8 [P,3], or None.
+        near: nearest distance worth marching, world units.
+        notes: what a person should know: frames skipped, boxes guessed.
+        recommended: settings for training that the scene file names, plain values.
+        description: a sentence about the scene, when the scene file has one.
+    """
+
+    name: str
+    source: str
+    format: str
+    splits: dict[str, Views]
+    aabb: Tensor
+    unbounded: bool
+    background: str
+    points: Tensor | None
+    near: float
+    notes: list[str] = field(default_factory=list)
+    point_colors: Tensor | None = None
+    recommended: dict[str, Any] = field(default_factory=dict)
+    description: str = ""
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Label and value of everything worth knowing at a glance."""
+        low, high = self.aabb.tolist()
+        rows = [("name", self.name), ("source", self.source), ("format", self.format)]
+        if self.description:
+            rows.append(("description", self.description))
+        for split, views in self.splits.items():
+            rows.append((f"{split} views", f"{len(views)}, {_sizes(views.cameras)}, {_channels(views)}"))
+        memory = sum(views.n_bytes() for views in self.splits.values())
+        rows.append(("memory of pixels", f"{memory / 2**20:.1f} MiB"))
+        rows.append(
+            ("box", " to ".join("(" + ", ".join(f"{value:.4g}" for value in corner) + ")" for corner in (low, high)))
+        )
+        rows.append(("outside the box", "contracted" if self.unbounded else "nothing"))
+        rows.append(("near", f"{self.near:.4g}"))
+        rows.append(("background", self.background))
+        rows.append(("sparse points", "none" if self.points is None else str(self.points.shape[0])))
+        rows += [("recommended", f"{key} = {value}") for key, value in self.recommended.items()]
+        return rows + [("note", note) for note in self.notes]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One on-disk format: whether a path looks like it, and how to read it."""
+
+    detect: Callable[[Path], bool]
+    read: Callable[[Path, SceneOptions, Skips], Reading]
+
+
+def _is_blender(path: Path) -> bool:
+    return (path / "transforms_train.json").is_file() or path.name == "transforms_train.json"
+
+
+def _is_transforms(path: Path) -> bool:
+    return (path / "transforms.json").is_file() or (path.is_file() and path.suffix == ".json")
+
+
+def _is_llff(path: Path) -> bool:
+    return (path / "poses_bounds.npy").is_file() or path.name == "poses_bounds.npy"
+
+
+def _is_colmap(path: Path) -> bool:
+    return find_model(path if path.is_dir() else path.parent) is not None
+
+
+FORMATS: dict[str, Format] = {
+    "blender": Format(_is_blender, read_blender),
+    "transforms": Format(_is_transforms, read_transforms),
+    "llff": Format(_is_llff, read_llff),
+    "colmap": Format(_is_colmap, read_colmap),
+}
+
+
+def register_format(
+    name: str, detect: Callable[[Path], bool], read: Callable[[Path, SceneOptions, Skips], Reading]
+) -> None:
+    """Add a format; formats are asked in the order of registration and the first that recognizes a path reads it."""
+    FORMATS[name] = Format(detect, read)
+
+
+def detect_format(path: Path) -> str:
+    """The name of the format of a folder or file.
+
+    Raises:
+        DataError: no format recognizes it.
+    """
+    for name, candidate in FORMATS.items():
+        if candidate.detect(path):
+            return name
+    entries = sorted(entry.name for entry in path.iterdir())[:8] if path.is_dir() else [path.name]
+    raise DataError(
+        "the format of a scene is not recognized",
+        file=path,
+        found=", ".join(entries) or "an empty folder",
+        expected="transforms_train.json (blender), transforms.json, poses_bounds.npy (llff) or sparse/0 (colmap)",
+        hint="for a folder of photographs without poses run fieldlab capture first",
+    )
+
+
+def load_scene(source: str | Path, options: SceneOptions | None = None) -> Scene:
+    """Load a scene.
+
+    Args:
+        source: a folder or file of a supported format, a scene file (.toml), or the name of a scene that comes with
+            fieldlab, procedural ones included.
+
+    Raises:
+        DataError: something in the files is missing or wrong.
+        ConfigError: an option makes no sense.
+    """
+    from fieldlab.data.scene_files import load_named, load_scene_file
+
+    options = SceneOptions() if options is None else options
+    _check_options(options)
+    path = Path(source).expanduser()
+    if path.suffix == ".toml":
+        return load_scene_file(path, options)
+    if path.exists():
+        return load_capture(path, options)
+    return load_named(str(source), options)
+
+
+def load_capture(path: Path, options: SceneOptions) -> Scene:
+    """Load a folder or file of photographs with poses."""
+    name = options.format or detect_format(path)
+    skips = Skips(options.skip_bad_frames)
+    reading = FORMATS[name].read(path, options, skips)
+    folder = path.resolve() if path.is_dir() else path.resolve().parent
+    return assemble(folder.name, str(path), reading, options, skips)
+
+
+def assemble(name: str, source: str, reading: Reading, options: SceneOptions, skips: Skips) -> Scene:
+    """Read the pictures of a reading, split them and find the bounds.
+
+    Raises:
+        DataError: no training view is left, or a picture cannot be read.
+    """
+    frames = check_unique(reading.frames, skips)
+    notes = list(reading.notes)
+    splits = load_views(split_frames(frames, options.test_every, notes), options, skips, notes)
+    if "train" not in splits:
+        raise DataError(
+            "there are no training views",
+            file=reading.source,
+            found=f"{len(reading.frames)} frames" + (f", {len(skips.errors)} skipped" if skips.errors else ""),
+            expected="at least one frame to train on",
+            hint=skips.errors[0].what if skips.errors else None,
+        )
+    bounds = find_bounds(splits["train"], reading, options)
+    return Scene(
+        name=name,
+        source=source,
+        format=reading.format,
+        splits=splits,
+        aabb=torch.from_numpy(bounds.aabb).float(),
+        unbounded=bounds.unbounded,
+        background=options.background or ("white" if splits["train"].channels == 4 else "black"),
+        points=None if reading.points is None else torch.from_numpy(reading.points).float(),
+        point_colors=None if reading.point_colors is None else torch.from_numpy(reading.point_colors),
+        near=float(bounds.near),
+        notes=notes + skips.notes() + bounds.notes,
+    )
+
+
+def split_frames(frames: list[Frame], test_every: int, notes: list[str]) -> dict[str, list[Frame]]:
+    """Frames by split: the data set's own, else every ``test_every``-th held out in order of name."""
+    own = {split: [frame for frame in frames if frame.split == split] for split in ("train", "val", "test")}
+    if own["test"] and own["train"]:
+        return {split: members for split, members in own.items() if members}
+    if own["val"] and own["train"]:
+        notes.append("the data set has no test split; its val split takes the place")
+        return {"train": own["train"], "test": own["val"]}
+    if any(own.values()) and not own["train"]:
+        return own  # refused by the caller: nothing to train on
+    ordered = sorted(frames, key=lambda frame: frame.name)
+    if test_every <= 0 or len(ordered) < 2:
+        return {"train": ordered}
+    test = ordered[::test_every]
+    if len(test) == len(ordered):
+        test = ordered[:1]
+    held = {id(frame) for frame in test}
+    notes.append(f"one view in {test_every} was held out for testing: {len(test)} of {len(ordered)}")
+    return {"train": [frame for frame in ordered if id(frame) not in held], "test": test}
+
+
+def _check_options(options: SceneOptions) -> None:
+    if options.format is not None and options.format not in FORMATS:
+        raise ConfigError("a format is not known", field="format", found=options.format, expected=", ".join(FORMATS))
+    for name, value, least in (
+        ("downscale", options.downscale, 1),
+        ("max_side", options.max_side, 1),
+        ("test_every", options.test_every, 0),
+        ("max_memory_gb", options.max_memory_gb, 0),
+    ):
+        if value is not None and not value >= least:
+            raise ConfigError("an option is out of range", field=name, found=value, expected=f"at least {least}")
+    if options.background not in (None, "white", "black"):
+        raise ConfigError(
+            "a background is not known", field="background", found=options.background, expected="white, black"
+        )
+
+
+def _sizes(cameras: Cameras) -> str:
+    sizes = [f"{width}x{height}" for width, height in cameras.size.unique(dim=0).tolist()]
+    return sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes ({sizes[0]} to {sizes[-1]})"
+
+
+def _channels(views: Views) -> str:
+    text = "RGBA" if views.channels == 4 else "RGB"
+    return text if views.masks is None else f"{text} with masks ({float(views.masks.float().mean()):.1%} used)"
