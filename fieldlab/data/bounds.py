@@ -72,7 +72,7 @@ def find_bounds(views: Views, reading: Reading, options: SceneOptions) -> Bounds
     transparent = has_transparency(views)
     rig = _rig(views)
     if options.aabb is not None:
-        bounds = Bounds(_given(options.aabb), not transparent, 0.0, notes=["the box was given"])
+        bounds = Bounds(given_box(options.aabb), not transparent, 0.0, notes=["the box was given"])
     elif transparent:
         bounds = _object(views, rig, reading)
     elif reading.aabb is not None:
@@ -109,20 +109,27 @@ def focus_point(origins: np.ndarray, forward: np.ndarray) -> np.ndarray:
     return point
 
 
+def given_box(values: tuple[float, ...]) -> np.ndarray:
+    """The box float64 [2,3] of six numbers x0 y0 z0 x1 y1 z1.
+
+    Raises:
+        ConfigError: it is empty or not finite.
+    """
+    aabb = np.array(values, dtype=np.float64)
+    if aabb.size == 6:
+        aabb = aabb.reshape(2, 3)
+    if aabb.shape != (2, 3) or not np.isfinite(aabb).all() or not (aabb[0] < aabb[1]).all():
+        raise ConfigError(
+            "the box is empty", field="aabb", found=list(values), expected="x0 y0 z0 x1 y1 z1 with x0 < x1 and so on"
+        )
+    return aabb
+
+
 def _rig(views: Views) -> _Rig:
     poses = views.cameras.camera_to_world.detach().double().cpu().numpy()
     origins, forward = poses[:, :, 3], poses[:, :, 2]
     spread = float(np.linalg.norm(origins - origins.mean(0), axis=1).max())
     return _Rig(origins, forward, focus_point(origins, forward), spread)
-
-
-def _given(values: tuple[float, ...]) -> np.ndarray:
-    aabb = np.array(values, dtype=np.float64).reshape(2, 3)
-    if not np.isfinite(aabb).all() or not (aabb[0] < aabb[1]).all():
-        raise ConfigError(
-            "the box is empty", field="aabb", found=list(values), expected="x0 y0 z0 x1 y1 z1 with x0 < x1 and so on"
-        )
-    return aabb
 
 
 def _cube(aabb: np.ndarray) -> np.ndarray:

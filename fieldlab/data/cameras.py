@@ -200,7 +200,8 @@ class Cameras:
 
     def image_rays(self, i: int) -> Rays:
         """The H*W rays of picture ``i``, row-major."""
-        pixels = pixel_centers(*self.size[i].tolist(), device=self.device)
+        width, height = self.size[i].tolist()
+        pixels = pixel_centers(width, height, device=self.device)
         one = self[i]
         return one.rays(torch.zeros(pixels.shape[0], dtype=torch.int64, device=self.device), pixels)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from fieldlab.errors import DataError
 
 
 def read_ply_points(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Points float64 [P,3] and colors uint8 [P,3] (None when the file has none); points that are not finite are left out.
+    """Points float64 [P,3] and colors uint8 [P,3] (None when there are none), without those not finite.
 
     Raises:
         DataError: the file is not a PLY file with vertices.
@@ -19,7 +20,7 @@ def read_ply_points(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
     try:
         with path.open("rb") as file:
-            loaded = trimesh.load(file, file_type="ply", process=False)
+            loaded: Any = trimesh.load(file, file_type="ply", process=False)
         points = np.asarray(loaded.vertices, dtype=np.float64)
     except Exception as error:  # the parser raises whatever its position in a damaged file leads to
         raise DataError(

@@ -10,11 +10,17 @@ import importlib.resources
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
+
+from fieldlab.data.bounds import given_box
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import Scene, load_capture
 from fieldlab.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from fieldlab.data.procedural import ProceduralOptions
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -50,7 +56,7 @@ def load_named(name: str, options: SceneOptions) -> Scene:
     if name in files:
         return load_scene_file(files[name], options)
     if name in _procedural_names():
-        return _load_procedural(name, {}, options)
+        return _load_procedural(name, None, options)
     raise DataError(
         "a scene is not found",
         file=name,
@@ -75,21 +81,14 @@ def load_scene_file(path: Path, options: SceneOptions) -> Scene:
     if ("procedural" in data) == ("data" in data):
         raise ConfigError("a scene file needs one source", file=path, expected="either [procedural] or [data]")
     if "procedural" in data:
-        settings = dict(_table(path, data, "procedural"))
-        name = settings.pop("scene", None)
-        if name not in _procedural_names():
-            raise ConfigError(
-                "a procedural scene is not known",
-                file=path,
-                field="procedural.scene",
-                found=name,
-                expected=", ".join(_procedural_names()),
-            )
-        scene = _load_procedural(name, settings, options)
+        from fieldlab.data import procedural  # imports the renderer, which captures do not need
+
+        scene = _load_procedural(*procedural.read_scene_file(path), options)
     else:
         scene = _load_data(path, dict(_table(path, data, "data")), options)
     scene.name = str(data.get("name", scene.name))
     scene.description = str(data.get("description", scene.description))
+    scene.source = str(path)
     scene.recommended = {**scene.recommended, **_table(path, data, "train")}
     return scene
 
@@ -139,7 +138,18 @@ def _procedural_names() -> list[str]:
     return procedural.scene_names()
 
 
-def _load_procedural(name: str, settings: dict[str, Any], options: SceneOptions) -> Scene:
+def _load_procedural(name: str, made: ProceduralOptions | None, options: SceneOptions) -> Scene:
+    """Render a scene with the options that make sense for one: picture size, box, contraction and background."""
     from fieldlab.data import procedural
 
-    return procedural.load_procedural(name, settings, options)
+    made = made or procedural.default_options(name)
+    side = max(8, round(made.size / options.downscale))
+    if options.max_side is not None:
+        side = min(side, options.max_side)
+    scene = procedural.load_procedural(name, replace(made, size=side))
+    if options.aabb is not None:
+        scene.aabb = torch.from_numpy(given_box(options.aabb)).float()
+    if options.unbounded is not None:
+        scene.unbounded = options.unbounded
+    scene.background = options.background or scene.background
+    return scene
