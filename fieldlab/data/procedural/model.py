@@ -85,7 +85,7 @@ class Object:
 
 @dataclass(frozen=True)
 class Light:
-    """Light from a far, softly bounded source; ``direction`` points to it, ``width`` is its angular radius (radians)."""
+    """Light from a far, softly bounded source in ``direction``; ``width`` is its angular radius in radians."""
 
     direction: Vector
     color: Vector
@@ -135,7 +135,10 @@ class SceneModel:
     lineage: list[tuple[int, int, int]] = field(init=False)
 
     def __post_init__(self) -> None:
-        groups, parts, first, lineage = [], [], [], []
+        groups: list[Group] = []
+        parts: list[Part] = []
+        first: list[int] = []
+        lineage: list[tuple[int, int, int]] = []
         for o, thing in enumerate(self.objects):
             for group in thing.groups:
                 first.append(len(parts))
@@ -158,8 +161,8 @@ class SceneModel:
 class PartTree:
     """Names and parents of all labels: one tree.
 
-    ``names[l]`` maps an id of level l (0 object, 1 group, 2 part) to its path, ``parents[l]`` to the id of its parent on
-    level l - 1 (empty for level 0).
+    ``names[l]`` maps an id of level l (0 object, 1 group, 2 part) to its path, ``parents[l]`` to the id of its
+    parent on level l - 1 (empty for level 0).
     """
 
     levels: tuple[str, ...]

@@ -51,7 +51,7 @@ def _components(vectors: Tensor) -> Points:
 def image_pixels(cameras: Cameras, images: range) -> tuple[Tensor, Tensor]:
     """Camera numbers [P] and centers [P,2] of all pixels of some images, row-major."""
     device = cameras.camera_to_world.device
-    centers = [pixel_centers(*cameras.size[i].tolist(), device=device) for i in images]
+    centers = [pixel_centers(int(w), int(h), device) for w, h in cameras.size[list(images)].tolist()]
     numbers = [torch.full((len(c),), i, device=device) for i, c in zip(images, centers, strict=True)]
     return torch.cat(numbers), torch.cat(centers)
 

@@ -28,8 +28,8 @@ def _identity(p: Points) -> Points:
 class Shape:
     """A solid: its signed distance, a box that holds it, and the frame its texture lives in.
 
-    ``distance`` maps points to [N] distances; ``lower`` and ``upper`` are opposite corners of an axis-aligned box around
-    the surface; ``local`` maps world points to the frame the shape was made in.
+    ``distance`` maps points to [N] distances; ``lower`` and ``upper`` are opposite corners of an axis-aligned box
+    around the surface; ``local`` maps world points to the frame the shape was made in.
     """
 
     distance: Callable[[Points], Tensor]
