@@ -107,8 +107,9 @@ FL_HD void fetch(const T* table, LanesU entry, Lanes value[Features]) {
 #if FL_LANES == 1
   for (int f = 0; f < Features; ++f) value[f] = table_value(table, std::int64_t{entry} * Features + f);
 #else
+  // With two features an entry, the usual case, both travel as one double.
 #if FL_LANES == 16
-  if constexpr (Features == 2) {  // both features of an entry travel as one double
+  if constexpr (Features == 2) {
     const __m512i index = (__m512i)entry;
     const double* base = reinterpret_cast<const double*>(table);
     const __m512 low = _mm512_castpd_ps(_mm512_i32gather_pd(_mm512_castsi512_si256(index), base, 8));
@@ -117,6 +118,18 @@ FL_HD void fetch(const T* table, LanesU entry, Lanes value[Features]) {
     const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
     value[0] = (Lanes)_mm512_permutex2var_ps(low, even, high);
     value[1] = (Lanes)_mm512_permutex2var_ps(low, odd, high);
+    return;
+  }
+#elif FL_LANES == 8
+  if constexpr (Features == 2) {
+    const __m256i index = (__m256i)entry;
+    const double* base = reinterpret_cast<const double*>(table);
+    const __m256 low = _mm256_castpd_ps(_mm256_i32gather_pd(base, _mm256_castsi256_si128(index), 8));
+    const __m256 high = _mm256_castpd_ps(_mm256_i32gather_pd(base, _mm256_extracti128_si256(index, 1), 8));
+    const __m256d even = _mm256_castps_pd(_mm256_shuffle_ps(low, high, 0x88));
+    const __m256d odd = _mm256_castps_pd(_mm256_shuffle_ps(low, high, 0xdd));
+    value[0] = (Lanes)_mm256_permute4x64_pd(even, 0xd8);
+    value[1] = (Lanes)_mm256_permute4x64_pd(odd, 0xd8);
     return;
   }
 #endif
@@ -134,32 +147,6 @@ FL_HD void load_position(const MatrixIn& m, std::int64_t start, int count, Lanes
   }
 }
 
-#if FL_LANES > 1
-// Two features an entry, the usual case, on a CPU: 8-byte loads are as fast as its gather instructions and let many
-// cache misses be under way at once.
-FL_HD void interpolate_pairs(const float* table, const LanesU entry[8], const Lanes weight[8], Lanes total[2]) {
-  typedef float Pair __attribute__((vector_size(8)));
-  float w[8][FL_LANES], v[2][FL_LANES];
-  std::uint32_t e[8][FL_LANES];
-  for (int c = 0; c < 8; ++c) {
-    store(w[c], weight[c]);
-    std::memcpy(e[c], &entry[c], sizeof entry[c]);
-  }
-  for (int i = 0; i < FL_LANES; ++i) {
-    Pair sum = {0.f, 0.f};
-    for (int c = 0; c < 8; ++c) {
-      Pair value;
-      std::memcpy(&value, table + std::int64_t{e[c][i]} * 2, sizeof value);
-      sum += value * w[c][i];
-    }
-    v[0][i] = sum[0];
-    v[1][i] = sum[1];
-  }
-  total[0] = load(v[0]);
-  total[1] = load(v[1]);
-}
-#endif
-
 // The features of one level at up to FL_LANES positions.
 template <int Features, class T>
 FL_HD void encode_level(const HashGrid& grid, const HashLevel& level, const T* table, const Lanes x[3],
@@ -170,9 +157,6 @@ FL_HD void encode_level(const HashGrid& grid, const HashLevel& level, const T* t
   corner_entries(level, cell, entry);
   corner_weights(cell, weight);
   const T* base = table + std::int64_t{level.offset} * Features;
-#if FL_LANES > 1
-  if constexpr (Features == 2) return interpolate_pairs(base, entry, weight, total);
-#endif
   for (int f = 0; f < Features; ++f) total[f] = broadcast(0.f);
   for (int c = 0; c < 8; ++c) {
     Lanes value[Features];

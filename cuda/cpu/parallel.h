@@ -38,5 +38,25 @@ struct Scratch {
   Scratch& operator=(const Scratch&) = delete;
 };
 
+// A matrix stored channel by channel: the given one if it already is, or else a copy. Kernels that read samples many
+// times want this: lanes then load whole registers.
+class ChannelMajor {
+ public:
+  ChannelMajor(const MatrixIn& m, std::int64_t n, int channels, int threads)
+      : copy_(m.stride_sample == 1 ? 0 : static_cast<std::size_t>(n) * channels), view_(m) {
+    if (m.stride_sample == 1) return;
+    view_ = {copy_.data, 1, n};
+    parallel_chunks(n, 4096, threads, [&](std::int64_t begin, std::int64_t end) {
+      for (int c = 0; c < channels; ++c)
+        for (std::int64_t i = begin; i < end; ++i) copy_.data[c * n + i] = m.at(i, c);
+    });
+  }
+  const MatrixIn& view() const { return view_; }
+
+ private:
+  Scratch<float> copy_;
+  MatrixIn view_;
+};
+
 }  // namespace FL_ISA
 }  // namespace fieldlab

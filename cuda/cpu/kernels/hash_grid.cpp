@@ -48,15 +48,22 @@ struct AddCorners {
 
 }  // namespace
 
-void hash_grid_forward(const HashGridForward& a, int threads) {
+void hash_grid_forward(const HashGridForward& given, int threads) {
+  HashGridForward a = given;
+  const ChannelMajor x(given.x, given.n, 3, threads);
+  a.x = x.view();
   FL_WITH_FEATURES(a.grid.features,
                    each_level_chunk(a.grid.levels, a.n, threads, [&](int level, std::int64_t start, int count) {
                      hash_forward<Features, float>(a, level, start, count);
                    }))
 }
 
-void hash_grid_backward_table(const HashGridBackwardTable& a, int threads) {
-  (void)threads;
+void hash_grid_backward_table(const HashGridBackwardTable& given, int threads) {
+  HashGridBackwardTable a = given;
+  const ChannelMajor x(given.x, given.n, 3, threads);
+  const ChannelMajor grad_out(given.grad_out, given.n, given.grid.levels * given.grid.features, threads);
+  a.x = x.view();
+  a.grad_out = grad_out.view();
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
   for (int task = 0; task < a.grid.levels; ++task) {
     const int level = a.grid.levels - 1 - task;  // the finest are the slowest: start them first
