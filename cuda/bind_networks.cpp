@@ -18,6 +18,12 @@ void bind_networks(nanobind::module_& m) {
                              pointer<const float>(params), in(o), in(grad_out), out(grad0), out(grad1),
                              pointer<float>(grad_params)}, t);
         });
+  m.def("adam_step",
+        [](const Target& t, std::int64_t n, Address param, Address grad, Address first, Address second, float rate,
+           float root_correction, float beta1, float beta2, float epsilon, float decay, bool sparse) {
+          run::adam_step({n, pointer<float>(param), pointer<const float>(grad), pointer<float>(first),
+                          pointer<float>(second), rate, root_correction, beta1, beta2, epsilon, decay, sparse}, t);
+        });
 }
 
 }  // namespace fieldlab

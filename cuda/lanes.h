@@ -39,6 +39,8 @@ FL_HD Lanes to_float(LanesU v) { return static_cast<float>(static_cast<LanesI>(v
 FL_HD Lanes floor_of(Lanes v) { return floorf(v); }
 FL_HD Lanes at_least(Lanes a, float b) { return fmaxf(a, b); }
 FL_HD Lanes where_positive(Lanes test, Lanes value) { return test > 0.f ? value : 0.f; }
+FL_HD Lanes where_nonzero(Lanes test, Lanes a, Lanes b) { return test != 0.f ? a : b; }
+FL_HD bool all_zero(Lanes v) { return v == 0.f; }
 FL_HD LanesU subtract_if_not_below(LanesU v, std::uint32_t bound) { return v >= bound ? v - bound : v; }
 FL_HD Lanes exp_of(Lanes v) { return expf(v); }
 FL_HD float sum_of(Lanes v) { return v; }
@@ -66,6 +68,21 @@ FL_HD Lanes at_least(Lanes a, float b) {
   return (Lanes)(((LanesI)a & m) | ((LanesI)bb & ~m));
 }
 FL_HD Lanes where_positive(Lanes test, Lanes value) { return (Lanes)((LanesI)value & (LanesI)(test > Lanes{})); }
+FL_HD Lanes where_nonzero(Lanes test, Lanes a, Lanes b) {
+  const LanesI m = test != Lanes{};
+  return (Lanes)(((LanesI)a & m) | ((LanesI)b & ~m));
+}
+FL_HD bool all_zero(Lanes v) {
+#if FL_LANES == 16
+  return _mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_NEQ_UQ) == 0;
+#elif FL_LANES == 8
+  return _mm256_movemask_ps(_mm256_cmp_ps((__m256)v, _mm256_setzero_ps(), _CMP_NEQ_UQ)) == 0;
+#else
+  bool zero = true;
+  for (int i = 0; i < FL_LANES; ++i) zero &= v[i] == 0.f;
+  return zero;
+#endif
+}
 FL_HD LanesU subtract_if_not_below(LanesU v, std::uint32_t bound) {
   const LanesU b = v - v + bound;
   return v - (b & (LanesU)(v >= b));

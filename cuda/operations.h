@@ -1,6 +1,7 @@
 // The list of native operations: each is one argument struct (in the operation's own header) and one launcher per
 // processor. Dispatch tables, launcher declarations and the binding are all made from this list.
 #pragma once
+#include "adam.h"
 #include "frequency.h"
 #include "hash_grid.h"
 #include "mlp.h"
@@ -15,7 +16,8 @@
   X(hash_grid_backward_table, HashGridBackwardTable)          \
   X(hash_grid_backward_input, HashGridBackwardInput)          \
   X(mlp_forward, MlpForward)                                  \
-  X(mlp_backward, MlpBackward)
+  X(mlp_backward, MlpBackward)                                \
+  X(adam_step, AdamStep)
 
 namespace fieldlab {
 

@@ -1,0 +1,49 @@
+"""One step of Adam (Kingma & Ba 2015) over a flat parameter array, in place and in one pass over memory."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from fieldlab.ops import native
+
+
+@torch.no_grad()
+def adam_step(
+    param: Tensor, grad: Tensor, first: Tensor, second: Tensor, step: int, lr: float, beta1: float = 0.9,
+    beta2: float = 0.99, eps: float = 1e-15, weight_decay: float = 0.0, sparse: bool = False,
+) -> None:  # fmt: skip
+    """Update ``param`` and the running moments ``first`` and ``second`` in place.
+
+    Args:
+        param, grad, first, second: contiguous float32 arrays of one shape.
+        step: number of this step, from 1.
+        lr, beta1, beta2, eps: as in the paper; the defaults are Instant-NGP's.
+        weight_decay: L2 penalty added to the gradient.
+        sparse: leave entries alone whose gradient is exactly zero, moments included, as Instant-NGP does for its hash
+            table: an entry no sample touched keeps its momentum until one does.
+    """
+    rate = lr / (1 - beta1**step)
+    root_correction = 1 / math.sqrt(1 - beta2**step)
+    if native.active(param):
+        pointers = [native.pointer(t) for t in (param, grad.contiguous(), first, second)]
+        native.library.adam_step(
+            native.target(param), param.numel(), *pointers, rate, root_correction, beta1, beta2, eps, weight_decay, sparse
+        )
+        return
+    adam_step_reference(param, grad, first, second, rate, root_correction, beta1, beta2, eps, weight_decay, sparse)
+
+
+def adam_step_reference(
+    param: Tensor, grad: Tensor, first: Tensor, second: Tensor, rate: float, root_correction: float, beta1: float,
+    beta2: float, eps: float, weight_decay: float, sparse: bool,
+) -> None:  # fmt: skip
+    """The same in plain PyTorch; ``rate`` and ``root_correction`` hold the bias corrections."""
+    g = grad + weight_decay * param
+    m = first + (1 - beta1) * (g - first)
+    v = second + (1 - beta2) * (g * g - second)
+    p = param - rate * m / (v.sqrt() * root_correction + eps)
+    for old, new in ((param, p), (first, m), (second, v)):
+        old.copy_(torch.where(grad != 0, new, old) if sparse else new)
