@@ -32,6 +32,9 @@ SMALLEST_SIDE = 35  # below this the last convolution would see less than one pi
 class Lpips(nn.Module):
     """Sum over layers of the weighted squared distance between unit feature vectors, averaged over the picture."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.ModuleList(

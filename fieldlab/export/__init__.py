@@ -1,0 +1,1 @@
+"""What leaves a run: camera paths, pictures, video, meshes and point clouds."""
