@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fieldlab.data.cameras import CameraModel
+from fieldlab.data.colmap_check import check_model, refuse_model
 from fieldlab.data.frames import Frame, Lens, Reading, Skips, check_number, check_pose
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.transforms import mask_beside
@@ -29,6 +30,7 @@ _MODELS: dict[str, tuple[CameraModel, int, tuple[int, ...]]] = {
     "RADIAL_FISHEYE": (_FISHEYE, 1, (0, 1)),
     "OPENCV_FISHEYE": (_FISHEYE, 2, (0, 1, 2, 3)),
 }
+SUPPORTED = (*_MODELS, "EQUIRECTANGULAR")
 
 
 def find_model(path: Path) -> Path | None:
@@ -54,6 +56,7 @@ def read_colmap(path: Path, options: SceneOptions, skips: Skips) -> Reading:
             expected=f"cameras, images and points3D (.bin or .txt) in one of {', '.join(MODEL_FOLDERS)}",
         )
     suffix = _model_suffix(folder)
+    check_model(folder, suffix, SUPPORTED)
     model = _reconstruction(folder, suffix)
     file = folder / f"images{suffix}"
     registered = sorted((image for image in model.images.values() if image.has_pose), key=lambda image: image.name)
@@ -112,14 +115,7 @@ def _lens(camera: Any, file: Path) -> Lens:
     if model_name == "EQUIRECTANGULAR":
         return Lens(CameraModel.EQUIRECTANGULAR, size=(camera.width, camera.height))
     if model_name not in _MODELS:
-        raise DataError(
-            "a camera model is not supported",
-            file=file,
-            field=name,
-            found=model_name,
-            expected=f"one of {', '.join([*_MODELS, 'EQUIRECTANGULAR'])}",
-            hint="run COLMAP's image_undistorter, or map again with the OPENCV model",
-        )
+        raise refuse_model(file, camera.camera_id, model_name, SUPPORTED)
     model, n_focal, slots = _MODELS[model_name]
     values = [check_number(float(value), file, name, f"a parameter of {model_name}") for value in camera.params]
     focal = (values[0], values[n_focal - 1])

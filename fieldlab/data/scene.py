@@ -163,7 +163,7 @@ def load_capture(path: Path, options: SceneOptions) -> Scene:
     skips = Skips(options.skip_bad_frames)
     reading = FORMATS[name].read(path, options, skips)
     folder = path.resolve() if path.is_dir() else path.resolve().parent
-    return assemble(folder.name, str(path), reading, options, skips)
+    return assemble(folder.name, str(path.resolve()), reading, options, skips)
 
 
 def assemble(name: str, source: str, reading: Reading, options: SceneOptions, skips: Skips) -> Scene:

@@ -54,7 +54,9 @@ def load_named(name: str, options: SceneOptions) -> Scene:
     """
     files = scene_files()
     if name in files:
-        return load_scene_file(files[name], options)
+        scene = load_scene_file(files[name], options)
+        scene.source = name
+        return scene
     if name in _procedural_names():
         return _load_procedural(name, None, options)
     raise DataError(
@@ -88,7 +90,7 @@ def load_scene_file(path: Path, options: SceneOptions) -> Scene:
         scene = _load_data(path, dict(_table(path, data, "data")), options)
     scene.name = str(data.get("name", scene.name))
     scene.description = str(data.get("description", scene.description))
-    scene.source = str(path)
+    scene.source = str(path.resolve())
     scene.recommended = {**scene.recommended, **_table(path, data, "train")}
     return scene
 
