@@ -27,4 +27,5 @@ NB_MODULE(_native, m) {
 #endif
   bind_encodings(m);
   bind_networks(m);
+  bind_rays(m);
 }

@@ -23,5 +23,6 @@ inline MatrixOut out(const Array& a) { return {pointer<float>(std::get<0>(a)), s
 
 void bind_encodings(nanobind::module_& m);
 void bind_networks(nanobind::module_& m);
+void bind_rays(nanobind::module_& m);
 
 }  // namespace fieldlab

@@ -2,8 +2,11 @@
 // processor. Dispatch tables, launcher declarations and the binding are all made from this list.
 #pragma once
 #include "adam.h"
+#include "composite.h"
+#include "contract.h"
 #include "frequency.h"
 #include "hash_grid.h"
+#include "march.h"
 #include "mlp.h"
 #include "spherical_harmonics.h"
 
@@ -17,7 +20,26 @@
   X(hash_grid_backward_input, HashGridBackwardInput)          \
   X(mlp_forward, MlpForward)                                  \
   X(mlp_backward, MlpBackward)                                \
-  X(adam_step, AdamStep)
+  X(adam_step, AdamStep)                                      \
+  X(ray_box, RayBox)                                          \
+  X(occupancy_pack, OccupancyPack)                            \
+  X(occupancy_query, OccupancyQuery)                          \
+  X(occupancy_decay, OccupancyDecay)                          \
+  X(occupancy_raise, OccupancyRaise)                          \
+  X(occupancy_points, OccupancyPoints)                        \
+  X(march_count, MarchCount)                                  \
+  X(march_fill, MarchFill)                                    \
+  X(contract_forward, ContractForward)                        \
+  X(contract_backward, ContractBackward)                      \
+  X(ray_points_forward, RayPointsForward)                     \
+  X(ray_points_backward, RayPointsBackward)                   \
+  X(composite_forward, CompositeForward)                      \
+  X(composite_backward, CompositeBackward)                    \
+  X(visible_samples, VisibleSamples)                          \
+  X(keep_count, KeepCount)                                    \
+  X(keep_fill, KeepFill)                                      \
+  X(distortion_forward, DistortionForward)                    \
+  X(distortion_backward, DistortionBackward)
 
 namespace fieldlab {
 

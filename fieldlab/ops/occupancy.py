@@ -1,0 +1,263 @@
+"""Multi-level occupancy grids as bits: packing, asking, and the running densities behind them.
+
+After Müller et al. 2022, appendix C. Cells are counted [level, x, y, z], z fastest, wherever one number stands for a cell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fieldlab.errors import ConfigError
+from fieldlab.ops import native
+
+MAX_LEVELS = 16
+
+
+@dataclass(frozen=True)
+class OccupancyBits:
+    """Which cells of ``levels`` nested grids are occupied. Level i is the box scaled 2^i about its centre.
+
+    A word of ``bits`` holds 4x4x4 cells, bit ``x&3 | (y&3)<<2 | (z&3)<<4``; words are ordered with x fastest. A bit of
+    ``coarse`` says that a word of ``bits`` is not zero, in the same order one tier up. The innermost level that
+    contains a point decides about it.
+    """
+
+    bits: Tensor  # int64 [levels, (resolution/4)^3]
+    coarse: Tensor  # int64 [levels, ceil(resolution/16)^3]
+    aabb: Tensor  # float32 [2,3], the box of level 0, world units
+    resolution: int
+    levels: int
+
+    def to(self, device: torch.device | str) -> OccupancyBits:
+        """The same grid on another device."""
+        return replace(self, bits=self.bits.to(device), coarse=self.coarse.to(device), aabb=self.aabb.to(device))
+
+    @property
+    def outer_aabb(self) -> Tensor:
+        """The box of the outermost level, [2,3]."""
+        return scaled_aabb(self.aabb, self.levels - 1)
+
+
+def scaled_aabb(aabb: Tensor, level: int) -> Tensor:
+    """The box of a level: ``aabb`` [2,3] scaled 2^level about its centre."""
+    middle, half = (aabb[0] + aabb[1]) / 2, (aabb[1] - aabb[0]) / 2
+    return torch.stack([middle - half * 2**level, middle + half * 2**level])
+
+
+def pack_occupancy(mask: Tensor, aabb: Tensor) -> OccupancyBits:
+    """Pack ``mask``, bool [levels, R, R, R] indexed [level, x, y, z], with R a multiple of 4.
+
+    Raises:
+        ConfigError: the mask's shape is not of that kind.
+    """
+    if mask.dim() != 4 or not mask.shape[1] == mask.shape[2] == mask.shape[3]:
+        raise ConfigError("an occupancy mask has shape [levels, R, R, R]", found=tuple(mask.shape))
+    return occupancy_from_density(mask.float().reshape(-1), 0.5, aabb, levels=mask.shape[0])
+
+
+def occupancy_from_density(values: Tensor, threshold: float, aabb: Tensor, levels: int) -> OccupancyBits:
+    """Pack the cells whose value is above a threshold (strictly).
+
+    Args:
+        values: float32 [levels * R^3].
+        threshold: in the unit of the values.
+        aabb: box of level 0, float32 [2,3].
+        levels: how many nested grids ``values`` holds, 1 to 16.
+
+    Raises:
+        ConfigError: the values are not that many cubes, or R is not a multiple of 4.
+    """
+    resolution = round((values.numel() / max(levels, 1)) ** (1 / 3))
+    if not 1 <= levels <= MAX_LEVELS or resolution < 4 or resolution % 4 or levels * resolution**3 != values.numel():
+        raise ConfigError(
+            "an occupancy grid is 1 to 16 levels of R x R x R cells, R a multiple of 4",
+            found=f"{values.numel()} cells, {levels} levels",
+        )
+    op = _pack if native.active(values) else pack_reference
+    bits, coarse = op(values, threshold, resolution, levels)
+    return OccupancyBits(bits, coarse, aabb.to(values), resolution, levels)
+
+
+def pack_reference(values: Tensor, threshold: float, resolution: int, levels: int) -> tuple[Tensor, Tensor]:
+    """Bits and coarse bits in plain PyTorch."""
+    mask = (values > threshold).view(levels, resolution, resolution, resolution)
+    bits = _words(mask)
+    side, coarse_side = resolution // 4, (resolution + 15) // 16
+    used = torch.zeros((levels,) + (coarse_side * 4,) * 3, dtype=torch.bool, device=values.device)
+    used[:, :side, :side, :side] = (bits != 0).view(levels, side, side, side).permute(0, 3, 2, 1)
+    return bits, _words(used)
+
+
+def _words(mask: Tensor) -> Tensor:
+    levels, side = mask.shape[0], mask.shape[1] // 4
+    blocks = mask.view(levels, side, 4, side, 4, side, 4).permute(0, 5, 3, 1, 6, 4, 2).reshape(levels, side**3, 64)
+    return (blocks.long() << torch.arange(64, device=mask.device)).sum(-1)
+
+
+@torch.library.custom_op("fieldlab::occupancy_pack", mutates_args=())
+def _pack(values: Tensor, threshold: float, resolution: int, levels: int) -> tuple[Tensor, Tensor]:
+    bits = torch.empty((levels, (resolution // 4) ** 3), dtype=torch.int64, device=values.device)
+    coarse = torch.empty((levels, ((resolution + 15) // 16) ** 3), dtype=torch.int64, device=values.device)
+    values = values.contiguous()
+    native.library.occupancy_pack(
+        native.target(values), native.pointer(values), threshold, resolution, levels, bits.data_ptr(), coarse.data_ptr()
+    )
+    return bits, coarse
+
+
+@_pack.register_fake
+def _(values: Tensor, threshold: float, resolution: int, levels: int) -> tuple[Tensor, Tensor]:
+    bits = torch.empty((levels, (resolution // 4) ** 3), dtype=torch.int64, device=values.device)
+    return bits, torch.empty((levels, ((resolution + 15) // 16) ** 3), dtype=torch.int64, device=values.device)
+
+
+def unpack_occupancy(grid: OccupancyBits) -> Tensor:
+    """The mask again: bool [levels, R, R, R] indexed [level, x, y, z]."""
+    side = grid.resolution // 4
+    bits = (grid.bits[..., None] >> torch.arange(64, device=grid.bits.device)) & 1
+    blocks = bits.bool().view(grid.levels, side, side, side, 4, 4, 4)
+    return blocks.permute(0, 3, 6, 2, 5, 1, 4).reshape(grid.levels, *(grid.resolution,) * 3)
+
+
+def query_occupancy(grid: OccupancyBits, points: Tensor) -> Tensor:
+    """Whether world points [P,3] lie in occupied cells: bool [P]; false outside the outermost level."""
+    if native.active(points):
+        return _query(points.detach(), *native_grid(grid))
+    return query_mask(unpack_occupancy(grid), grid.aabb, points)
+
+
+def query_mask(mask: Tensor, aabb: Tensor, points: Tensor) -> Tensor:
+    """The same in plain PyTorch, from an unpacked mask [levels, R, R, R]; points [..., 3]."""
+    levels, resolution = mask.shape[:2]
+    offset = (points - aabb[0]) / (aabb[1] - aabb[0]) - 0.5  # of level 0's size
+    reach = offset.abs().amax(-1)
+    level = sum((reach >= 0.5 * 2**i).long() for i in range(levels))
+    inside = reach < 0.5 * 2 ** (levels - 1)
+    level = torch.where(inside, level, 0)
+    cell = ((offset / 2.0 ** level[..., None] + 0.5) * resolution).nan_to_num().clamp(0, resolution - 1).long()
+    return inside & mask[level, cell[..., 0], cell[..., 1], cell[..., 2]]
+
+
+def native_grid(grid: OccupancyBits) -> tuple[Tensor, Tensor, Tensor, int, int]:
+    """A grid as custom operations take it."""
+    return grid.bits, grid.coarse, grid.aabb, grid.resolution, grid.levels
+
+
+def grid_pointers(bits: Tensor, coarse: Tensor, aabb: Tensor, resolution: int, levels: int) -> tuple[int, ...]:
+    """A grid as the native module takes it."""
+    side, coarse_side = resolution // 4, (resolution + 15) // 16
+    if bits.numel() != levels * side**3 or coarse.numel() != levels * coarse_side**3 or aabb.shape != (2, 3):
+        raise ConfigError(
+            "the occupancy grid's arrays do not fit its resolution and levels", found=(resolution, levels)
+        )
+    integer = torch.int64
+    return native.pointer(bits, integer), native.pointer(coarse, integer), native.pointer(aabb), resolution, levels
+
+
+@torch.library.custom_op("fieldlab::occupancy_query", mutates_args=())
+def _query(points: Tensor, bits: Tensor, coarse: Tensor, aabb: Tensor, resolution: int, levels: int) -> Tensor:
+    occupied = torch.empty(len(points), dtype=torch.bool, device=points.device)
+    native.library.occupancy_query(
+        native.target(points),
+        len(points),
+        grid_pointers(bits, coarse, aabb, resolution, levels),
+        native.array(points),
+        occupied.data_ptr(),
+    )
+    return occupied
+
+
+@_query.register_fake
+def _(points: Tensor, bits: Tensor, coarse: Tensor, aabb: Tensor, resolution: int, levels: int) -> Tensor:
+    return torch.empty(len(points), dtype=torch.bool, device=points.device)
+
+
+def update_occupancy(values: Tensor, cell_indices: Tensor, new_values: Tensor, decay: float) -> None:
+    """In place: ``values *= decay``, then raise the given cells to ``new_values`` where these are larger.
+
+    Args:
+        values: float32 [levels * R^3], running maximum of each cell's density.
+        cell_indices: int64 [K] into ``values``; a cell may occur more than once.
+        new_values: float32 [K], not negative.
+        decay: factor, 0 to 1.
+
+    Raises:
+        ConfigError: an index lies outside the grid, or the two arrays differ in length.
+    """
+    if cell_indices.shape != new_values.shape:
+        raise ConfigError("each cell needs one value", found=(tuple(cell_indices.shape), tuple(new_values.shape)))
+    if cell_indices.numel() and not 0 <= int(cell_indices.min()) <= int(cell_indices.max()) < values.numel():
+        raise ConfigError("a cell index lies outside the occupancy grid", expected=f"0 to {values.numel() - 1}")
+    if native.active(values):
+        _update(values, cell_indices, new_values.detach(), decay)
+    else:
+        update_reference(values, cell_indices, new_values.detach(), decay)
+
+
+def update_reference(values: Tensor, cell_indices: Tensor, new_values: Tensor, decay: float) -> None:
+    """The same in plain PyTorch."""
+    values.mul_(decay).scatter_reduce_(0, cell_indices, new_values.nan_to_num(0.0), "amax")
+
+
+@torch.library.custom_op("fieldlab::occupancy_update", mutates_args=("values",))
+def _update(values: Tensor, cell_indices: Tensor, new_values: Tensor, decay: float) -> None:
+    target = native.target(values)
+    cells, raised = cell_indices.contiguous(), new_values.contiguous()
+    native.library.occupancy_decay(target, len(values), native.pointer(values), decay)
+    native.library.occupancy_raise(
+        target, len(cells), native.pointer(values), native.pointer(cells, torch.int64), native.pointer(raised)
+    )
+
+
+@_update.register_fake
+def _(values: Tensor, cell_indices: Tensor, new_values: Tensor, decay: float) -> None:
+    return None
+
+
+def cell_points(cell_indices: Tensor, resolution: int, aabb: Tensor, jitter: Tensor | None = None) -> Tensor:
+    """World points in cells, one each.
+
+    Args:
+        cell_indices: int64 [K], counted over all levels.
+        resolution: cells along a side.
+        aabb: box of level 0 [2,3].
+        jitter: where in the cell, [K,3] in [0,1]; the middle if not given.
+
+    Returns:
+        float32 [K,3].
+    """
+    if native.active(cell_indices):
+        return _cell_points(cell_indices, aabb, resolution, jitter)
+    return cell_points_reference(cell_indices, resolution, aabb, jitter)
+
+
+def cell_points_reference(cell_indices: Tensor, resolution: int, aabb: Tensor, jitter: Tensor | None = None) -> Tensor:
+    """The same in plain PyTorch."""
+    place = torch.stack([cell_indices // resolution**i % resolution for i in (2, 1, 0)], -1)
+    inside = torch.full_like(aabb[:1], 0.5) if jitter is None else jitter
+    size = 2.0 ** (cell_indices // resolution**3)[:, None].to(aabb.dtype)
+    return (aabb[0] + aabb[1]) / 2 + ((place + inside) / resolution - 0.5) * size * (aabb[1] - aabb[0])
+
+
+@torch.library.custom_op("fieldlab::occupancy_points", mutates_args=())
+def _cell_points(cell_indices: Tensor, aabb: Tensor, resolution: int, jitter: Tensor | None) -> Tensor:
+    points = native.empty_samples(aabb, len(cell_indices), 3)
+    cells, aabb = cell_indices.contiguous(), aabb.contiguous()
+    native.library.occupancy_points(
+        native.target(points),
+        len(cells),
+        native.pointer(cells, torch.int64),
+        native.pointer(aabb),
+        resolution,
+        (0, 0, 0) if jitter is None else native.array(jitter),
+        native.array(points),
+    )
+    return points
+
+
+@_cell_points.register_fake
+def _(cell_indices: Tensor, aabb: Tensor, resolution: int, jitter: Tensor | None) -> Tensor:
+    return native.empty_samples(aabb, len(cell_indices), 3)
