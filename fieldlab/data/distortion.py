@@ -167,9 +167,10 @@ def radius_limit(radial: np.ndarray) -> float:
 def _first_flat(radial: np.ndarray) -> float:
     """Smallest r > 0 with f'(r) = MIN_SLOPE, where f' = 1 + 3 k1 r^2 + 5 k2 r^4 + 7 k3 r^6 + 9 k4 r^8."""
     k1, k2, k3, k4 = radial
-    roots = np.roots([9 * k4, 7 * k3, 5 * k2, 3 * k1, 1 - MIN_SLOPE])
-    real = roots[(np.abs(roots.imag) < 1e-9 * (1 + np.abs(roots.real))) & (roots.real > 0)].real
-    return float(np.sqrt(real.min())) if real.size else float("inf")
+    # In 1 / r^2 the leading coefficient is never small.
+    roots = np.roots([1 - MIN_SLOPE, 3 * k1, 5 * k2, 7 * k3, 9 * k4])
+    real = roots[(np.abs(roots.imag) < 1e-9 * np.abs(roots)) & (roots.real > 1e-12)].real
+    return float(1 / np.sqrt(real.max())) if real.size else float("inf")
 
 
 def _polynomial(radius: np.ndarray, radial: np.ndarray) -> np.ndarray:

@@ -6,7 +6,6 @@ A scene file has ``name``, ``description``, then either ``[procedural]`` with ``
 
 from __future__ import annotations
 
-import importlib.resources
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+import fieldlab
 from fieldlab.data.bounds import given_box
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import Scene, load_capture
@@ -32,8 +32,9 @@ _SECTIONS = {"name", "description", "procedural", "data", "train"}
 
 def scene_files() -> dict[str, Path]:
     """Scene files that come with fieldlab, by name."""
-    folders = [Path(str(importlib.resources.files("fieldlab"))) / "scenes"]
-    folders.append(folders[0].parent.parent / "scenes")  # an editable install keeps them beside the package
+    # A package in use from its source tree has the scenes beside it instead of in it.
+    folders = [Path(entry) / "scenes" for entry in fieldlab.__path__]
+    folders.append(Path(fieldlab.__file__).resolve().parent.parent / "scenes")
     found: dict[str, Path] = {}
     for folder in folders:
         for file in sorted(folder.glob("*.toml")) if folder.is_dir() else []:
@@ -52,6 +53,7 @@ def load_named(name: str, options: SceneOptions) -> Scene:
     Raises:
         DataError: there is no such scene.
     """
+    name = name.removeprefix("procedural:")
     files = scene_files()
     if name in files:
         scene = load_scene_file(files[name], options)
