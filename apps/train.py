@@ -1,0 +1,265 @@
+"""fieldlab train: from a scene to a trained run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+from fieldlab.data.options import SceneOptions
+from fieldlab.data.scene import Scene, load_scene
+from fieldlab.errors import BackendError, ConfigError
+from fieldlab.ops import native
+from fieldlab.train.build import FieldChoice, choose_field, training_views
+from fieldlab.train.checkpoint import Checkpoint
+from fieldlab.train.config import RunConfig, TrainConfig
+from fieldlab.train.distributed import ProcessGroup, World, connect, disconnect
+from fieldlab.train.run import Run
+from fieldlab.train.session import Session
+from fieldlab.train.trainer import TrainEvent
+
+DEFAULT_SECONDS = {"cpu": 300.0, "cuda": 120.0}
+
+
+@dataclass
+class Train:
+    """Train a field on a scene."""
+
+    scene: Annotated[str, tyro.conf.Positional]
+    """A folder of photographs with poses (any supported format), a scene TOML, or the name of a procedural scene."""
+    field: str = "hashgrid"
+    """Representation."""
+    out: Path | None = None
+    """Folder for the run; runs/<scene>-<field> by default."""
+    steps: int | None = None
+    """Stop after this many steps."""
+    seconds: float | None = None
+    """Stop after this much training time; 300 on a CPU and 120 on CUDA when neither this nor --steps is given."""
+    seed: int = 0
+    """Seed of all random numbers."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train."""
+    backend: Literal["native", "reference", "tcnn"] = "native"
+    """Compiled kernels, plain PyTorch, or tiny-cuda-nn where it is installed."""
+    params: str | None = None
+    """Largest number of trainable values, such as 500k or 5M."""
+    resume: bool = False
+    """Go on with the run in --out."""
+    overwrite: bool = False
+    """Start again when there is a run in --out already."""
+    downscale: int = 1
+    """Make the photographs this many times smaller."""
+    test_every: int = 8
+    """Hold out every n-th view when the scene has no split of its own; 0 holds out none."""
+    format: str | None = None
+    """Read the scene as this format instead of finding it out."""
+    aabb: tuple[float, float, float, float, float, float] | None = None
+    """Box of main interest in world units, instead of the one found from the data: x0 y0 z0 x1 y1 z1."""
+    skip_bad_frames: bool = False
+    """Leave out frames that cannot be read, and count them."""
+    background: Literal["random", "white", "black"] = "random"
+    """What transparent photographs are composited on while training."""
+    distortion: float = 0.0
+    """Weight of the distortion loss against floaters, such as 0.001."""
+    appearance: int = 0
+    """Values per photograph for its exposure and light, such as 8; 0 for none."""
+    pose_refinement: bool = False
+    """Correct the camera poses while training."""
+    samples_per_step: int = 0
+    """Samples along rays per step; 0 chooses by device."""
+    device_memory: float | None = None
+    """Most GB of the CUDA device that photographs may take."""
+    checkpoint_seconds: float = 60.0
+    """Wall time between two checkpoints."""
+    tensorboard: bool = False
+    """Write TensorBoard logs into the run folder too."""
+
+
+def run(args: Train) -> None:
+    """Train, with progress on the terminal. Exits with 130 or 143 after an interruption, when all is saved."""
+    native.set_backend(args.backend)
+    device = choose_device(args.device)
+    world: World = connect(device) if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1 else World()
+    console = Console(stderr=True, quiet=world.rank > 0)
+    try:
+        _train(args, device, world, console)
+    finally:
+        if isinstance(world, ProcessGroup):
+            disconnect()
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; auto prefers CUDA.
+
+    Raises:
+        BackendError: CUDA was asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BackendError("there is no CUDA device here", found=name, hint="use --device cpu or auto")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(device)
+        return device
+    return torch.device(name)
+
+
+def count(text: str) -> int:
+    """Numbers such as 500000, 500k or 5M.
+
+    Raises:
+        ConfigError: it is not a number.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", text)
+    if not match:
+        raise ConfigError("this is not a number of parameters", field="--params", found=text, expected="such as 5M")
+    return int(float(match.group(1)) * {"": 1, "k": 1_000, "M": 1_000_000}[match.group(2)])
+
+
+def _train(args: Train, device: torch.device, world: World, console: Console) -> None:
+    with console.status("reading the scene"):
+        folder, config, scene, checkpoint = _prepare(args, device, world)
+    for note in scene.notes:
+        console.print(f"[dim]note: {note}[/]")
+    with folder.locked() if world.rank == 0 else _nothing():
+        session = Session(
+            folder, scene, config, device, world=world, resume=checkpoint, checkpoint_seconds=args.checkpoint_seconds
+        )
+        if session.trainer.rays_in_box < 0.5:
+            console.print(f"[yellow]only {session.trainer.rays_in_box:.0%} of the rays meet the scene's box[/]")
+        writer = _tensorboard(folder) if args.tensorboard and world.rank == 0 else None
+        with _stopping(session) as caught:
+            last = _show(session, console, writer)
+        if writer is not None:
+            writer.close()
+    _summary(folder, session, last, console)
+    if caught:
+        raise SystemExit(128 + caught[0])
+
+
+def _prepare(args: Train, device: torch.device, world: World) -> tuple[Run, RunConfig, Scene, Checkpoint | None]:
+    """The folder, configuration and scene of a new run, or of the one to go on with."""
+    if args.resume:
+        out = args.out or _default_out(args)
+        folder = Run.open(out)
+        config = _extended(folder.config(), args)
+        checkpoint = folder.latest_checkpoint()
+        if world.rank == 0:
+            folder.trim_metrics(int(checkpoint.header["training"]["progress"]["step"]))
+        return folder, config, load_scene(config.source, config.scene), checkpoint
+    options = SceneOptions(
+        format=args.format, downscale=args.downscale, test_every=args.test_every, aabb=args.aabb,
+        skip_bad_frames=args.skip_bad_frames,
+    )  # fmt: skip
+    scene = load_scene(args.scene, options)
+    training_views(scene)
+    train = _settings(args, device)
+    choice = FieldChoice(args.field, None if args.params is None else count(args.params))
+    source = str(Path(args.scene).resolve()) if Path(args.scene).exists() else args.scene
+    config = RunConfig(source, choose_field(choice, scene, train, device), train, options)
+    out = args.out or _default_out(args)
+    folder = Run.create(out, config, overwrite=args.overwrite) if world.rank == 0 else Run(out)
+    world.barrier()
+    return folder, config, scene, None
+
+
+def _settings(args: Train, device: torch.device) -> TrainConfig:
+    seconds = DEFAULT_SECONDS[device.type] if args.steps is None and args.seconds is None else args.seconds
+    return TrainConfig(
+        steps=args.steps, seconds=seconds, seed=args.seed, samples_per_step=args.samples_per_step,
+        distortion=args.distortion, background=args.background, pose_refinement=args.pose_refinement,
+        appearance=args.appearance, device_memory_gb=args.device_memory,
+    )  # fmt: skip
+
+
+def _extended(config: RunConfig, args: Train) -> RunConfig:
+    """The stored configuration, with new limits where some were given."""
+    if args.steps is None and args.seconds is None:
+        return config
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, steps=args.steps, seconds=args.seconds))
+
+
+def _default_out(args: Train) -> Path:
+    return Path("runs") / f"{Path(args.scene).stem or 'scene'}-{args.field}"
+
+
+def _show(session: Session, console: Console, writer: Any) -> TrainEvent | None:
+    """Consume the events with a progress bar; returns the last one."""
+    columns = (
+        SpinnerColumn(), TextColumn("step {task.fields[step]}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[speed]}"), TextColumn("PSNR {task.fields[psnr]}"), TextColumn("{task.fields[left]}"),
+    )  # fmt: skip
+    last, speed = None, 0.0
+    with Progress(*columns, console=console, refresh_per_second=4, transient=True) as bar:
+        task = bar.add_task("", total=1.0, step=0, speed="", psnr="", left="")
+        for event in session.events():
+            speed = event.samples_per_s if last is None else 0.95 * speed + 0.05 * event.samples_per_s
+            last = event
+            left = "" if event.seconds_left is None else f"{event.seconds_left:.0f} s left"
+            bar.update(
+                task, completed=session.trainer.schedule.fraction(event.step, event.seconds), step=event.step,
+                speed=f"{speed / 1e6:.2f} M samples/s", psnr=f"{event.psnr:.2f} dB", left=left,
+            )  # fmt: skip
+            if writer is not None and event.step % 20 == 0:
+                for name in ("loss", "psnr", "learning_rate", "samples_per_s"):
+                    writer.add_scalar(name, getattr(event, name), event.step)
+    return last
+
+
+def _summary(folder: Run, session: Session, last: TrainEvent | None, console: Console) -> None:
+    now = session.trainer.progress
+    psnr = "" if last is None else f", PSNR {last.psnr:.2f} dB on training rays"
+    state = "trained" if session.trainer.finished else "stopped and saved"
+    console.print(f"[bold]{state}[/]: {now.step} steps, {now.seconds:.1f} s, {now.samples / 1e6:.1f} M samples{psnr}")
+    if session.trainer.finished:
+        console.print(f"  fieldlab eval {folder.path}\n  fieldlab render {folder.path} --out orbit.mp4")
+    else:
+        console.print(f"  fieldlab train {session.config.source} --out {folder.path} --resume")
+
+
+@contextmanager
+def _stopping(session: Session) -> Iterator[list[int]]:
+    """Let Ctrl-C and SIGTERM end training after the current step; a second one ends the program at once."""
+    caught: list[int] = []
+
+    def handle(number: int, _: object) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+        session.trainer.stop()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def _tensorboard(folder: Run) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise BackendError("TensorBoard is not installed", hint="pip install 'fieldlab[tensorboard]'") from error
+    return SummaryWriter(str(folder.path / "tensorboard"))

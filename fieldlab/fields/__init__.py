@@ -1,0 +1,1 @@
+"""Representations: one file per field, one interface (``base``), one registry (``registry``)."""

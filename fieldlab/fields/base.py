@@ -1,0 +1,159 @@
+"""The interface every representation keeps, and the one truncated exponential that turns log-density into density."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from fieldlab.errors import ConfigError
+
+# exp(15) per world unit is opaque within any step; beyond it only the gradient's size would grow.
+MAX_EXPONENT = 15.0
+
+
+class _TruncatedExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, ceiling: float) -> Tensor:  # type: ignore[override]
+        out = x.clamp(max=ceiling).exp_()
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        (out,) = ctx.saved_tensors
+        return grad * out, None
+
+
+def trunc_exp(x: Tensor, ceiling: float = MAX_EXPONENT) -> Tensor:
+    """exp(min(x, ceiling)); the derivative is that same value, so that it neither overflows nor dies at the ceiling.
+
+    Args:
+        x: log-density of any shape.
+        ceiling: largest exponent.
+    """
+    return _TruncatedExp.apply(x, ceiling)
+
+
+@dataclass(frozen=True)
+class FieldConfig:
+    """Plain values a field is built from; one subclass per representation."""
+
+    kind: ClassVar[str]
+
+    def fitted_to(self, n_parameters: int) -> FieldConfig:
+        """The same configuration with the largest capacity of at most ``n_parameters`` trainable values.
+
+        Raises:
+            ConfigError: this field has no size to choose, or even its smallest one is larger.
+        """
+        raise ConfigError("this field has no size to choose", field=self.kind, found=n_parameters)
+
+    def fitted_to_footprint(self, cells_per_side: float) -> FieldConfig:
+        """The same configuration with detail for pictures whose pixels are 1/``cells_per_side`` of the box wide."""
+        return self
+
+    def fitted_to_device(self, device: str) -> FieldConfig:
+        """The same configuration with a capacity that trains well on ``cpu`` or ``cuda``."""
+        return self
+
+    def with_appearance(self, size: int) -> FieldConfig:
+        """The same configuration taking an appearance vector of ``size`` values per sample.
+
+        Raises:
+            ConfigError: this field cannot.
+        """
+        raise ConfigError("this field takes no appearance embedding", field=self.kind)
+
+
+@dataclass(frozen=True)
+class ParamGroup:
+    """Parameters that are optimised alike."""
+
+    name: str
+    parameters: list[nn.Parameter]
+    lr_scale: float = 1.0
+    weight_decay: float = 0.0
+    sparse: bool = False
+    """Leave entries alone whose gradient is exactly zero (hash tables: Müller et al. 2022, section 4)."""
+
+
+@dataclass(frozen=True)
+class FusedPlan:
+    """What the fused native renderer needs of a field made of a hash grid and two small MLPs."""
+
+    table: Tensor
+    encoding: Any
+    geometry_params: Tensor
+    geometry: Any
+    color_params: Tensor
+    color: Any
+    sh_degree: int
+    log_density_offset: float
+
+
+class Field(nn.Module, ABC):
+    """Density and color over [0,1]^3.
+
+    Args:
+        config: the plain values it is built from.
+        unit_length: world length of the side of the unit cube. Density is per world unit; fields start with a density
+            of about one per unit cube, whatever the units of the scene.
+    """
+
+    kind: ClassVar[str]
+    config_type: ClassVar[type[FieldConfig]]
+
+    def __init__(self, config: FieldConfig, unit_length: float) -> None:
+        super().__init__()
+        if not (unit_length > 0 and math.isfinite(unit_length)):
+            raise ConfigError("the side of a field's box has a positive length", found=unit_length)
+        self.config = config
+        self.unit_length = float(unit_length)
+
+    @property
+    @abstractmethod
+    def latent_size(self) -> int:
+        """G: how many latent values per sample ``geometry`` hands to ``color``."""
+
+    @abstractmethod
+    def geometry(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Args: x float32 [S,3] in [0,1]. Returns: log-density per world unit [S] and latent [S,G]."""
+
+    @abstractmethod
+    def color(self, latent: Tensor, x: Tensor, directions: Tensor, appearance: Tensor | None = None) -> Tensor:
+        """Color float32 [S,3] in [0,1] of latent [S,G] seen along unit directions [S,3], appearance [S,A] or None."""
+
+    @abstractmethod
+    def param_groups(self) -> list[ParamGroup]:
+        """All trainable parameters, grouped by how they are optimised."""
+
+    def density(self, x: Tensor) -> Tensor:
+        """Density [S] per world unit at x [S,3]."""
+        return self.sigma(self.geometry(x)[0])
+
+    def sigma(self, log_density: Tensor) -> Tensor:
+        """Density of log-density, capped relative to the size of the box so that units do not matter."""
+        return trunc_exp(log_density, MAX_EXPONENT - math.log(self.unit_length))
+
+    @property
+    def n_parameters(self) -> int:
+        """How many values are trained."""
+        return sum(p.numel() for p in self.parameters())
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of everything that has to be kept to use the field."""
+        kept = [*self.parameters(), *self.buffers()]
+        return sum(t.numel() * t.element_size() for t in kept)
+
+    def schedule(self, step: int, fraction: float) -> None:
+        """Called before every training step with the step and the fraction of training done: coarse to fine."""
+
+    def fused_plan(self) -> FusedPlan | None:
+        """What the fused native renderer needs, or None when it cannot render this field."""
+        return None

@@ -1,0 +1,86 @@
+"""The registry of representations: from a name and plain values to a field."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any, TypeVar
+
+import torch
+
+from fieldlab.errors import ConfigError
+from fieldlab.fields.base import Field, FieldConfig
+
+_FIELDS: dict[str, type[Field]] = {}
+
+F = TypeVar("F", bound=type[Field])
+
+
+def register(cls: F) -> F:
+    """Class decorator: make a field known under its ``kind``."""
+    if cls.kind in _FIELDS and _FIELDS[cls.kind] is not cls:
+        raise ValueError(f"two fields are called {cls.kind!r}")
+    _FIELDS[cls.kind] = cls
+    return cls
+
+
+def kinds() -> list[str]:
+    """Names of all representations."""
+    _load()
+    return sorted(_FIELDS)
+
+
+def config_type(kind: str) -> type[FieldConfig]:
+    """The configuration class of a representation.
+
+    Raises:
+        ConfigError: no representation has this name.
+    """
+    _load()
+    if kind not in _FIELDS:
+        raise ConfigError("there is no such field", found=kind, expected=" | ".join(sorted(_FIELDS)))
+    return _FIELDS[kind].config_type
+
+
+def config_to_dict(config: FieldConfig) -> dict[str, Any]:
+    """Plain values of a configuration, with its ``kind``."""
+    return {"kind": config.kind, **asdict(config)}
+
+
+def config_from_dict(values: dict[str, Any]) -> FieldConfig:
+    """The configuration that ``config_to_dict`` gave.
+
+    Raises:
+        ConfigError: unknown kind, an unknown key, or a value of the wrong type.
+    """
+    values = dict(values)
+    cls = config_type(str(values.pop("kind", "")))
+    known = {f.name: f for f in fields(cls)}
+    for name, value in values.items():
+        if name not in known:
+            raise ConfigError("a field has no such setting", field=f"field.{name}", expected=", ".join(known))
+        default = known[name].default
+        if type(value) is not type(default) and not (isinstance(default, float) and isinstance(value, int)):
+            raise ConfigError(
+                "a setting has the wrong type",
+                field=f"field.{name}",
+                found=repr(value),
+                expected=type(default).__name__,
+            )
+    return cls(**values)
+
+
+def build_field(config: FieldConfig, unit_length: float, generator: torch.Generator | None = None) -> Field:
+    """A freshly initialised field.
+
+    Args:
+        config: its plain values; their class chooses the representation.
+        unit_length: world length of the side of its box.
+        generator: CPU random numbers for the initial values.
+    """
+    config_type(config.kind)
+    return _FIELDS[config.kind](config, unit_length, generator)  # type: ignore[call-arg, arg-type]
+
+
+def _load() -> None:
+    """Import the representations, which register themselves."""
+    from fieldlab.fields import hashgrid  # noqa: F401

@@ -1,0 +1,1 @@
+"""From a field and rays to pixels: occupancy, marching, compositing."""

@@ -1,0 +1,294 @@
+"""A field with everything needed to render it without the photographs it was trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldlab.data.cameras import Cameras, Rays
+from fieldlab.errors import ConfigError
+from fieldlab.fields.base import Field
+from fieldlab.ops.composite import composite, visible
+from fieldlab.ops.contract import contract, ray_points
+from fieldlab.ops.march import march
+from fieldlab.ops.occupancy import scaled_aabb
+from fieldlab.ops.ray_box import ray_box
+from fieldlab.ops.samples import Samples, keep
+from fieldlab.render.occupancy import OccupancyGrid
+
+CHANNELS = ("rgb", "depth", "opacity", "normal")
+BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Plain values of a model besides its field; lengths in world units."""
+
+    aabb: tuple[float, ...]
+    """Box of main interest: x0 y0 z0 x1 y1 z1."""
+    step: float
+    """Sampling distance near the camera."""
+    near: float = 0.0
+    unbounded: bool = False
+    """Whether there is content outside the box; the field then sees contracted coordinates."""
+    cone_angle: float = 0.0
+    """Sampling distance grows with t times this."""
+    cascades: int = 1
+    """Occupancy levels; level i covers the box scaled 2^i."""
+    grid_resolution: int = 128
+    """Occupancy cells per side and level."""
+    background: str = "white"
+    """What evaluation composites on: white or black."""
+    n_images: int = 0
+    """Photographs with an appearance vector each."""
+
+    def box(self) -> Tensor:
+        """float32 [2,3]."""
+        return torch.tensor(self.aabb, dtype=torch.float32).view(2, 3)
+
+
+@dataclass
+class RayOutput:
+    """What N rays see.
+
+    Args:
+        rgb: float32 [N,3].
+        opacity: float32 [N] in [0,1].
+        depth: float32 [N], expected distance along the ray where something is seen, 0 elsewhere.
+        weights: float32 [S] per sample.
+        samples: the S samples.
+        n_marched: samples before those behind the visible surface were dropped.
+    """
+
+    rgb: Tensor
+    opacity: Tensor
+    depth: Tensor
+    weights: Tensor
+    samples: Samples
+    n_marched: int
+
+
+class RadianceModel(nn.Module):
+    """Field, box, contraction, occupancy, background and near distance.
+
+    Args:
+        field: density and color over the unit cube.
+        config: plain values.
+    """
+
+    aabb: Tensor
+    _outer: Tensor
+
+    def __init__(self, field: Field, config: ModelConfig) -> None:
+        super().__init__()
+        box = config.box()
+        if not bool((box[1] > box[0]).all() and box.isfinite().all()):
+            raise ConfigError("the box is empty or not finite", field="aabb", found=config.aabb)
+        self.field = field
+        self.config = config
+        self.register_buffer("aabb", box, persistent=False)
+        self.register_buffer("_outer", scaled_aabb(box, config.cascades - 1), persistent=False)
+        self.occupancy = OccupancyGrid(box, config.grid_resolution, config.cascades, config.step)
+        size = getattr(field.config, "appearance", 0) if config.n_images else 0
+        self.appearance = nn.Parameter(torch.zeros(config.n_images, size)) if size else None
+
+    @property
+    def device(self) -> torch.device:
+        return self.aabb.device
+
+    @property
+    def outer_box(self) -> Tensor:
+        """float32 [2,3]: the box of the outermost cascade; nothing is sampled outside."""
+        return self._outer
+
+    def background(self, name: str | None = None) -> Tensor:
+        """Color [3] of a background by name; the scene's own by default."""
+        name = name or self.config.background
+        if name not in BACKGROUNDS:
+            raise ConfigError("there is no such background", found=name, expected=" | ".join(BACKGROUNDS))
+        return torch.tensor(BACKGROUNDS[name], device=self.device)
+
+    def to_unit(self, points: Tensor) -> Tensor:
+        """Coordinates [P,3] the field sees of world points [P,3]."""
+        return contract(points, self.aabb, self.config.unbounded)
+
+    def density(self, points: Tensor) -> Tensor:
+        """Density [P] per world unit of length at world points [P,3]; zero outside a bounded scene's box."""
+        sigma = self.field.density(self.to_unit(points))
+        if self.config.unbounded:
+            return sigma
+        inside = ((points >= self.aabb[0]) & (points <= self.aabb[1])).all(-1)
+        return torch.where(inside, sigma, torch.zeros_like(sigma))
+
+    def rgb(self, points: Tensor, directions: Tensor) -> Tensor:
+        """Color [P,3] of world points [P,3] seen along unit directions [P,3]."""
+        x = self.to_unit(points)
+        _, latent = self.field.geometry(x)
+        return self.field.color(latent, x, directions, self._appearance_of(None, None, len(points)))
+
+    def sample(self, rays: Rays, jitter: Tensor | None = None) -> Samples:
+        """Samples along rays in occupied cells; ``jitter`` [N] in [0,1) moves a ray's samples by that many steps."""
+        with torch.no_grad():
+            near, far, hit = ray_box(rays.origins.detach(), rays.directions.detach(), self._outer)
+            near = near.clamp_min(self.config.near)
+            # A ray that misses the box gets an empty range.
+            near, far = torch.where(hit, near, torch.zeros_like(near)), torch.where(hit, far, torch.zeros_like(far))
+            return march(
+                rays.origins.detach(), rays.directions.detach(), near, far, self.occupancy.packed(),
+                self.config.step, self.config.cone_angle, jitter,
+            )  # fmt: skip
+
+    def forward(
+        self,
+        rays: Rays,
+        background: Tensor | None = None,
+        *,
+        jitter: Tensor | None = None,
+        images: Tensor | None = None,
+        prune: bool = False,
+        early_stop: float = 1e-4,
+    ) -> RayOutput:
+        """Render rays, differentiably.
+
+        Args:
+            rays: N rays in the world; differentiable in them unless they are constants.
+            background: [3] or [N,3] color behind everything; the scene's own by default.
+            jitter: [N] in [0,1), see :meth:`sample`.
+            images: int64 [N], whose appearance each ray has; the mean appearance by default.
+            prune: find the density of all samples first, without derivatives, and drop those that are not seen.
+            early_stop: transmittance below which samples are not seen.
+        """
+        samples = self.sample(rays, jitter)
+        marched = len(samples)
+        if prune:
+            samples = self._prune(rays, samples, early_stop)
+        x, directions = self._points(rays, samples)
+        log_density, latent = self.field.geometry(x)
+        appearance = self._appearance_of(images, samples, len(x))
+        colors = self.field.color(latent, x, directions, appearance)
+        seen = composite(self.field.sigma(log_density), colors, samples, early_stop)
+        back = self.background() if background is None else background
+        rgb = seen.values + (1.0 - seen.opacity)[:, None] * back
+        depth = seen.depth / seen.opacity.clamp_min(1e-6)
+        return RayOutput(rgb, seen.opacity, depth, seen.weights, samples, marched)
+
+    @torch.no_grad()
+    def render_rays(self, rays: Rays, *, background: Tensor | None = None, chunk: int = 1 << 15) -> RayOutput:
+        """Render any number of rays without derivatives, ``chunk`` rays at a time; samples are those of the last."""
+        parts = [self(rays[i : i + chunk], background, prune=True) for i in range(0, max(len(rays), 1), chunk)]
+        return RayOutput(
+            torch.cat([p.rgb for p in parts]),
+            torch.cat([p.opacity for p in parts]),
+            torch.cat([p.depth for p in parts]),
+            torch.cat([p.weights for p in parts]),
+            parts[-1].samples,
+            sum(p.n_marched for p in parts),
+        )
+
+    @torch.no_grad()
+    def render_image(
+        self,
+        cameras: Cameras,
+        i: int,
+        *,
+        background: Tensor | None = None,
+        channels: Sequence[str] = ("rgb",),
+        chunk: int = 1 << 15,
+    ) -> dict[str, Tensor]:
+        """Render picture ``i``.
+
+        Args:
+            cameras: where from; on any device.
+            background: [3]; the scene's own by default.
+            channels: some of rgb [H,W,3], depth [H,W,1] (distance along the ray, 0 where nothing is seen),
+                opacity [H,W,1], normal [H,W,3] (world, unit or zero).
+
+        Raises:
+            ConfigError: an unknown channel.
+        """
+        if unknown := sorted(set(channels) - set(CHANNELS)):
+            raise ConfigError("there is no such channel", found=", ".join(unknown), expected=" | ".join(CHANNELS))
+        one = cameras[i].to(self.device)
+        width, height = one.size[0].tolist()
+        rays = one.image_rays(0)
+        out = self.render_rays(rays, background=background, chunk=chunk)
+        images = {"rgb": out.rgb.clamp(0, 1), "depth": out.depth[:, None], "opacity": out.opacity[:, None]}
+        if "normal" in channels:
+            images["normal"] = self.surface_normals(rays, out)
+        return {name: images[name].view(height, width, -1) for name in channels}
+
+    @torch.no_grad()
+    def surface_normals(self, rays: Rays, out: RayOutput, chunk: int = 1 << 17) -> Tensor:
+        """Unit normals [N,3] at the expected depth of each ray, facing the camera; zero where little is seen.
+
+        The gradient of density over a distance of half an occupancy cell, which smooths the noise of fine grids.
+        """
+        hit = (out.opacity > 0.5).nonzero()[:, 0]
+        normals = torch.zeros_like(rays.directions)
+        width = float((self.aabb[1] - self.aabb[0]).max()) / self.config.grid_resolution / 2
+        offsets = width * torch.cat((torch.eye(3), -torch.eye(3))).to(self.device)
+        for part in hit.split(chunk // 6):
+            points = rays.origins[part] + out.depth[part, None] * rays.directions[part]
+            sigma = self.density((points[:, None] + offsets).view(-1, 3)).view(-1, 2, 3)
+            # Differences of opacity over the cell rather than of density, which spans many orders of magnitude.
+            alpha = -torch.expm1(-sigma * width)
+            normals[part] = torch.nn.functional.normalize(alpha[:, 1] - alpha[:, 0], dim=-1)
+        facing = (normals * rays.directions).sum(-1, keepdim=True)
+        return torch.where(facing > 0, -normals, normals)
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Label and value of what is worth knowing."""
+        return [
+            ("field", self.field.kind),
+            ("parameters", f"{self.field.n_parameters:,}"),
+            ("bytes", f"{self.field.n_bytes:,}"),
+            ("box", " ".join(f"{v:.4g}" for v in self.config.aabb)),
+            ("unbounded", "yes" if self.config.unbounded else "no"),
+            ("step", f"{self.config.step:.4g}"),
+            ("occupancy", f"{self.config.cascades} x {self.config.grid_resolution}^3, "
+             f"{100 * self.occupancy.occupied_fraction():.1f} % occupied"),
+        ]  # fmt: skip
+
+    def _prune(self, rays: Rays, samples: Samples, early_stop: float) -> Samples:
+        with torch.no_grad():
+            x, _ = self._points(rays, samples)
+            return keep(samples, visible(self.field.density(x), samples, early_stop))
+
+    def _points(self, rays: Rays, samples: Samples) -> tuple[Tensor, Tensor]:
+        """Field coordinates and directions [S,3] of samples."""
+        return ray_points(rays.origins, rays.directions, samples, self.aabb, self.config.unbounded)
+
+    def _appearance_of(self, images: Tensor | None, samples: Samples | None, n: int) -> Tensor | None:
+        if self.appearance is None:
+            return None
+        if images is None or samples is None:
+            return self.appearance.mean(0).expand(n, -1)
+        return self.appearance[images[samples.ray_indices]]
+
+
+def step_for(aabb: Tensor, steps: int) -> float:
+    """Sampling distance of ``steps`` steps along the box's diagonal."""
+    return float((aabb[1] - aabb[0]).norm()) / steps
+
+
+def unit_length(aabb: Tensor, unbounded: bool) -> float:
+    """World length of the side of the field's unit cube near the middle of the box (contraction halves it)."""
+    side = float((aabb[1] - aabb[0]).double().log().mean().exp())
+    return side * 2 if unbounded else side
+
+
+def config_dict(config: ModelConfig) -> dict[str, Any]:
+    """Plain values for a checkpoint's header."""
+    from dataclasses import asdict
+
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
+
+
+def diagonal(aabb: Tensor) -> float:
+    """Length of the diagonal of a box [2,3]."""
+    return math.dist(aabb[0].tolist(), aabb[1].tolist())

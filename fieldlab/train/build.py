@@ -1,0 +1,89 @@
+"""From a scene and settings to a model: everything that is chosen by looking at the scene, in one place."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fieldlab.data.cameras import Cameras
+from fieldlab.data.scene import Scene
+from fieldlab.errors import DataError
+from fieldlab.fields.base import FieldConfig
+from fieldlab.fields.registry import build_field, config_type
+from fieldlab.render.model import ModelConfig, RadianceModel, diagonal, unit_length
+from fieldlab.train.config import TrainConfig
+
+STEPS_PER_DIAGONAL = 1024  # as Müller et al. 2022 for scenes in a box
+CASCADES = 5  # of unbounded scenes: 16 times the box
+CONE_ANGLE = 1.0 / 256.0
+
+
+@dataclass(frozen=True)
+class FieldChoice:
+    """What a person may say about the field; the scene decides the rest."""
+
+    kind: str = "hashgrid"
+    n_parameters: int | None = None
+    """Largest number of trainable values."""
+
+
+def choose_field(choice: FieldChoice, scene: Scene, train: TrainConfig, device: torch.device) -> FieldConfig:
+    """The field's configuration: detail as fine as the photographs' pixels, size by budget or device."""
+    config = config_type(choice.kind)()
+    config = config.fitted_to_footprint(cells_per_side(scene))
+    config = config.fitted_to_device(device.type)
+    if choice.n_parameters is not None:
+        config = config.fitted_to(choice.n_parameters)
+    if train.appearance:
+        config = config.with_appearance(train.appearance)
+    return config
+
+
+def choose_model(scene: Scene, train: TrainConfig) -> ModelConfig:
+    """Step, cascades and box of the model."""
+    cascades = CASCADES if scene.unbounded else 1
+    return ModelConfig(
+        aabb=tuple(scene.aabb.flatten().tolist()),
+        step=diagonal(scene.aabb) / STEPS_PER_DIAGONAL,
+        near=float(scene.near),
+        unbounded=scene.unbounded,
+        cone_angle=CONE_ANGLE if scene.unbounded else 0.0,
+        cascades=cascades,
+        background=scene.background,
+        n_images=len(scene.splits["train"]) if train.appearance else 0,
+    )
+
+
+def build_model(field: FieldConfig, config: ModelConfig, seed: int) -> RadianceModel:
+    """A freshly initialised model on the CPU."""
+    generator = torch.Generator().manual_seed(seed)
+    return RadianceModel(build_field(field, unit_length(config.box(), config.unbounded), generator), config)
+
+
+def training_views(scene: Scene) -> None:
+    """Check that there is something to train on.
+
+    Raises:
+        DataError: the scene has no training views.
+    """
+    if "train" not in scene.splits or len(scene.splits["train"]) == 0:
+        raise DataError(
+            "the scene has no training views", file=scene.source, field="train", found=0,
+            hint="check the list of frames, or hold out fewer views",
+        )  # fmt: skip
+
+
+def cells_per_side(scene: Scene) -> float:
+    """How many pixels of a typical training photograph the side of the field's unit cube spans, seen from there."""
+    cameras: Cameras = scene.splits["train"].cameras
+    center = scene.aabb.mean(0)
+    distance = (cameras.origins - center).norm(dim=-1)
+    side = unit_length(scene.aabb, scene.unbounded)
+    # From inside the box content is about as near as the box is wide.
+    distance = distance.clamp_min(side / 4)
+    pixels: Tensor = cameras.intrinsics[:, :2].mean(-1) * side / distance
+    return float(pixels.median()) if math.isfinite(float(pixels.median())) else 1024.0
+

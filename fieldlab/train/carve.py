@@ -1,0 +1,99 @@
+"""Which occupancy cells can hold anything: seen by a camera and, where pictures have alpha, inside the visual hull."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fieldlab.data.cameras import CameraModel, Cameras
+from fieldlab.data.views import Views
+from fieldlab.render.occupancy import OccupancyGrid, inner_cells
+
+COARSE = 32
+
+
+@torch.no_grad()
+def carve(grid: OccupancyGrid, views: Views, *, hull: bool) -> None:
+    """Exclude cells of ``grid`` for good: those no camera sees, those a finer cascade covers, and, with ``hull``,
+    those whose surroundings are transparent in some picture (the visual hull of Laurentini 1994).
+
+    Args:
+        grid: freshly made.
+        views: training photographs; RGBA where ``hull`` is set.
+    """
+    device = grid.values.device
+    cameras = views.cameras.to("cpu")
+    nothing = ~_seen(grid, cameras)
+    nothing |= inner_cells(grid.resolution, grid.levels)
+    if hull:
+        alive = (~nothing.view(-1)).nonzero()[:, 0]
+        kept = _inside_hull(grid, cameras, views, alive)
+        nothing = torch.ones_like(nothing)
+        nothing.view(-1)[kept] = False
+    if bool(nothing.all()):  # better to learn from nothing than to see nothing
+        return
+    grid.exclude(nothing.to(device))
+    if hull:
+        # Solid until the field has had the warm-up to learn where it is hollow.
+        grid.start_occupied(2.0 * grid.threshold)
+
+
+def _seen(grid: OccupancyGrid, cameras: Cameras) -> Tensor:
+    """bool [L,R,R,R]: cells some camera may see, decided for blocks of cells with a margin of a block."""
+    coarse = min(COARSE, grid.resolution)
+    blocks = OccupancyGrid(grid.aabb.cpu(), coarse, grid.levels, grid.step)
+    cells = torch.arange(blocks.n_cells)
+    centers = blocks.positions(cells)
+    radius = _radius(blocks, cells)
+    wide = bool((cameras.model != CameraModel.PERSPECTIVE).any())
+    seen = torch.full((len(cells),), wide)  # wide-angle pictures are taken to see everything
+    for i in range(len(cameras)):
+        left = (~seen).nonzero()[:, 0]
+        if len(left) == 0:
+            break
+        pixels, depth, reach = _project(cameras, i, centers[left], radius[left])
+        size = cameras.size[i].float()
+        inside = ((pixels > -reach[:, None]) & (pixels < size + reach[:, None])).all(-1)
+        near = (centers[left] - cameras.origins[i]).norm(dim=-1) < 2 * radius[left]
+        seen[left[(inside & (depth > -radius[left])) | near]] = True
+    fine = seen.view(1, grid.levels, coarse, coarse, coarse).float()
+    return torch.nn.functional.interpolate(fine, size=(grid.resolution,) * 3, mode="nearest")[0] > 0
+
+
+def _inside_hull(grid: OccupancyGrid, cameras: Cameras, views: Views, cells: Tensor) -> Tensor:
+    """Those of ``cells`` that no picture shows to be empty; each picture looks only at what is left."""
+    for i in (cameras.model == CameraModel.PERSPECTIVE).nonzero()[:, 0].tolist():
+        alpha = views.image(i)[..., 3].cpu()
+        sums = torch.nn.functional.pad((alpha > 0).int(), (1, 0, 1, 0)).cumsum(0).cumsum(1)
+        pixels, depth, reach = _project(cameras, i, grid_positions(grid, cells), _radius(grid, cells))
+        height, width = alpha.shape
+        low = (pixels - reach[:, None]).floor()
+        high = (pixels + reach[:, None]).ceil()
+        whole = (low >= 0).all(-1) & (high[:, 0] <= width) & (high[:, 1] <= height) & (depth > 0)
+        x0, y0 = low.clamp_min(0).long().unbind(-1)
+        x1, y1 = high.clamp_min(0).long().unbind(-1)
+        x0, x1, y0, y1 = x0.clamp(max=width), x1.clamp(max=width), y0.clamp(max=height), y1.clamp(max=height)
+        count = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
+        cells = cells[~(whole & (count == 0))]
+    return cells
+
+
+def grid_positions(grid: OccupancyGrid, cells: Tensor) -> Tensor:
+    """Centers [K,3] of cells on the CPU."""
+    return grid.positions(cells.to(grid.values.device)).cpu()
+
+
+def _radius(grid: OccupancyGrid, cells: Tensor) -> Tensor:
+    """Half the diagonal [K] of cells in world units."""
+    half = float((grid.aabb[1] - grid.aabb[0]).norm()) / grid.resolution / 2
+    return half * torch.exp2((cells // grid.resolution**3).float())
+
+
+def _project(cameras: Cameras, i: int, points: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels [K,2], z-depth [K], and a radius [K] in pixels that covers a ball of ``radius`` around each point."""
+    pixels, depth, _ = cameras.project(i, points)
+    distance = (points - cameras.origins[i]).norm(dim=-1)
+    focal = float(cameras.intrinsics[i, :2].max())
+    # Off the axis a pinhole picture stretches by 1/cos^2, and twice that is safe for mild lens distortion.
+    stretch = (distance / depth.clamp_min(1e-9)).clamp(1, 4).square()
+    return pixels, depth, focal * radius / distance.clamp_min(1e-9) * stretch + 1.0

@@ -1,0 +1,251 @@
+"""The training loop: random rays, a constant budget of samples per step, and all that is learnt along the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fieldlab.data.cameras import Rays
+from fieldlab.data.views import Views
+from fieldlab.errors import CheckpointError, DataError
+from fieldlab.fields.base import ParamGroup
+from fieldlab.ops.distortion import distortion_loss
+from fieldlab.render.model import BACKGROUNDS, RadianceModel, RayOutput
+from fieldlab.train.carve import carve
+from fieldlab.train.checkpoint import Checkpoint, load_arrays
+from fieldlab.train.config import TrainConfig
+from fieldlab.train.distributed import World
+from fieldlab.train.loader import RayBatch, RayLoader
+from fieldlab.train.losses import photometric, psnr_of
+from fieldlab.train.optimizer import Adam
+from fieldlab.train.pose import PoseCorrections
+from fieldlab.train.schedule import Schedule
+
+SAMPLES_PER_STEP = {"cpu": 1 << 16, "cuda": 1 << 18}
+MARCHED_PER_TRAINED = 4  # samples marched per sample trained on, at most: bounds memory while everything is occupied
+CELLS_PER_SAMPLE = 0.25  # occupancy cells evaluated per sample trained on: about a tenth of the work
+MIN_RAYS = 64
+MAX_RAYS = 1 << 18
+MEMORY = 0.95  # of running averages, per step
+
+
+@dataclass(frozen=True)
+class TrainEvent:
+    """How training stands after a step; ``psnr`` is a running average over training rays, in dB."""
+
+    step: int
+    loss: float
+    psnr: float
+    samples_per_s: float
+    rays: int
+    seconds: float
+    seconds_left: float | None
+    learning_rate: float
+
+
+@dataclass
+class Progress:
+    """Counters that a checkpoint keeps so that training goes on exactly where it was."""
+
+    step: int = 0
+    seconds: float = 0.0
+    rays: int = 256
+    samples: int = 0
+    mse: float = 0.0
+    weight: float = 0.0
+    kept_fraction: float = 0.0
+    cells_due: float = 0.0
+
+
+class Trainer:
+    """Trains a model on photographs.
+
+    Args:
+        model: on the device it shall be trained on.
+        views: the training photographs.
+        config: settings.
+        world: the processes that train together.
+
+    Raises:
+        DataError: no training views, all pixels masked, or no ray meets the box.
+    """
+
+    def __init__(self, model: RadianceModel, views: Views, config: TrainConfig, world: World | None = None) -> None:
+        self.model, self.config, self.world = model, config, world or World()
+        self.schedule = Schedule(config)
+        self.progress = Progress()
+        self.views = views
+        limit = config.device_memory_gb
+        self.loader = RayLoader(views, model.device, None if limit is None else int(limit * 2**30))
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.poses = PoseCorrections(len(views), model.field.unit_length) if config.pose_refinement else None
+        if self.poses is not None:
+            self.poses.to(model.device)
+        self.optimizer = Adam(self._groups())
+        self.budget = config.samples_per_step or SAMPLES_PER_STEP[model.device.type]
+        self.stop_requested = False
+        self._check_rays()
+
+    def events(self) -> Iterator[TrainEvent]:
+        """Train until the steps or seconds are used up or :meth:`stop` was called; one event per step."""
+        while not self.stop_requested and not self.finished:
+            yield self.step()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the steps or seconds are used up."""
+        return self.schedule.finished(self.progress.step, self.progress.seconds)
+
+    def stop(self) -> None:
+        """Let :meth:`events` end after the current step. Safe to call from a signal handler."""
+        self.stop_requested = True
+
+    def step(self) -> TrainEvent:
+        """One step of training: rays, samples, loss, derivatives, Adam, and from time to time the occupancy grid."""
+        start = time.perf_counter()
+        now = self.progress
+        if now.step == 0:
+            self.prepare()
+        fraction = self.schedule.fraction(now.step, now.seconds)
+        self.model.field.schedule(now.step, fraction)
+        if now.step % self.config.occupancy_every == 0:
+            self._update_occupancy()
+        batch, jitter, background = self._draw(now.rays)
+        loss, mse, out = self._forward(batch, jitter, background, now.rays * self.world.size)
+        if loss.requires_grad:
+            loss.backward()
+        self.world.sum_gradients(self.optimizer.parameters() if self.world.size > 1 else ())
+        rate = self.schedule.learning_rate(now.step, fraction)
+        self.optimizer.step(rate)
+        return self._account(float(loss.detach()), mse, out, rate, start)
+
+    def prepare(self) -> None:
+        """Find, once, the cells that can hold anything: those some camera sees, inside the visual hull."""
+        carve(self.model.occupancy, self.views, hull=self.config.hull and self.views.channels == 4)
+
+    def _forward(
+        self, batch: RayBatch, jitter: Tensor, background: Tensor, total: int
+    ) -> tuple[Tensor, float, RayOutput]:
+        """Loss (this process's share of the mean over ``total`` rays), mean squared error, and what was rendered."""
+        images = batch.cameras if self.model.appearance is not None else None
+        prune = self.config.prune and self._pruning_pays()
+        out = self.model(batch.rays, background, jitter=jitter, images=images, prune=prune)
+        target = batch.target(background)
+        loss = photometric(self.config.loss, out.rgb, target).sum() / total
+        if self.config.distortion:
+            loss = loss + self.config.distortion * distortion_loss(out.weights, out.samples).sum() / total
+        with torch.no_grad():
+            mse = float((out.rgb - target).square().mean())
+        return loss, mse, out
+
+    def _draw(self, rays: int) -> tuple[RayBatch, Tensor, Tensor]:
+        """This process's share of the step's rays; every process draws them all, so that their number does not matter
+        for the result."""
+        total = rays * self.world.size
+        mine = slice(self.world.rank * rays, (self.world.rank + 1) * rays)
+        positions = self.loader.draw(total, self.generator)[mine]
+        jitter = torch.rand(total, generator=self.generator)[mine]
+        if self.config.background == "random":
+            background = torch.rand(total, 3, generator=self.generator)[mine]
+        else:
+            background = torch.tensor(BACKGROUNDS[self.config.background]).expand(rays, 3)
+        poses = None if self.poses is None else self.poses(self.loader.cameras.camera_to_world)
+        device = self.model.device
+        return self.loader.batch(positions, poses), jitter.to(device), background.to(device)
+
+    def _account(self, loss: float, mse: float, out: RayOutput, rate: float, start: float) -> TrainEvent:
+        now, size = self.progress, self.world.size
+        elapsed = time.perf_counter() - start
+        trained, marched, mse, loss, elapsed, stop = self.world.sum(
+            [len(out.samples), out.n_marched, mse / size, loss, elapsed / size, float(self.stop_requested)]
+        )
+        self.stop_requested = stop > 0
+        rays = now.rays * size
+        now.step += 1
+        now.seconds += elapsed
+        now.samples += int(trained)
+        now.cells_due += CELLS_PER_SAMPLE * trained
+        now.mse = MEMORY * now.mse + (1 - MEMORY) * mse
+        now.weight = MEMORY * now.weight + (1 - MEMORY)
+        if out.n_marched > len(out.samples):
+            now.kept_fraction = trained / max(marched, 1)
+        now.rays = self._next_rays(trained / rays, marched / rays)
+        return TrainEvent(
+            now.step, loss, psnr_of(now.mse / now.weight), trained / max(elapsed, 1e-9), rays, now.seconds,
+            self.schedule.seconds_left(now.step, now.seconds), rate,
+        )  # fmt: skip
+
+    def _next_rays(self, trained: float, marched: float) -> int:
+        """Rays per process for the next step from samples per ray in this one, changing at most twofold."""
+        wanted = min(self.budget / max(trained, 1e-3), MARCHED_PER_TRAINED * self.budget / max(marched, 1e-3))
+        wanted = min(max(wanted, self.progress.rays / 2), self.progress.rays * 2)
+        return int(min(max(wanted, MIN_RAYS), MAX_RAYS))
+
+    def _pruning_pays(self) -> bool:
+        """A density pass costs about a third of training on a sample; look again every 16 steps."""
+        return self.progress.kept_fraction < 0.7 or self.progress.step % 16 == 0
+
+    def _update_occupancy(self) -> None:
+        now = self.progress
+        limit = None if now.step == 0 else int(now.cells_due)
+        with torch.no_grad():
+            used = self.model.occupancy.update(self.model.density, now.step, self.generator, limit)
+        now.cells_due = max(0.0, now.cells_due - used)
+
+    def _groups(self) -> list[ParamGroup]:
+        groups = list(self.model.field.param_groups())
+        if self.model.appearance is not None:
+            groups.append(ParamGroup("appearance", [self.model.appearance]))
+        if self.poses is not None:
+            groups.append(ParamGroup("poses", list(self.poses.parameters()), lr_scale=0.05))
+        return groups
+
+    def _check_rays(self, n: int = 4096) -> None:
+        """Stop early when no photograph looks at the box; say nothing of a few rays that miss it."""
+        from fieldlab.ops.ray_box import ray_box
+
+        batch = self.loader.batch(self.loader.draw(n, torch.Generator().manual_seed(0)))
+        rays: Rays = batch.rays
+        _, _, hit = ray_box(rays.origins, rays.directions, self.model.outer_box)
+        self.rays_in_box = float(hit.float().mean())
+        if self.rays_in_box == 0:
+            raise DataError(
+                "all rays miss the box of the scene",
+                field="aabb",
+                found=self.model.config.aabb,
+                hint="give a box that the cameras look at, or none, so that it is found from the data",
+            )
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Arrays and plain values from which :meth:`load` goes on exactly."""
+        arrays = {f"model.{name}": array for name, array in self.model.state_dict().items()}
+        arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}
+        if self.poses is not None:
+            arrays |= {f"poses.{name}": array for name, array in self.poses.state_dict().items()}
+        arrays["random_state"] = self.generator.get_state()
+        return arrays, {"progress": asdict(self.progress), "optimizer_steps": self.optimizer.step_count}
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of the same configuration.
+
+        Raises:
+            CheckpointError: it does not fit.
+        """
+        load_arrays(self.model, checkpoint.part("model"), checkpoint.path)
+        self.model.occupancy.changed()
+        if self.poses is not None:
+            load_arrays(self.poses, checkpoint.part("poses"), checkpoint.path)
+        try:
+            header = checkpoint.header["training"]
+            self.progress = Progress(**header["progress"])
+            self.optimizer.load_state(checkpoint.part("optimizer"), int(header["optimizer_steps"]))
+            self.generator.set_state(checkpoint.arrays["random_state"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                "a checkpoint lacks what is needed to go on training", file=checkpoint.path, found=error
+            ) from error
