@@ -4,21 +4,6 @@
 namespace fieldlab {
 namespace nb = nanobind;
 
-namespace {
-
-HashGrid grid(int features, bool smooth, const std::vector<float>& scales, const std::vector<std::uint32_t>& resolutions,
-              const std::vector<std::uint32_t>& offsets, const std::vector<bool>& hashed) {
-  if (scales.size() > kMaxHashLevels || scales.size() != resolutions.size() || scales.size() != hashed.size() ||
-      offsets.size() != scales.size() + 1)
-    throw nb::value_error("a hash grid has at most 32 levels, described by arrays of equal length");
-  HashGrid g{static_cast<int>(scales.size()), features, smooth, {}};
-  for (std::size_t l = 0; l < scales.size(); ++l)
-    g.level[l] = {scales[l], resolutions[l], offsets[l], offsets[l + 1] - offsets[l], hashed[l]};
-  return g;
-}
-
-}  // namespace
-
 void bind_encodings(nb::module_& m) {
   m.def("spherical_harmonics_forward", [](const Target& t, std::int64_t n, int degree, Array d, Array o) {
     run::spherical_harmonics_forward({n, degree, in(d), out(o)}, t);
@@ -39,19 +24,19 @@ void bind_encodings(nb::module_& m) {
   m.def("hash_grid_forward",
         [](const Target& t, std::int64_t n, int features, bool smooth, const Floats& scales, const Ints& resolutions,
            const Ints& offsets, const Bools& hashed, Array x, Address table, bool half, Array o) {
-          run::hash_grid_forward({n, grid(features, smooth, scales, resolutions, offsets, hashed), in(x),
+          run::hash_grid_forward({n, hash_grid_of(features, smooth, scales, resolutions, offsets, hashed), in(x),
                                   pointer<const void>(table), half, out(o)}, t);
         });
   m.def("hash_grid_backward_table",
         [](const Target& t, std::int64_t n, int features, bool smooth, const Floats& scales, const Ints& resolutions,
            const Ints& offsets, const Bools& hashed, Array x, Array grad_out, Address grad_table) {
-          run::hash_grid_backward_table({n, grid(features, smooth, scales, resolutions, offsets, hashed), in(x),
+          run::hash_grid_backward_table({n, hash_grid_of(features, smooth, scales, resolutions, offsets, hashed), in(x),
                                          in(grad_out), pointer<float>(grad_table)}, t);
         });
   m.def("hash_grid_backward_input",
         [](const Target& t, std::int64_t n, int features, bool smooth, const Floats& scales, const Ints& resolutions,
            const Ints& offsets, const Bools& hashed, Array x, Address table, bool half, Array grad_out, Array grad_x) {
-          run::hash_grid_backward_input({n, grid(features, smooth, scales, resolutions, offsets, hashed), in(x),
+          run::hash_grid_backward_input({n, hash_grid_of(features, smooth, scales, resolutions, offsets, hashed), in(x),
                                          pointer<const void>(table), half, in(grad_out), out(grad_x)}, t);
         });
 }

@@ -151,15 +151,17 @@ struct RayMarcher {
     return occupied;
   }
 
-  // The next run of kept steps [first, last); false at the end.
+  // The next run of kept steps [first, last); false, and both left alone, at the end.
   FL_HD bool next_run(int& first, int& last) {
     while (k < end) {
       int next;
       const bool occupied = probe(next);
-      first = k;
-      last = next;
+      const int from = k;
       k = next;
-      if (occupied) return true;
+      if (!occupied) continue;
+      first = from;
+      last = next;
+      return true;
     }
     return false;
   }

@@ -61,6 +61,8 @@ constexpr int kRows = 8, kColumns = 4, kSpan = 4, kTile = 64;
 constexpr int kRows = 4, kColumns = 3, kSpan = 2, kTile = 96;
 #endif
 
+constexpr int kColumnBlock = kColumns * FL_LANES;
+
 FL_HD int pad4(int n) { return (n + 3) / 4 * 4; }
 FL_HD int pad_lanes(int n) {
   constexpr int unit = FL_LANES == 1 ? kSpan : FL_LANES;
@@ -132,15 +134,16 @@ FL_HD void product(const float* packed, int depth, const float* x, int tile, Lan
   }
 }
 
-// For every (row, lane group) of a weights-times-tile product, calls finish(row, offset in the tile row, value).
+// For every (row, lane group) of a weights-times-tile product, calls finish(row, offset in the tile row, value). Rows of
+// x are `tile` apart; the first `used` samples, a multiple of kColumnBlock, are worked on.
 template <class Finish>
-FL_HD void multiply_tile(const Team& team, const float* packed, int rows, int depth, const float* x, int tile,
+FL_HD void multiply_tile(const Team& team, const float* packed, int rows, int depth, const float* x, int tile, int used,
                          const Finish& finish) {
-  const int row_blocks = (rows + kRows - 1) / kRows, column_blocks = tile / (kColumns * FL_LANES);
+  const int row_blocks = (rows + kRows - 1) / kRows, column_blocks = used / kColumnBlock;
   for (int item = team.rank; item < row_blocks * column_blocks; item += team.size) {
     // A CPU core keeps a column block of x in its first-level cache; GPU neighbours take neighbouring columns.
     const int row = (FL_LANES == 1 ? item / column_blocks : item % row_blocks) * kRows;
-    const int column = (FL_LANES == 1 ? item % column_blocks : item / row_blocks) * kColumns * FL_LANES;
+    const int column = (FL_LANES == 1 ? item % column_blocks : item / row_blocks) * kColumnBlock;
     Lanes acc[kRows][kColumns];
     const int left = rows - row;
     if (kRows == 4 || left > 4)
@@ -157,10 +160,10 @@ FL_HD void multiply_tile(const Team& team, const float* packed, int rows, int de
 
 // One layer of the forward pass: y = activation(W x + b).
 FL_HD void layer_forward(const Team& team, const MlpShape& s, int layer, const float* packed, const float* bias,
-                         const float* x, float* y, int tile) {
+                         const float* x, float* y, int tile, int used) {
   const bool last = layer == s.hidden;
   const bool sigmoid = last && s.sigmoid;
-  multiply_tile(team, packed, s.out_of(layer), s.in_of(layer), x, tile, [&](int row, int column, Lanes value) {
+  multiply_tile(team, packed, s.out_of(layer), s.in_of(layer), x, tile, used, [&](int row, int column, Lanes value) {
     if (bias != nullptr) value = value + bias[row];
     if (!last) value = at_least(value, 0.f);
     if (sigmoid) value = sigmoid_of(value);
@@ -189,13 +192,14 @@ FL_HD void store_tile(const Team& team, const float* x, int channels, std::int64
   }
 }
 
-// All layers of the forward pass on a tile that lies in `x`; the result is in the returned one of the two buffers.
+// All layers of the forward pass on the first `used` samples of a tile that lies in `x`; the result is in the returned one
+// of the two buffers.
 FL_HD float* forward_tile(const Team& team, const MlpShape& s, const float* packed, const float* params, float* x,
-                          float* y, int tile) {
+                          float* y, int tile, int used) {
   const float* bias = s.bias ? params + s.weights() : nullptr;
   for (int l = 0; l <= s.hidden; ++l) {
     team.sync();
-    layer_forward(team, s, l, packed, bias, x, y, tile);
+    layer_forward(team, s, l, packed, bias, x, y, tile, used);
     packed += pad4(s.out_of(l)) * s.in_of(l);
     if (bias != nullptr) bias += s.out_of(l);
     float* swap = x;
@@ -212,7 +216,7 @@ FL_HD void mlp_forward_tile(const Team& team, const MlpForward& a, const float* 
   float* other = buffers + pad4(a.shape.widest()) * tile;
   load_tile(team, a.first, a.shape.first, start, count, tile, buffers);
   load_tile(team, a.second, a.shape.second, start, count, tile, buffers + a.shape.first * tile);
-  const float* y = forward_tile(team, a.shape, packed, a.params, buffers, other, tile);
+  const float* y = forward_tile(team, a.shape, packed, a.params, buffers, other, tile, tile);
   store_tile(team, y, a.shape.out, start, count, tile, a.out);
   team.sync();
 }
@@ -337,7 +341,7 @@ FL_HD void mlp_backward_tile(const Team& team, const MlpBackward& a, const MlpBa
   float* x = m.activations;
   for (int l = 0; l < s.hidden; ++l) {
     team.sync();
-    layer_forward(team, s, l, packed, bias, x, x + s.in_of(l) * tile, tile);
+    layer_forward(team, s, l, packed, bias, x, x + s.in_of(l) * tile, tile, tile);
     x += s.in_of(l) * tile;
     packed += pad4(s.out_of(l)) * s.in_of(l);
     if (bias != nullptr) bias += s.out_of(l);
@@ -357,7 +361,7 @@ FL_HD void mlp_backward_tile(const Team& team, const MlpBackward& a, const MlpBa
     team.sync();
     transpose_tile(team, x, n_in, tile, stride, m.xt);
     if (l > 0 || a.grad_first.data != nullptr || a.grad_second.data != nullptr)
-      multiply_tile(team, packed_transposed, n_in, n_out, d, tile, [&](int row, int column, Lanes value) {
+      multiply_tile(team, packed_transposed, n_in, n_out, d, tile, tile, [&](int row, int column, Lanes value) {
         if (l > 0) value = where_positive(load(x + row * tile + column), value);
         store(d_next + row * tile + column, value);
       });

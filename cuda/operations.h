@@ -8,6 +8,7 @@
 #include "hash_grid.h"
 #include "march.h"
 #include "mlp.h"
+#include "render.h"
 #include "spherical_harmonics.h"
 
 #define FL_OPERATIONS(X)                                      \
@@ -39,7 +40,8 @@
   X(keep_count, KeepCount)                                    \
   X(keep_fill, KeepFill)                                      \
   X(distortion_forward, DistortionForward)                    \
-  X(distortion_backward, DistortionBackward)
+  X(distortion_backward, DistortionBackward)                  \
+  X(render_hash_field, RenderHashField)
 
 namespace fieldlab {
 
