@@ -31,10 +31,21 @@ def write_picture(path: str | Path, picture: np.ndarray) -> None:
         ConfigError: the suffix names no picture format.
         RunFolderError: the file cannot be written.
     """
+    check_picture_path(path)
+    write_with(path, lambda temporary: Image.fromarray(picture).save(temporary))
+
+
+def check_picture_path(path: str | Path) -> None:
+    """Whether a picture can be written under this name.
+
+    Raises:
+        ConfigError: the suffix names no picture format, or a folder is in the place of the file.
+    """
     path = Path(path)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise ConfigError("a picture has an unknown suffix", file=path, found=path.suffix, expected=".png, .jpg, .webp")
-    write_with(path, lambda temporary: Image.fromarray(picture).save(temporary))
+    if path.is_dir():
+        raise ConfigError("there is a folder in the place of the file", file=path)
 
 
 def error_picture(prediction: Tensor, target: Tensor, top: float = 0.25) -> np.ndarray:

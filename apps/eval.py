@@ -1,0 +1,221 @@
+"""fieldlab eval: how well a run predicts photographs that were held out."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fieldlab.apps.options import Device, OptionalBackground, OptionalFile, RunFolder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.console import Console
+    from torch import Tensor
+
+    from fieldlab.data.views import Views
+    from fieldlab.render.model import RadianceModel
+    from fieldlab.train.evaluate import ViewScore
+    from fieldlab.train.session import RunInfo
+
+SHEET_HEIGHT = 320
+TABLE_ROWS = 40
+
+
+@dataclass
+class Eval:
+    """Measure PSNR, SSIM and LPIPS on held-out views."""
+
+    run: RunFolder
+    """The folder that fieldlab train made."""
+    split: str = "test"
+    """Which views: test, val or train."""
+    json: OptionalFile = None
+    """Write the numbers to this file."""
+    sheet: OptionalFile = None
+    """Write photographs, renders and error maps side by side to this picture (.png, .jpg)."""
+    sheet_views: int = 8
+    """How many views the sheet shows, evenly chosen."""
+    data: OptionalFile = None
+    """Where the scene is now, when it has moved since training."""
+    background: OptionalBackground = None
+    """What transparent photographs are put on; the scene's own by default (white for NeRF-Synthetic)."""
+    lpips_weights: OptionalFile = None
+    """Safetensors file with LPIPS weights (AlexNet); the variable FIELDLAB_LPIPS names one too. LPIPS is left out
+    without it."""
+    device: Device = "auto"
+    """Where to render."""
+
+
+@dataclass
+class Evaluation:
+    """The scores of all views, and rows for a sheet of some of them."""
+
+    scores: list[ViewScore]
+    rows: list[list[np.ndarray]]
+
+
+def run(args: Eval) -> None:
+    """Evaluate, print a table, and write what was asked for."""
+    from rich.console import Console
+
+    from fieldlab.apps.train import choose_device
+    from fieldlab.errors import ConfigError
+    from fieldlab.export.pictures import check_picture_path
+    from fieldlab.files import write_json
+    from fieldlab.train.session import load_run
+
+    if args.sheet is not None:
+        check_picture_path(args.sheet)
+    if args.sheet_views < 1:
+        raise ConfigError("a sheet shows one view at least", field="--sheet-views", found=args.sheet_views)
+    console = Console(stderr=True)
+    model, info = load_run(args.run, choose_device(args.device))
+    with console.status("reading the photographs"):
+        views = reload_views(info, args.split, args.data)
+    background = model.background(args.background)
+    found = evaluate(model, views, background, args, console)
+    if args.json is not None:
+        write_json(args.json, report(found.scores, info, model, args.split))
+    if args.sheet is not None:
+        write_sheet(args.sheet, found.rows)
+    Console().print(table(found.scores, f"{args.split} views of {info.scene_name}"))
+    for label, path in (("numbers", args.json), ("sheet", args.sheet)):
+        if path is not None:
+            console.print(f"{label}: {path}")
+
+
+def reload_views(info: RunInfo, split: str, data: Path | None = None) -> Views:
+    """The photographs of one split of a run, read again from where they were or from ``data``.
+
+    Training views get the camera corrections that were learnt with the field.
+
+    Raises:
+        DataError: the photographs are gone, or there is no such split.
+    """
+    from dataclasses import replace
+
+    from fieldlab.data.scene import load_scene
+    from fieldlab.errors import DataError
+
+    if split not in info.cameras:
+        raise DataError(
+            "the run has no such split of views",
+            file=info.run.path,
+            field="--split",
+            found=split,
+            expected=", ".join(info.cameras),
+            hint="train with --test-every 8 to hold out views" if split == "test" else None,
+        )
+    if data is None and Path(info.config.source).is_absolute() and not Path(info.config.source).exists():
+        raise DataError(
+            "the photographs are no longer where they were when the run was trained", file=info.config.source,
+            hint="say where they are now with --data",
+        )  # fmt: skip
+    source = info.config.source if data is None else str(data)
+    views = load_scene(source, info.config.scene).splits.get(split)
+    if views is None or views.names != info.names[split]:
+        raise DataError(
+            "the scene has changed since the run was trained", file=source, field=split,
+            found="no views" if views is None else f"{len(views)} views", expected=f"{len(info.names[split])} views",
+            hint="give the scene as it was with --data, or train again",
+        )  # fmt: skip
+    same_size = bool((views.cameras.size == info.cameras[split].size).all())
+    return replace(views, cameras=info.cameras[split]) if split == "train" and same_size else views
+
+
+def evaluate(model: RadianceModel, views: Views, background: Tensor, args: Eval, console: Console) -> Evaluation:
+    """Scores of all views, with progress; rows for the sheet only when one is wanted."""
+    from fieldlab.apps.progress import progress_bar
+    from fieldlab.train.evaluate import evaluate_views
+    from fieldlab.train.lpips import load_lpips
+
+    weights = args.lpips_weights or os.environ.get("FIELDLAB_LPIPS")
+    network = load_lpips(weights) if weights else None
+    count = len(views) if args.sheet is not None else 0
+    shown = {
+        round(i * (count - 1) / max(min(args.sheet_views, count) - 1, 1)) for i in range(min(args.sheet_views, count))
+    }
+    found = Evaluation([], [])
+    with progress_bar(console) as bar:
+        for i, (score, made, target) in enumerate(evaluate_views(model, views, background, network)):
+            found.scores.append(score)
+            if i in shown:
+                found.rows.append(sheet_row(score, made, target))
+            bar.show("rendering views", i + 1, len(views))
+    return found
+
+
+def sheet_row(score: ViewScore, made: Tensor, target: Tensor) -> list[np.ndarray]:
+    """Photograph, render and error map with its scale."""
+    from fieldlab.export.pictures import error_legend, error_picture, fitted, labeled, to_uint8
+
+    height = min(made.shape[0], SHEET_HEIGHT)
+    photo, render, error = (
+        fitted(picture, height) for picture in (to_uint8(target), to_uint8(made), error_picture(made, target))
+    )
+    return [
+        labeled(photo, f"photograph {score.name}"),
+        labeled(render, f"render {score.psnr:.2f} dB, SSIM {score.ssim:.3f}"),
+        labeled(error, "error (RMS over channels)"),
+        error_legend(height),
+    ]
+
+
+def write_sheet(path: Path, rows: list[list[np.ndarray]]) -> None:
+    """Write the rows as one picture."""
+    from fieldlab.export.pictures import sheet, write_picture
+
+    write_picture(path, sheet(rows))
+
+
+def report(scores: list[ViewScore], info: RunInfo, model: RadianceModel, split: str) -> dict[str, Any]:
+    """The JSON of an evaluation; the first seven keys stay as they are for programs that read them."""
+    from fieldlab.train.evaluate import mean_score
+
+    mean = mean_score(scores)
+    return {
+        "psnr": _finite(mean.psnr),
+        "ssim": mean.ssim,
+        "lpips": mean.lpips,
+        "views": len(scores),
+        "seconds_training": info.seconds,
+        "parameters": model.field.n_parameters,
+        "bytes": model.field.n_bytes,
+        "split": split,
+        "scene": info.scene_name,
+        "field": model.field.kind,
+        "steps": info.step,
+        "per_view": [{**asdict(score), "psnr": _finite(score.psnr)} for score in scores],
+    }
+
+
+def table(scores: list[ViewScore], title: str) -> Any:
+    """A rich table of the scores: all of them, or the worst when they are many, and their mean."""
+    from rich.table import Table
+
+    from fieldlab.train.evaluate import mean_score
+
+    made = Table(title=title, title_justify="left")
+    made.add_column("view")
+    for name in ("PSNR dB", "SSIM", "LPIPS"):
+        made.add_column(name, justify="right")
+    listed = scores
+    if len(scores) > TABLE_ROWS:
+        listed = sorted(scores, key=lambda score: score.psnr)[:10]
+        made.caption = f"the 10 worst of {len(scores)} views and the mean of all"
+    for score in listed:
+        made.add_row(*_cells(score))
+    made.add_section()
+    made.add_row(*_cells(mean_score(scores)), style="bold")
+    return made
+
+
+def _cells(score: ViewScore) -> tuple[str, str, str, str]:
+    return score.name, f"{score.psnr:.2f}", f"{score.ssim:.4f}", "-" if score.lpips is None else f"{score.lpips:.4f}"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

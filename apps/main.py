@@ -1,0 +1,201 @@
+"""The command ``fieldlab``: finds the sub-command, runs it, and turns errors into one message and an exit code.
+
+Commands are imported when they are called, so that help and version come without waiting for PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, TextIO
+
+from fieldlab import __version__
+from fieldlab.errors import FieldlabError
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """One sub-command: the options' class in ``fieldlab.apps.<module>``, what it does, and how people call it."""
+
+    module: str
+    options: str
+    does: str
+    examples: tuple[str, ...]
+
+
+COMMANDS = {
+    "demo": Command(
+        "demo",
+        "Demo",
+        "make pictures, numbers and a mesh from a scene that comes with fieldlab",
+        ("fieldlab demo", "fieldlab demo --scene robot --seconds 30 --out runs/robot-demo"),
+    ),
+    "capture": Command(
+        "capture",
+        "Capture",
+        "find the camera poses of a folder of photographs",
+        ("fieldlab capture photos/ scenes/garden", "fieldlab capture frames/ scenes/hall --matcher sequential"),
+    ),
+    "train": Command(
+        "train",
+        "Train",
+        "train a field on a scene",
+        (
+            "fieldlab train data/fox --out runs/fox --seconds 180",
+            "fieldlab train toys --steps 2000",
+            "fieldlab train data/fox --out runs/fox --resume --seconds 600",
+        ),
+    ),
+    "eval": Command(
+        "eval",
+        "Eval",
+        "measure PSNR, SSIM and LPIPS on held-out views",
+        ("fieldlab eval runs/fox", "fieldlab eval runs/fox --json fox.json --sheet fox.png"),
+    ),
+    "render": Command(
+        "render",
+        "Render",
+        "render a video or pictures along a camera path",
+        (
+            "fieldlab render runs/fox --out orbit.mp4",
+            "fieldlab render runs/fox --out depth.gif --channel depth --size 320x240",
+            "fieldlab render runs/fox --out frames --path camera_path.json",
+        ),
+    ),
+    "export": Command(
+        "export",
+        "Export",
+        "export a colored mesh or point cloud",
+        (
+            "fieldlab export runs/fox --mesh fox.glb",
+            "fieldlab export runs/fox --mesh fox.ply --faces 100000 --points fox_points.ply",
+        ),
+    ),
+    "info": Command(
+        "info",
+        "Info",
+        "say what is in a run or a scene",
+        ("fieldlab info runs/fox", "fieldlab info data/fox", "fieldlab info toys"),
+    ),
+    "bench": Command(
+        "bench",
+        "Bench",
+        "measure how fast this machine is",
+        ("fieldlab bench", "fieldlab bench --json bench.json"),
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    0 is success, 1 an error that was explained, 2 a command line that makes no sense, 130 an interruption.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [word for word in given if word != "--debug"]
+    warnings.showwarning = _show_warning
+    try:
+        return _dispatch(given)
+    except FieldlabError as error:
+        return _fail(str(error), debug)
+    except KeyboardInterrupt:
+        _say("interrupted", debug)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (head, less) is gone; point stdout elsewhere so that its last flush stays quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except MemoryError:
+        return _fail("there is not enough memory for this; use smaller pictures or a lower resolution", debug)
+    except Exception as error:
+        detail = f"{type(error).__name__}: {error}".splitlines()[0]
+        hint = "" if debug else "\n  what to do: run it again with --debug and report what it prints"
+        return _fail(f"something went wrong inside fieldlab\n  found: {detail}{hint}", debug)
+
+
+def _dispatch(given: list[str]) -> int:
+    if not given or given[0] in ("-h", "--help", "help"):
+        sys.stdout.write(help_text())
+        return 0 if given else 2
+    if given[0] in ("--version", "-V"):
+        sys.stdout.write(f"fieldlab {__version__}\n")
+        return 0
+    name = given[0]
+    if name not in COMMANDS:
+        sys.stderr.write(f"fieldlab: there is no command {name!r}; there are {', '.join(COMMANDS)}\n")
+        return 2
+    command = COMMANDS[name]
+    module = importlib.import_module(f"fieldlab.apps.{command.module}")
+    options = _parse(command, name, getattr(module, command.options), given[1:])
+    run: Callable[[Any], object] = module.run
+    run(options)
+    return 0
+
+
+def _parse(command: Command, name: str, options: type, given: list[str]) -> Any:
+    import tyro
+
+    try:
+        return tyro.cli(options, prog=f"fieldlab {name}", args=given)
+    except SystemExit as done:
+        if done.code in (0, None):  # help was asked for and shown
+            sys.stdout.write("\nexamples:\n" + "".join(f"  {line}\n" for line in command.examples))
+        raise
+
+
+def help_text() -> str:
+    """What ``fieldlab -h`` prints."""
+    width = max(len(name) for name in COMMANDS)
+    lines = [
+        "usage: fieldlab COMMAND [options]",
+        "",
+        "Neural fields from photographs with camera poses: train, look, measure, convert and export.",
+        "",
+        "commands:",
+        *(f"  {name:<{width}}  {command.does}" for name, command in COMMANDS.items()),
+        "",
+        "options:",
+        "  -h, --help   show this, or with a command what it takes",
+        "  --version    show the version",
+        "  --debug      show where an error comes from (goes anywhere)",
+        "",
+        "examples:",
+        *(f"  {COMMANDS[name].examples[0]}" for name in ("demo", "train", "eval", "render", "export")),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _fail(message: str, debug: bool) -> int:
+    _say(f"error: {message}", debug)
+    return 1
+
+
+def _say(message: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write(message + "\n")
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
+    line: str | None = None,
+) -> None:  # fmt: skip
+    """Warnings without the line of code they come from, which says nothing to a person."""
+    (file or sys.stderr).write(f"warning: {message}\n")
+
+
+def run_as_program() -> NoReturn:
+    """For ``python -m fieldlab.apps.main``."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run_as_program()
