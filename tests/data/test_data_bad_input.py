@@ -1,4 +1,4 @@
-"""Bad input: every mistake gives one error that names file and field, or is skipped and counted when that is asked for."""
+"""Bad input: every mistake gives one error that names file and field, or is skipped and counted when asked for."""
 
 from __future__ import annotations
 
