@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,13 +12,12 @@ from fieldlab.data.cameras import Cameras
 from fieldlab.data.procedural.cameras import orbit_cameras
 from fieldlab.data.procedural.catalog import SCENES
 from fieldlab.data.procedural.model import PartTree, SceneModel, part_tree
-from fieldlab.data.procedural.render import Geometry, batches, cast, image_pixels, render_images
-from fieldlab.data.procedural.scene_file import ProceduralOptions, check_options, find_scene_file, read_scene_file
+from fieldlab.data.procedural.render import Geometry, batches, cast_images, render_images
+from fieldlab.data.procedural.scene_file import ProceduralOptions, check_options, read_scene_file
+from fieldlab.data.scene import Scene
+from fieldlab.data.scene_files import scene_files
 from fieldlab.data.views import Views
 from fieldlab.errors import ConfigError
-
-if TYPE_CHECKING:
-    from fieldlab.data.scene import Scene
 
 FORMAT = "procedural"
 
@@ -45,7 +43,7 @@ def scene_model(name: str) -> SceneModel:
 def default_options(name: str) -> ProceduralOptions:
     """What the TOML file of the scene says, or the plain defaults where it has none."""
     scene_model(name)
-    file = find_scene_file(name)
+    file = scene_files().get(name)
     return ProceduralOptions() if file is None else read_scene_file(file)[1]
 
 
@@ -77,23 +75,18 @@ def load_procedural(name: str, options: ProceduralOptions | None = None) -> Scen
     Raises:
         ConfigError: there is no such scene, or the options are impossible.
     """
-    from fieldlab.data.scene import Scene  # scene.py loads procedural scenes too
-
     model = scene_model(name)
     options = check_options(options or default_options(name))
-    box = torch.tensor(model.aabb)
     return Scene(
         name=name,
         source=f"{FORMAT}:{name}",
         format=FORMAT,
         splits={split: replace(views) for split, views in _views(name, options).items()},
-        aabb=box,
+        aabb=torch.tensor(model.aabb),
         unbounded=model.unbounded,
         background="black" if model.unbounded else "white",
         points=None,
-        point_colors=None,
         near=model.near,
-        notes=[],
     )
 
 
@@ -102,12 +95,12 @@ def _views(name: str, options: ProceduralOptions) -> dict[str, Views]:
     model = scene_model(name)
     result = {}
     for split, cameras in procedural_cameras(name, options).items():
-        colors = [
-            (render_images(model, cameras, images, options.samples)[0] * 255).round().to(torch.uint8)
-            for images in batches(cameras)
-        ]
         channels = 3 if model.sky is not None else 4
-        pixels = torch.cat([*colors, torch.zeros((0, 4), dtype=torch.uint8)])[:, :channels].contiguous()
+        pictures = [torch.zeros((0, channels), dtype=torch.uint8)]
+        for images in batches(cameras):
+            color, _ = render_images(model, cameras, images, options.samples)
+            pictures.append((color[:, :channels] * 255).round().to(torch.uint8))
+        pixels = torch.cat(pictures)
         result[split] = Views(cameras, [f"r_{i}" for i in range(len(cameras))], pixels)
     return result
 
@@ -132,7 +125,7 @@ def ground_truth(name: str, cameras: Cameras, i: int) -> Truth:
     """Depth, normals and labels of picture ``i``, without the cost of light."""
     model = scene_model(name)
     i = range(len(cameras))[i]
-    geometry = cast(model, cameras, *image_pixels(cameras, range(i, i + 1)))
+    geometry = cast_images(model, cameras, range(i, i + 1))
     return _truth(model, geometry, cameras, i)
 
 

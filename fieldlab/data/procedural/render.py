@@ -6,6 +6,7 @@ in the pixel's footprint, and pixels on an edge of shape, part or crease are tra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,15 +15,16 @@ from torch import Tensor
 from fieldlab.data.cameras import Cameras, pixel_centers
 from fieldlab.data.procedural import shade as shading
 from fieldlab.data.procedural.model import SceneModel
+from fieldlab.data.procedural.parallel import over_pieces
 from fieldlab.data.procedural.shapes import Points
 from fieldlab.data.procedural.trace import Hits, along, normals, pick, trace
 
-RAYS_PER_BATCH = 1 << 18
+RAYS_PER_BATCH = 1 << 19
 
 
 @dataclass
 class Geometry:
-    """What center rays meet, for P pixels of whole images."""
+    """What P rays meet: camera number and pixel of each, the ray, the hit, its place and the unit normal there."""
 
     camera: Tensor
     pixels: Tensor
@@ -31,6 +33,27 @@ class Geometry:
     hits: Hits
     points: Points
     normal: Points
+
+    def subset(self, index: Tensor) -> Geometry:
+        """The rays at ``index``."""
+        hits = Hits(*(v.index_select(0, index) for v in (self.hits.t, self.hits.group, self.hits.part)))
+        camera, pixels = self.camera.index_select(0, index), self.pixels.index_select(0, index)
+        vectors = (pick(v, index) for v in (self.origins, self.directions, self.points, self.normal))
+        origins, directions, points, normal = vectors
+        return Geometry(camera, pixels, origins, directions, hits, points, normal)
+
+    @staticmethod
+    def concatenated(parts: Sequence[Geometry]) -> Geometry:
+        """The rays of all parts, one after another."""
+
+        def vectors(name: str) -> Points:
+            x, y, z = (torch.cat([getattr(g, name)[k] for g in parts]) for k in range(3))
+            return x, y, z
+
+        hits = Hits(*(torch.cat([getattr(g.hits, name) for g in parts]) for name in ("t", "group", "part")))
+        camera, pixels = torch.cat([g.camera for g in parts]), torch.cat([g.pixels for g in parts])
+        origins, directions, points, normal = map(vectors, ("origins", "directions", "points", "normal"))
+        return Geometry(camera, pixels, origins, directions, hits, points, normal)
 
 
 def cast(scene: SceneModel, cameras: Cameras, camera: Tensor, pixels: Tensor) -> Geometry:
@@ -41,6 +64,13 @@ def cast(scene: SceneModel, cameras: Cameras, camera: Tensor, pixels: Tensor) ->
     reach = torch.where(hits.part >= 0, hits.t, torch.zeros_like(hits.t))
     points = along(origins, directions, reach)
     return Geometry(camera, pixels, origins, directions, hits, points, normals(scene, hits, points))
+
+
+def cast_images(scene: SceneModel, cameras: Cameras, images: range) -> Geometry:
+    """Trace the center rays of all pixels of whole images, row-major."""
+    camera, pixels = image_pixels(cameras, images)
+    pieces = over_pieces(lambda i: cast(scene, cameras, camera[i], pixels[i]), len(camera), cameras.device)
+    return Geometry.concatenated(pieces)
 
 
 def _components(vectors: Tensor) -> Points:
@@ -59,8 +89,8 @@ def image_pixels(cameras: Cameras, images: range) -> tuple[Tensor, Tensor]:
 def batches(cameras: Cameras) -> list[range]:
     """Runs of whole images of about RAYS_PER_BATCH pixels."""
     runs, start, total = [], 0, 0
-    for i in range(len(cameras)):
-        total += int(cameras.size[i].prod())
+    for i, count in enumerate(cameras.pixel_counts().tolist()):
+        total += count
         if total >= RAYS_PER_BATCH:
             runs.append(range(start, i + 1))
             start, total = i + 1, 0
@@ -74,29 +104,29 @@ def render_images(scene: SceneModel, cameras: Cameras, images: range, samples: i
 
     ``samples`` squared rays go through each pixel on an edge.
     """
-    geometry = cast(scene, cameras, *image_pixels(cameras, images))
+    geometry = cast_images(scene, cameras, images)
     edge = _edges(scene, cameras, geometry, images)
     inner = torch.nonzero(~edge).squeeze(1)
     outer = torch.nonzero(edge).squeeze(1)
-    result = torch.zeros((4, edge.shape[0]), device=edge.device)
-    result[:, inner] = _light(scene, _subset(geometry, inner), cameras)
-    if outer.numel():
-        offsets = (torch.arange(samples, device=edge.device) + 0.5) / samples - 0.5
-        total = torch.zeros((4, outer.shape[0]), device=edge.device)
-        shifts = [(dx, dy) for dy in offsets.tolist() for dx in offsets.tolist()]
-        camera = geometry.camera[outer].repeat(len(shifts))
-        pixels = torch.cat([geometry.pixels[outer] + torch.tensor(s, device=edge.device) for s in shifts])
-        total = _light(scene, cast(scene, cameras, camera, pixels), None).view(4, len(shifts), -1)
-        result[:, outer] = total.mean(1)
+    offsets = ((torch.arange(samples) + 0.5) / samples - 0.5).tolist()
+    shifts = torch.tensor([(x, y) for y in offsets for x in offsets], device=edge.device)
+
+    def light_inner(piece: Tensor) -> Tensor:
+        return _light(scene, geometry.subset(inner[piece]), cameras)
+
+    def light_outer(piece: Tensor) -> Tensor:
+        ray = outer[piece // len(shifts)]
+        pixels = geometry.pixels[ray] + shifts[piece % len(shifts)]
+        return _light(scene, cast(scene, cameras, geometry.camera[ray], pixels), None)
+
+    result = torch.zeros((4, len(edge)), device=edge.device)
+    if len(inner):
+        result[:, inner] = torch.cat(over_pieces(light_inner, len(inner), edge.device), 1)
+    if len(outer):
+        fine = torch.cat(over_pieces(light_outer, len(outer) * len(shifts), edge.device), 1)
+        result[:, outer] = fine.view(4, -1, len(shifts)).mean(2)
     color = result[:3] / result[3:].clamp_min(1e-6)
     return torch.cat([color, result[3:]]).T.contiguous().clamp(0, 1), geometry
-
-
-def _subset(g: Geometry, index: Tensor) -> Geometry:
-    hits = Hits(g.hits.t[index], g.hits.group[index], g.hits.part[index])
-    camera, pixels = g.camera[index], g.pixels[index]
-    origins, directions = pick(g.origins, index), pick(g.directions, index)
-    return Geometry(camera, pixels, origins, directions, hits, pick(g.points, index), pick(g.normal, index))
 
 
 def _light(scene: SceneModel, g: Geometry, footprint: Cameras | None) -> Tensor:
@@ -108,7 +138,7 @@ def _light(scene: SceneModel, g: Geometry, footprint: Cameras | None) -> Tensor:
         result[3] = 1.0
     if hit.numel() == 0:
         return result
-    near = _subset(g, hit)
+    near = g.subset(hit)
     if footprint is None:
         color = shading.albedo(scene, near.hits.part, near.points)
     else:
@@ -136,7 +166,7 @@ def _tangent_points(g: Geometry, cameras: Cameras, dx: float, dy: float) -> Poin
 def _edges(scene: SceneModel, cameras: Cameras, g: Geometry, images: range) -> Tensor:
     """Pixels [P] whose part, depth or normal differs from a neighbor's."""
     result, start = [], 0
-    cosine_limit = 0.8
+    cosine_limit = 0.7
     for i in images:
         width, height = (int(v) for v in cameras.size[i])
         span = slice(start, start + width * height)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import fieldlab
 from fieldlab.errors import ConfigError
 
 if sys.version_info >= (3, 11):
@@ -54,15 +53,6 @@ def check_options(options: ProceduralOptions, file: Path | None = None) -> Proce
                 hint=f"set {name} within that range",
             )
     return options
-
-
-def find_scene_file(name: str) -> Path | None:
-    """The TOML file of a scene that comes with fieldlab: in the installed package or in the source tree."""
-    package = Path(fieldlab.__file__).resolve().parent
-    for folder in (package / "scenes", package.parent / "scenes"):
-        if (file := folder / f"{name}.toml").is_file():
-            return file
-    return None
 
 
 def read_scene_file(file: str | Path) -> tuple[str, ProceduralOptions]:

@@ -60,7 +60,7 @@ def garden() -> SceneModel:
     return SceneModel(
         name="garden",
         objects=(_ground(), _bird_bath(), _bench(), *_pots(), _lantern(), _cottage(), *_trees(), _hills()),
-        lights=(Light(_SUN, (3.0, 2.75, 2.3), 0.06),),
+        lights=(Light(_SUN, (2.75, 2.5, 2.05), 0.06),),
         surroundings=Surroundings((0.42, 0.58, 0.85), (0.62, 0.66, 0.68), (0.16, 0.17, 0.10)),
         orbit=Orbit((0.0, 0.0, 0.75), 4.6, 5.0, 34.0, 55.0, 0.6),
         aabb=((-2.6, -2.6, -0.1), (2.6, 2.6, 2.5)),
@@ -92,7 +92,7 @@ def _haze(p: Points) -> Tensor:
 
 
 def _ground() -> Object:
-    grass = masked(mottled("#6f9f3c", "#4c7f2c", 0.55), mottled("#86ad48", "#578a30", 9.0), noise_mask(1.4, 0.35, 0.65))
+    grass = masked(mottled("#62833c", "#466a2e", 0.55), mottled("#7d9448", "#4f7434", 9.0), noise_mask(1.4, 0.35, 0.65))
     grass = shaded(grass, 38.0, 0.35, 2)
     daisies = masked(grass, plain("#f7f4e6"), _scattered(dots(0.33, 0.028), 0.9, 0.52))
     buttercups = masked(daisies, plain("#f3cf2f"), _scattered(dots(0.27, 0.022), 1.3, 0.58, 5.0))
@@ -245,9 +245,11 @@ def _pots() -> tuple[Object, ...]:
         ("box_tree", "#5c8f34", -1.35, -0.85, 0.36),
     )
     for name, color, x, y, size in blossoms:
-        leaf = shaded(mottled("#4d8a35", "#295c22", 9.0), 30.0, 0.3)
+        leaf = shaded(
+            masked(mottled("#5d9440", "#3f7630", 5.0), plain("#24501f"), noise_mask(24.0, 0.5, 0.62, 2)), 40.0, 0.3, 2
+        )
         if name != "box_tree":
-            leaf = masked(leaf, shaded(plain(color), 24.0, 0.15), dots(0.2, 0.048))
+            leaf = masked(leaf, shaded(plain(color), 24.0, 0.15), dots(0.19, 0.055))
         z = 0.98 + size
         things.append(
             Object(
@@ -326,7 +328,7 @@ def _cottage() -> Object:
         shaded(mottled("#b4553a", "#93402b", 1.6), 7.0, 0.2), plain("#6e2d1e"), stripes("z", 0.22, 0.16, 0.06)
     )
     pane = masked(plain("#f7f3e8"), mottled("#4b6a80", "#2f4a5e", 1.0), _panes)
-    gable = prism(3, 1.0, 2.6, 0.03).turned("z", -30).turned("x", 90).turned("z", 90)
+    gable = prism(3, 1.0, 2.6, 0.03).turned("z", 30).turned("x", 90).turned("z", 90)
     return Object(
         "cottage",
         (
@@ -334,10 +336,10 @@ def _cottage() -> Object:
             Group(
                 "roof",
                 (
-                    Part("tiles", place(gable.at(0, 0, 3.0)), Material(tiles, 0.8)),
+                    Part("tiles", place(gable.at(0, 0, 3.18)), Material(tiles, 0.8)),
                     Part(
                         "chimney",
-                        place(box(0.25, 0.25, 0.8, 0.02).at(1.4, 0.3, 4.3)),
+                        place(box(0.25, 0.25, 0.8, 0.02).at(1.4, 0.4, 4.7)),
                         Material(shaded(mottled("#a5543c", "#8a4330", 3.0), 9.0, 0.2), 0.85),
                     ),
                 ),
@@ -385,7 +387,7 @@ def _trees() -> tuple[Object, ...]:
             for a in (0.0, 2.1, 4.2)
         ]
         crown = smooth_union(0.6 * s, sphere(0.95 * s).at(x, y, 3.2 * s), *lobes)
-        leaf = shaded(mottled(light, dark, 1.6), 7.0, 0.35)
+        leaf = shaded(masked(mottled(light, dark, 1.1), plain(dark), noise_mask(7.5, 0.48, 0.62, 2)), 15.0, 0.35, 2)
         things.append(
             Object(
                 f"tree_{k}",

@@ -36,7 +36,7 @@ from fieldlab.data.procedural.textures import (
 )
 
 _WALNUT = Material(wood("#8a5a33", "#43240f", "x", 7.0), 0.35, 0.05)
-_BRASS = Material(shaded(mottled("#e0b04e", "#b8842f", 7.0), 30.0, 0.12), 0.28, 0.75, 1.0)
+_BRASS = Material(shaded(mottled("#ffd08a", "#eeae5c", 7.0), 30.0, 0.10), 0.30, 0.8, 1.0)
 _STEEL = Material(shaded(plain("#b9bec4"), 24.0, 0.10), 0.30, 0.62, 1.0)
 _RUBBER = Material(shaded(plain("#2b2d33"), 18.0, 0.25), 0.65)
 _TEAL = Material(
@@ -64,8 +64,8 @@ def robot() -> SceneModel:
             Light((0.83, -0.28, 0.48), (0.42, 0.47, 0.6), 0.3, shadow=False),
             Light((0.1, 0.85, 0.52), (0.6, 0.5, 0.42), 0.2),
         ),
-        surroundings=Surroundings((0.62, 0.68, 0.78), (0.6, 0.58, 0.55), (0.26, 0.22, 0.19)),
-        orbit=Orbit((0.0, 0.0, 0.82), 4.3, -12.0, 68.0, 38.0),
+        surroundings=Surroundings((0.62, 0.68, 0.78), (0.6, 0.58, 0.55), (0.34, 0.29, 0.25)),
+        orbit=Orbit((0.0, 0.0, 0.9), 5.0, -12.0, 70.0, 36.0),
         aabb=((-1.12, -1.12, -0.3), (1.12, 1.12, 2.2)),
         exposure=0.80,
     )
@@ -105,8 +105,8 @@ def _robot(hand: Vector) -> Object:
             _torso(),
             _leg("left_leg", -1),
             _leg("right_leg", 1),
-            _arm("left_arm", (-0.5, 0.0, 1.1), (-0.8, -0.1, 1.2), (-0.9, -0.2, 1.62), 100),
-            _arm("right_arm", (0.5, 0.0, 1.1), (0.72, -0.1, 0.86), hand, -90),
+            _arm("left_arm", (-0.5, 0.0, 1.1), (-0.8, -0.1, 1.2), (-0.9, -0.2, 1.62)),
+            _arm("right_arm", (0.5, 0.0, 1.1), (0.72, -0.1, 0.86), hand),
         ),
     )
 
@@ -202,12 +202,10 @@ def _leg(name: str, side: int) -> Group:
     )
 
 
-def _arm(name: str, shoulder: Vector, elbow: Vector, wrist: Vector, roll: float) -> Group:
-    lift = 90.0 if roll > 0 else 0.0
-    claw = arc(0.085, 0.03, 130).turned("x", 90).turned("y", 90 if roll > 0 else 0)
-    claw = claw.turned("y", 0) if roll > 0 else arc(0.085, 0.03, 135).turned("z", 90)
-    del lift
-    offset = (0.0, 0.0, 0.12) if roll > 0 else (0.0, -0.1, 0.0)
+def _arm(name: str, shoulder: Vector, elbow: Vector, wrist: Vector) -> Group:
+    raised = wrist[2] > shoulder[2]
+    claw = arc(0.085, 0.03, 130).turned("x", 90).turned("y", 90) if raised else arc(0.085, 0.03, 135).turned("z", 90)
+    offset = (0.0, 0.0, 0.12) if raised else (0.0, -0.1, 0.0)
     x, y, z = (w + o for w, o in zip(wrist, offset, strict=True))
     return Group(
         name,

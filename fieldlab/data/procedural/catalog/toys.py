@@ -42,7 +42,7 @@ def _painted(color: str, roughness: float = 0.25) -> Material:
 
 _BEECH = Material(wood("#e8c48f", "#c4935a", "x", 11.0), 0.4)
 _OAK = Material(wood("#b98249", "#7d4f26", "x", 8.0), 0.45)
-_BRASS = Material(shaded(mottled("#e0b04e", "#b8842f", 7.0), 30.0, 0.12), 0.25, 0.75, 1.0)
+_BRASS = Material(shaded(mottled("#ffd08a", "#eeae5c", 7.0), 30.0, 0.10), 0.28, 0.8, 1.0)
 _RED, _ORANGE, _YELLOW = "#cf2f2a", "#ec7a22", "#f2c12e"
 _GREEN, _BLUE, _VIOLET = "#3b9a48", "#2a66b8", "#7a4a9e"
 
@@ -64,8 +64,8 @@ def toys() -> SceneModel:
             Light((0.8, -0.35, 0.49), (0.4, 0.45, 0.58), 0.3, shadow=False),
             Light((0.2, 0.86, 0.47), (0.5, 0.44, 0.4), 0.2),
         ),
-        surroundings=Surroundings((0.64, 0.69, 0.78), (0.6, 0.58, 0.55), (0.26, 0.22, 0.19)),
-        orbit=Orbit((0.0, 0.0, 0.25), 4.1, 6.0, 72.0, 38.0),
+        surroundings=Surroundings((0.64, 0.69, 0.78), (0.6, 0.58, 0.55), (0.34, 0.29, 0.25)),
+        orbit=Orbit((0.0, 0.0, 0.22), 5.1, 4.0, 72.0, 36.0),
         aabb=((-1.5, -1.1, -0.2), (1.5, 1.1, 1.2)),
         exposure=0.78,
     )
@@ -201,7 +201,7 @@ def _blocks(x: float, y: float) -> Object:
     checked = masked(_painted(_BLUE).texture, plain("#f4e6c8"), checks(0.0867))
     dotted = masked(_painted(_RED).texture, plain("#f7ead0"), dots(0.115, 0.034))
     arch = box(0.19, 0.15, 0.15, 0.015) - cylinder(0.1, 0.5).turned("x", 90).at(0, 0, -0.15)
-    roof = prism(3, 0.1, 0.15, 0.01).turned("z", -30).turned("x", 90)
+    roof = prism(3, 0.1, 0.15, 0.01).turned("z", 30).turned("x", 90)
     return Object(
         "blocks",
         (
