@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 TABLE_SIZE = 1024
-NEWTON_STEPS = 4
+NEWTON_STEPS = 3
 MIN_SLOPE = 0.02  # f is taken to be invertible while f'(r) is above this
 RESIDUAL = 1e-9  # normalized image units: what counts as solved
 
@@ -94,8 +94,12 @@ class LensTable:
         low, high = self.ratio[lens, cell], self.ratio[lens, cell + 1]
         ratio = torch.lerp(low, high, position - cell)
         start = plane * ratio.unsqueeze(-1)
-        solved, residual = _newton(start, plane, self.radial[lens], self.tangential[lens])
+        one = self.radial.shape[0] == 1  # the usual case, which needs no coefficients for each ray
+        radial, tangential = (self.radial[0], self.tangential[0]) if one else (self.radial[lens], self.tangential[lens])
+        solved, residual = _newton(start, plane, radial, tangential)
         good = inside & (residual <= RESIDUAL * (1 + distorted)) & solved.isfinite().all(-1)
+        if self.any_limit:  # the tangential part may carry a solution across the edge
+            good = good & (solved.square().sum(-1).sqrt() <= self.limit[lens])
         fallback = torch.where(inside, ratio, edge).unsqueeze(-1) * plane if self.any_limit else start
         return torch.where(good.unsqueeze(-1), solved, fallback), good
 

@@ -31,13 +31,13 @@ def small(limit):
     return st.floats(-limit, limit, allow_nan=False)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.tuples(small(0.4), small(0.2), small(0.02), small(0.02), small(0.1), small(0.05)))
 def test_perspective_round_trip(distortion):
     check_round_trip(make(CameraModel.PERSPECTIVE, distortion))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.tuples(small(0.3), small(0.1), small(0.05), small(0.02), st.just(0.0), st.just(0.0)))
 def test_fisheye_round_trip(distortion):
     check_round_trip(make(CameraModel.FISHEYE, distortion, intrinsics=(22.0, 23.0, 31.0, 25.0)))
