@@ -12,7 +12,7 @@ def photometric(kind: str, predicted: Tensor, target: Tensor) -> Tensor:
     """Color loss per ray.
 
     Args:
-        kind: ``mse``, or ``huber`` with delta 0.1 divided by it, so that small errors weigh half of mse's times ten.
+        kind: ``mse``, or ``huber``: Huber's loss of delta 0.1 divided by delta, which is |error| for large errors.
         predicted: float32 [R,3].
         target: float32 [R,3].
 

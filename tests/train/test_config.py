@@ -1,0 +1,65 @@
+"""Settings, their file, and the schedule."""
+
+from __future__ import annotations
+
+import pytest
+from fieldlab.data.options import SceneOptions
+from fieldlab.errors import ConfigError
+from fieldlab.train.config import RunConfig, TrainConfig, read_config, write_config
+from fieldlab.train.schedule import Schedule
+
+from tests.scenes import tiny_field
+
+
+def test_config_survives_its_file(tmp_path):
+    config = RunConfig(
+        "some scene", tiny_field(), TrainConfig(steps=7, distortion=0.5), SceneOptions(aabb=(0, 0, 0, 1, 2, 3.5))
+    )
+    write_config(tmp_path / "config.toml", config)
+    assert read_config(tmp_path / "config.toml") == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("not toml =", "not TOML"),
+        ("source = 'x'", "incomplete"),
+        ("source='x'\n[field]\nkind='hashgrid'\n[train]\nstepz=3", "no such setting"),
+        ("source='x'\n[field]\nkind='hashgrid'\n[train]\nsteps='many'", "wrong type"),
+        ("source='x'\n[field]\nkind='hashgrid'\n[train]\nloss='best'", "out of range"),
+        ("source='x'\n[field]\nkind='hashgrid'\n[train]\n[scene]\naabb=[1, 2]", "wrong type"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, text, message):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_config(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_config(tmp_path / "none.toml")
+
+
+def test_progress_by_steps_seconds_or_whichever_ends_first():
+    assert Schedule(TrainConfig(steps=10)).fraction(5, 99.0) == 0.5
+    assert Schedule(TrainConfig(seconds=10.0)).fraction(99, 2.5) == 0.25
+    both = Schedule(TrainConfig(steps=10, seconds=10.0))
+    assert both.fraction(5, 1.0) == 0.5
+    assert both.fraction(1, 7.0) == 0.7
+    assert not both.finished(9, 9.9)
+    assert both.finished(10, 0.0)
+    assert both.finished(0, 10.0)
+    assert both.seconds_left(5, 4.0) == 4.0
+    assert both.seconds_left(0, 0.0) is None
+
+
+def test_learning_rate_warms_up_and_decays():
+    config = TrainConfig(steps=1000, warmup_steps=10, learning_rate=0.01, decay_start=0.5, final_learning_rate=0.04)
+    schedule = Schedule(config)
+    assert schedule.learning_rate(0, 0.0) == pytest.approx(0.001)
+    assert schedule.learning_rate(9, 0.0) == pytest.approx(0.01)
+    assert schedule.learning_rate(400, 0.4) == pytest.approx(0.01)
+    assert schedule.learning_rate(750, 0.75) == pytest.approx(0.01 * 0.2)
+    assert schedule.learning_rate(1000, 1.0) == pytest.approx(0.01 * 0.04)
