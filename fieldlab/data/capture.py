@@ -8,10 +8,10 @@ end, whole.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import shutil
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,13 +20,16 @@ from typing import Any
 
 from fieldlab.data.images import IMAGE_SUFFIXES, image_size
 from fieldlab.errors import ConfigError, DataError
-from fieldlab.files import write_json
+from fieldlab.files import write_json, write_text
 
 WORK_FOLDER = "capture"
 SEQUENTIAL_FROM = 200  # photographs; from here on every pair would take too long
 MIN_PHOTOS = 3
 FEW = 0.8  # share of registered photographs below which advice is given
 POLL_SECONDS = 0.3
+FEATURE_BATCH = 16  # photographs
+MATCH_BATCH = 60  # pairs
+SEQUENTIAL_OVERLAP = 10
 CAMERA_MODELS = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE")
 _OTHER = (".heic", ".heif", ".dng", ".mp4", ".mov")  # what people have too, and must convert
 MATCHERS = ("auto", "exhaustive", "sequential")
@@ -150,6 +153,20 @@ def find_photos(photos: Path) -> tuple[list[str], list[tuple[int, int]]]:
     return [path.relative_to(photos).as_posix() for path in files], sizes
 
 
+def image_pairs(names: list[str], matcher: str) -> list[tuple[str, str]]:
+    """The pairs to match: all of them, or each photograph with the next ten and those 16, 32, 64, ... further on.
+
+    The powers of two let a video that comes back to a place find it again at moderate cost.
+    """
+    count = len(names)
+    if matcher == "exhaustive":
+        return [(names[i], names[j]) for i in range(count) for j in range(i + 1, count)]
+    steps = list(range(1, SEQUENTIAL_OVERLAP + 1))
+    while 2 * max(steps[-1], 8) < count:
+        steps.append(2 ** (max(steps[-1], 8).bit_length()))
+    return [(names[i], names[i + step]) for i in range(count) for step in steps if i + step < count]
+
+
 class _Run:
     """The steps of one capture in its working folder."""
 
@@ -177,32 +194,47 @@ class _Run:
         reader.camera_model = self.settings["camera_model"]
         extraction = pycolmap.FeatureExtractionOptions()
         extraction.sift.max_num_features = self.settings["max_features"]
-        total = len(self.settings["names"])
-        with self._step("features", total, "SELECT COUNT(*) FROM keypoints") as run:
-            run(
-                lambda token: pycolmap.extract_features(
-                    self.database,
-                    self.photos,
-                    image_names=self.settings["names"],
-                    camera_mode=mode,
-                    reader_options=reader,
-                    extraction_options=extraction,
-                    cancellation_token=token,
-                )
+
+        def extract(names: list[str], token: Any) -> None:
+            if self.settings["single_camera"] and self.database.is_file():
+                # Later batches belong to the camera of the first one.
+                with contextlib.closing(pycolmap.Database.open(self.database)) as database:
+                    cameras = database.read_all_cameras()
+                reader.existing_camera_id = cameras[0].camera_id if cameras else -1
+            pycolmap.extract_features(
+                self.database,
+                self.photos,
+                image_names=names,
+                camera_mode=mode,
+                reader_options=reader,
+                extraction_options=extraction,
+                cancellation_token=token,
             )
+
+        self._in_batches("features", self.settings["names"], FEATURE_BATCH, extract)
 
     def matching(self) -> None:
         import pycolmap
 
-        count = len(self.settings["names"])
-        match: Callable[..., None]
-        if self.settings["matcher"] == "exhaustive":
-            match, total = pycolmap.match_exhaustive, count * (count - 1) // 2
-        else:
-            overlap = pycolmap.SequentialPairingOptions().overlap
-            match, total = pycolmap.match_sequential, count * overlap
-        with self._step("matching", total, "SELECT COUNT(*) FROM matches") as run:
-            run(lambda token: match(self.database, cancellation_token=token))
+        names, matcher = self.settings["names"], self.settings["matcher"]
+        if any(len(name.split()) != 1 for name in names):
+            # A list of pairs separates names by spaces, so these are matched in one go.
+            whole: Callable[..., None] = (
+                pycolmap.match_exhaustive if matcher == "exhaustive" else pycolmap.match_sequential
+            )
+            self._in_batches(
+                "matching", names, len(names), lambda _, token: whole(self.database, cancellation_token=token)
+            )
+            return
+        pairs = image_pairs(names, matcher)
+        pairing = pycolmap.ImportedPairingOptions()
+        pairing.match_list_path = self.work / "pairs.txt"
+
+        def match(batch: list[tuple[str, str]], token: Any) -> None:
+            write_text(pairing.match_list_path, "".join(f"{first} {second}\n" for first, second in batch))
+            pycolmap.match_image_pairs(self.database, pairing_options=pairing, cancellation_token=token)
+
+        self._in_batches("matching", pairs, max(MATCH_BATCH, len(pairs) // 100), match)
 
     def mapping(self) -> tuple[Path, Any]:
         """The model with the most photographs and its folder."""
@@ -217,7 +249,7 @@ class _Run:
         def count() -> None:
             placed[0] += 1
 
-        with self._step("mapping", len(self.settings["names"]), placed) as run:
+        with self._step("mapping", len(self.settings["names"])) as run:
             shutil.rmtree(sparse, ignore_errors=True)
             sparse.mkdir(parents=True)
             run(
@@ -228,7 +260,8 @@ class _Run:
                     options=options,
                     next_image_callback=count,
                     cancellation_token=token,
-                )
+                ),
+                lambda: placed[0],
             )
         models = {
             folder: pycolmap.Reconstruction(str(folder)) for folder in sorted(sparse.iterdir()) if folder.is_dir()
@@ -249,37 +282,39 @@ class _Run:
         import pycolmap
 
         target = self.work / "undistorted"
-        with self._step("undistortion", len(self.settings["names"]), target / "images") as run:
+        with self._step("undistortion", len(self.settings["names"])) as run:
             shutil.rmtree(target, ignore_errors=True)
-            run(lambda token: pycolmap.undistort_images(target, model, self.photos, cancellation_token=token))
+            run(
+                lambda token: pycolmap.undistort_images(target, model, self.photos, cancellation_token=token),
+                lambda: sum(path.is_file() for path in (target / "images").rglob("*")),
+            )
+
+    def _in_batches(self, step: str, items: list, size: int, work: Callable[[list, Any], None]) -> None:
+        """A step in parts, so that there is something to tell and to go on from. What was done already costs little.
+
+        The database is asked only between the parts: a second SQLite in the same process must not touch it meanwhile.
+        """
+        with self._step(step, len(items)) as run:
+            for start in range(0, len(items), size):
+                batch = items[start : start + size]
+                run(functools.partial(work, batch), functools.partial(int, start))
 
     @contextlib.contextmanager
-    def _step(self, step: str, total: int, watch: str | list[int] | Path) -> Iterator[Callable]:
-        """Hand out a function that runs the work of a step with progress; a step that was done is not run again."""
+    def _step(self, step: str, total: int) -> Iterator[Callable[[Callable[[Any], Any], Callable[[], int]], None]]:
+        """Hand out a function that runs work with progress; a step that was done is not run again."""
         if step in self.done:
             self.progress(step, total, total)
-            yield lambda work: None
+            yield lambda work, amount: None
             return
 
-        def run(work: Callable[[Any], Any]) -> None:
-            _run_cancellable(work, lambda: self.progress(step, min(self._amount(watch), total), total))
+        def run(work: Callable[[Any], Any], amount: Callable[[], int]) -> None:
+            _run_cancellable(work, lambda: self.progress(step, min(amount(), total), total))
 
         self.progress(step, 0, total)
         yield run
         self.done.append(step)
         self._remember()
         self.progress(step, total, total)
-
-    def _amount(self, watch: str | list[int] | Path) -> int:
-        if isinstance(watch, list):
-            return watch[0]
-        if isinstance(watch, Path):
-            return sum(path.is_file() for path in watch.rglob("*"))
-        with contextlib.suppress(sqlite3.Error):  # not there yet, or being written
-            connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=0.05)
-            with contextlib.closing(connection):
-                return int(connection.execute(watch).fetchone()[0])
-        return 0
 
     def _remember(self) -> None:
         write_json(self.state_file, {"settings": self.settings, "done": self.done})

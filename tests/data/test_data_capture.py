@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from data_builders import look_at, write_image
 from PIL import Image
 from scipy import ndimage
 
+from fieldlab.data import capture
 from fieldlab.data.cameras import Cameras
-from fieldlab.data.capture import WORK_FOLDER, find_photos, run_capture
+from fieldlab.data.capture import WORK_FOLDER, find_photos, image_pairs, run_capture
 from fieldlab.data.scene import load_scene
 from fieldlab.errors import ConfigError, DataError
 
@@ -58,13 +60,16 @@ def captured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("capture")
     poses = corner_photographs(folder / "photos")
     calls = []
-    report = run_capture(
-        folder / "photos",
-        folder / "scene",
-        camera_model="SIMPLE_RADIAL",
-        max_features=1500,
-        progress=lambda step, done, total: calls.append((step, done, total)),
-    )
+    with pytest.MonkeyPatch.context() as patch:  # several batches, as large captures have
+        patch.setattr(capture, "FEATURE_BATCH", 3)
+        patch.setattr(capture, "MATCH_BATCH", 8)
+        report = run_capture(
+            folder / "photos",
+            folder / "scene",
+            camera_model="SIMPLE_RADIAL",
+            max_features=1500,
+            progress=lambda step, done, total: calls.append((step, done, total)),
+        )
     return folder, poses, report, calls
 
 
@@ -109,17 +114,25 @@ def test_nothing_is_left_behind_or_overwritten(captured):
         run_capture(folder / "photos", folder / "scene")
 
 
-def test_interrupted_capture_goes_on(captured, tmp_path):
-    """Ctrl-C during mapping keeps features and matches; the second run does not repeat them."""
+def test_one_camera_for_all_batches(captured):
     folder, _, _, _ = captured
+    assert len(pycolmap.Reconstruction(str(folder / "scene/sparse/0")).cameras) == 1
+
+
+def test_interrupted_capture_goes_on(captured, tmp_path):
+    """Ctrl-C in the middle of mapping keeps features and matches. Names with spaces are nothing special."""
+    folder, _, _, _ = captured
+    (tmp_path / "photos").mkdir()
+    for path in (folder / "photos").iterdir():
+        shutil.copy(path, tmp_path / "photos" / path.name.replace("_", " "))
 
     def stop(step, done, total):
-        if step == "mapping":
+        if step == "mapping" and done > 0:
             raise KeyboardInterrupt
 
     settings = {"camera_model": "SIMPLE_RADIAL", "max_features": 1500}
     with pytest.raises(KeyboardInterrupt):
-        run_capture(folder / "photos", tmp_path / "scene", progress=stop, **settings)
+        run_capture(tmp_path / "photos", tmp_path / "scene", progress=stop, **settings)
     assert not (tmp_path / "scene/sparse").exists()
     database = tmp_path / f"scene/{WORK_FOLDER}/database.db"
     before = database.stat().st_ino
@@ -130,9 +143,20 @@ def test_interrupted_capture_goes_on(captured, tmp_path):
         if step == "undistortion":
             assert database.stat().st_ino == before
 
-    report = run_capture(folder / "photos", tmp_path / "scene", progress=note, **settings)
+    report = run_capture(tmp_path / "photos", tmp_path / "scene", progress=note, **settings)
     assert report.registered == 7
-    assert [call for call in calls if call[0] in ("features", "matching")] == [("features", 7, 7), ("matching", 21, 21)]
+    assert [call for call in calls if call[0] in ("features", "matching")] == [("features", 7, 7), ("matching", 7, 7)]
+
+
+@pytest.mark.parametrize("matcher", ["exhaustive", "sequential"])
+def test_image_pairs(matcher):
+    names = [str(i) for i in range(50)]
+    pairs = image_pairs(names, matcher)
+    assert len(set(pairs)) == len(pairs)
+    distances = {int(second) - int(first) for first, second in pairs}
+    assert distances == set(range(1, 50)) if matcher == "exhaustive" else distances == {*range(1, 11), 16, 32}
+    assert ("0", "1") in pairs
+    assert ("48", "49") in pairs
 
 
 def test_photographs_without_overlap(tmp_path):
