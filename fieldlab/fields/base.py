@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldlab.errors import ConfigError
+from fieldlab.ops.render_fused import HashFieldPlan
 
 # exp(15) per world unit is opaque within any step; beyond it only the gradient's size would grow.
 MAX_EXPONENT = 15.0
@@ -82,20 +83,6 @@ class ParamGroup:
     """Leave entries alone whose gradient is exactly zero (hash tables: Müller et al. 2022, section 4)."""
 
 
-@dataclass(frozen=True)
-class FusedPlan:
-    """What the fused native renderer needs of a field made of a hash grid and two small MLPs."""
-
-    table: Tensor
-    encoding: Any
-    geometry_params: Tensor
-    geometry: Any
-    color_params: Tensor
-    color: Any
-    sh_degree: int
-    log_density_offset: float
-
-
 class Field(nn.Module, ABC):
     """Density and color over [0,1]^3.
 
@@ -138,7 +125,12 @@ class Field(nn.Module, ABC):
 
     def sigma(self, log_density: Tensor) -> Tensor:
         """Density of log-density, capped relative to the size of the box so that units do not matter."""
-        return trunc_exp(log_density, MAX_EXPONENT - math.log(self.unit_length))
+        return trunc_exp(log_density, self.max_log_density)
+
+    @property
+    def max_log_density(self) -> float:
+        """Where log-density is capped: opaque within any step."""
+        return MAX_EXPONENT - math.log(self.unit_length)
 
     @property
     def n_parameters(self) -> int:
@@ -154,6 +146,7 @@ class Field(nn.Module, ABC):
     def schedule(self, step: int, fraction: float) -> None:
         """Called before every training step with the step and the fraction of training done: coarse to fine."""
 
-    def fused_plan(self) -> FusedPlan | None:
-        """What the fused native renderer needs, or None when it cannot render this field."""
+    def fused_plan(self, appearance: Tensor | None = None) -> HashFieldPlan | None:
+        """What the fused native renderer needs, with one appearance [A] for all samples, or None when it cannot render
+        this field."""
         return None

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from fieldlab.errors import ConfigError
-from fieldlab.fields.base import Field, FieldConfig, FusedPlan, ParamGroup
+from fieldlab.fields.base import Field, FieldConfig, ParamGroup
 from fieldlab.fields.registry import register
 from fieldlab.ops.hash_grid import HashGridSpec, hash_encode
 from fieldlab.ops.mlp import MLPSpec, init_mlp, mlp
+from fieldlab.ops.render_fused import HashFieldPlan
 from fieldlab.ops.spherical_harmonics import spherical_harmonics
 
 
@@ -149,10 +150,10 @@ class HashGridField(Field):
             ParamGroup("mlp", [self.geometry_params, self.color_params], weight_decay=1e-6),
         ]
 
-    def fused_plan(self) -> FusedPlan | None:
-        if self.config.appearance:
-            return None
-        return FusedPlan(
+    def fused_plan(self, appearance: Tensor | None = None) -> HashFieldPlan | None:
+        if self.config.appearance and appearance is None:
+            appearance = self.table.new_zeros(self.config.appearance)
+        return HashFieldPlan(
             table=self.table.detach(),
             encoding=self.encoding,
             geometry_params=self.geometry_params.detach(),
@@ -160,7 +161,9 @@ class HashGridField(Field):
             color_params=self.color_params.detach(),
             color=self.color_net,
             sh_degree=self.config.sh_degree,
-            log_density_offset=self.log_density_offset,
+            offset=self.log_density_offset,
+            ceiling=self.max_log_density,
+            constants=None if appearance is None else appearance.detach().contiguous(),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from fieldlab.data.cameras import Cameras, Rays
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import Field
+from fieldlab.ops import native
 from fieldlab.ops.composite import composite, visible
 from fieldlab.ops.contract import contract, ray_points
 from fieldlab.ops.march import march
 from fieldlab.ops.occupancy import scaled_aabb
 from fieldlab.ops.ray_box import ray_box
+from fieldlab.ops.render_fused import HashFieldPlan, render_fused
 from fieldlab.ops.samples import Samples, keep
 from fieldlab.render.occupancy import OccupancyGrid
 
@@ -71,6 +73,17 @@ class RayOutput:
     weights: Tensor
     samples: Samples
     n_marched: int
+
+
+@dataclass
+class Pixels:
+    """What N rays see, without the samples behind it: rgb float32 [N,3], opacity [N], depth [N] as in :class:`RayOutput`,
+    and how many samples each ray took, int32 [N]."""
+
+    rgb: Tensor
+    opacity: Tensor
+    depth: Tensor
+    cost: Tensor
 
 
 class RadianceModel(nn.Module):
@@ -134,14 +147,17 @@ class RadianceModel(nn.Module):
     def sample(self, rays: Rays, jitter: Tensor | None = None) -> Samples:
         """Samples along rays in occupied cells; ``jitter`` [N] in [0,1) moves a ray's samples by that many steps."""
         with torch.no_grad():
-            near, far, hit = ray_box(rays.origins.detach(), rays.directions.detach(), self._outer)
-            near = near.clamp_min(self.config.near)
-            # A ray that misses the box gets an empty range.
-            near, far = torch.where(hit, near, torch.zeros_like(near)), torch.where(hit, far, torch.zeros_like(far))
+            near, far = self._ranges(rays)
             return march(
                 rays.origins.detach(), rays.directions.detach(), near, far, self.occupancy.packed(),
                 self.config.step, self.config.cone_angle, jitter,
             )  # fmt: skip
+
+    def _ranges(self, rays: Rays) -> tuple[Tensor, Tensor]:
+        """Where each ray's samples begin and end [N]; a ray that misses the box gets an empty range."""
+        near, far, hit = ray_box(rays.origins.detach(), rays.directions.detach(), self._outer)
+        zero = torch.zeros_like(near)
+        return torch.where(hit, near.clamp_min(self.config.near), zero), torch.where(hit, far, zero)
 
     def forward(
         self,
@@ -174,21 +190,36 @@ class RadianceModel(nn.Module):
         seen = composite(self.field.sigma(log_density), colors, samples, early_stop)
         back = self.background() if background is None else background
         rgb = seen.values + (1.0 - seen.opacity)[:, None] * back
-        depth = seen.depth / seen.opacity.clamp_min(1e-6)
-        return RayOutput(rgb, seen.opacity, depth, seen.weights, samples, marched)
+        return RayOutput(rgb, seen.opacity, expected_depth(seen.depth, seen.opacity), seen.weights, samples, marched)
 
     @torch.no_grad()
-    def render_rays(self, rays: Rays, *, background: Tensor | None = None, chunk: int = 1 << 15) -> RayOutput:
-        """Render any number of rays without derivatives, ``chunk`` rays at a time; samples are those of the last."""
-        parts = [self(rays[i : i + chunk], background, prune=True) for i in range(0, max(len(rays), 1), chunk)]
-        return RayOutput(
-            torch.cat([p.rgb for p in parts]),
-            torch.cat([p.opacity for p in parts]),
-            torch.cat([p.depth for p in parts]),
-            torch.cat([p.weights for p in parts]),
-            parts[-1].samples,
-            sum(p.n_marched for p in parts),
-        )
+    def render_rays(self, rays: Rays, *, background: Tensor | None = None, chunk: int = 1 << 15) -> Pixels:
+        """Render any number of rays without derivatives, with the mean appearance.
+
+        The fused renderer does it where it can (see :mod:`fieldlab.ops.render_fused`); otherwise the separate operations
+        do, ``chunk`` rays at a time.
+        """
+        back = self.background() if background is None else background
+        appearance = None if self.appearance is None else self.appearance.mean(0)
+        plan = self.field.fused_plan(appearance)
+        if plan is not None and native.active(rays.origins) and native.backend() == "native":
+            return self._render_fused(rays, plan, back)
+        parts = [self._render_chunk(rays[i : i + chunk], back) for i in range(0, max(len(rays), 1), chunk)]
+        return Pixels(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Pixels)))
+
+    def _render_fused(self, rays: Rays, plan: HashFieldPlan, background: Tensor) -> Pixels:
+        near, far = self._ranges(rays)
+        seen = render_fused(
+            rays.origins, rays.directions, near, far, self.occupancy.packed(), plan, self.aabb, step=self.config.step,
+            cone_angle=self.config.cone_angle, contracted=self.config.unbounded,
+        )  # fmt: skip
+        rgb = torch.addcmul(seen.rgb, 1.0 - seen.opacity[:, None], background)
+        return Pixels(rgb, seen.opacity, expected_depth(seen.depth, seen.opacity), seen.evaluated)
+
+    def _render_chunk(self, rays: Rays, background: Tensor) -> Pixels:
+        out = self(rays, background, prune=True)
+        cost = (out.samples.ray_offsets[1:] - out.samples.ray_offsets[:-1]).int()
+        return Pixels(out.rgb, out.opacity, out.depth, cost)
 
     @torch.no_grad()
     def render_image(
@@ -223,7 +254,7 @@ class RadianceModel(nn.Module):
         return {name: images[name].view(height, width, -1) for name in channels}
 
     @torch.no_grad()
-    def surface_normals(self, rays: Rays, out: RayOutput, chunk: int = 1 << 17) -> Tensor:
+    def surface_normals(self, rays: Rays, out: Pixels, chunk: int = 1 << 17) -> Tensor:
         """Unit normals [N,3] at the expected depth of each ray, facing the camera; zero where little is seen.
 
         The way from matter to air among points on a small sphere, half an occupancy cell wide: unlike the derivative at
@@ -270,6 +301,11 @@ class RadianceModel(nn.Module):
         if images is None or samples is None:
             return self.appearance.mean(0).expand(n, -1)
         return self.appearance[images[samples.ray_indices]]
+
+
+def expected_depth(weighted: Tensor, opacity: Tensor) -> Tensor:
+    """Mean distance of what is seen [N] from the weighted sum of distances, 0 where nothing is."""
+    return weighted / opacity.clamp_min(1e-6)
 
 
 def step_for(aabb: Tensor, steps: int) -> float:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import MAX_EXPONENT, trunc_exp
 from fieldlab.fields.hashgrid import HashGridConfig, HashGridField, _Split
@@ -13,7 +14,6 @@ from fieldlab.fields.registry import build_field, config_from_dict, config_to_di
 from fieldlab.ops.hash_grid import hash_encode_reference
 from fieldlab.ops.mlp import mlp_reference
 from fieldlab.ops.spherical_harmonics import spherical_harmonics_reference
-
 from tests.scenes import tiny_field
 
 
@@ -23,11 +23,13 @@ def test_field_is_encoding_then_networks():
     x = torch.rand(50, 3)
     d = torch.nn.functional.normalize(torch.randn(50, 3), dim=-1)
     log_density, latent = field.geometry(x)
-    out = mlp_reference(hash_encode_reference(x, field.table, field.encoding), field.geometry_params, field.geometry_net)
+    encoded = hash_encode_reference(x, field.table, field.encoding)
+    out = mlp_reference(encoded, field.geometry_params, field.geometry_net)
     assert torch.allclose(log_density, out[:, 0] - math.log(2.0), atol=1e-5)
     assert torch.allclose(latent, out[:, 1:], atol=1e-5)
     both = torch.cat((out[:, 1:], spherical_harmonics_reference(d, 4)), 1)
-    assert torch.allclose(field.color(latent, x, d), mlp_reference(both, field.color_params, field.color_net), atol=1e-5)
+    expected = mlp_reference(both, field.color_params, field.color_net)
+    assert torch.allclose(field.color(latent, x, d), expected, atol=1e-5)
     assert torch.allclose(field.density(x), log_density.exp(), rtol=1e-5)
 
 
@@ -84,7 +86,8 @@ def test_appearance_changes_the_color():
     plain = field.color(latent, x, d)
     assert torch.equal(plain, field.color(latent, x, d, torch.zeros(4, 3)))
     assert not torch.allclose(plain, field.color(latent, x, d, torch.ones(4, 3)))
-    assert field.fused_plan() is None
+    assert torch.equal(field.fused_plan().constants, torch.zeros(3))
+    assert torch.equal(field.fused_plan(torch.ones(3)).constants, torch.ones(3))
 
 
 def test_registry_round_trip():

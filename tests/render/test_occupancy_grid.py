@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from fieldlab.ops.occupancy import query_occupancy, unpack_occupancy
 from fieldlab.render.occupancy import NEVER, OccupancyGrid, inner_cells
 
