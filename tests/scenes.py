@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
+
 from fieldlab.data.cameras import Cameras, Rays
 from fieldlab.data.scene import Scene
 from fieldlab.data.views import Views
 from fieldlab.fields.hashgrid import HashGridConfig
-from torch import Tensor
 
 RADIUS = 0.6
 
@@ -25,7 +26,8 @@ def ring_cameras(n: int, size: int = 16, distance: float = 3.0) -> Cameras:
     poses = []
     for k in range(n):
         angle, height = 2 * math.pi * k / n, math.sin(2.4 * k)
-        center = torch.nn.functional.normalize(torch.tensor([math.cos(angle), math.sin(angle), height]), dim=0) * distance
+        outward = torch.tensor([math.cos(angle), math.sin(angle), height])
+        center = torch.nn.functional.normalize(outward, dim=0) * distance
         forward = -center / distance
         right = torch.nn.functional.normalize(torch.linalg.cross(forward, torch.tensor([0.0, 0.0, 1.0])), dim=0)
         down = torch.linalg.cross(forward, right)

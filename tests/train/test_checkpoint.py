@@ -7,10 +7,11 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
+
 from fieldlab.errors import CheckpointError, RunFolderError
 from fieldlab.train import checkpoint
 from fieldlab.train.checkpoint import load_arrays, read_checkpoint, write_checkpoint
-from safetensors.torch import save_file
 
 ARRAYS = {"a.x": torch.arange(6.0).view(2, 3), "a.y": torch.tensor([1, 2]), "b": torch.zeros(0)}
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+
 from fieldlab.data.options import SceneOptions
 from fieldlab.errors import ConfigError
 from fieldlab.train.config import RunConfig, TrainConfig, read_config, write_config
 from fieldlab.train.schedule import Schedule
-
 from tests.scenes import tiny_field
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from fieldlab.errors import BackendError
 from fieldlab.train.build import build_model, choose_model
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.distributed import ProcessGroup, connect, disconnect
 from fieldlab.train.trainer import Trainer
-
 from tests.scenes import ball_scene, tiny_field
 
 STEPS = 12

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from fieldlab.train.pose import PoseCorrections, rotation_from_6d
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fieldlab.train.pose import PoseCorrections, rotation_from_6d
 from tests.scenes import ring_cameras
 
 

@@ -9,10 +9,10 @@ import sys
 
 import pytest
 import torch
+
 from fieldlab.errors import CheckpointError, RunFolderError
 from fieldlab.train.config import RunConfig
 from fieldlab.train.run import Run
-
 from tests.scenes import tiny_field
 
 CONFIG = RunConfig("scene", tiny_field())

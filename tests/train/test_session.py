@@ -6,13 +6,13 @@ import json
 
 import pytest
 import torch
+
 from fieldlab.data.cameras import Cameras
 from fieldlab.errors import CheckpointError
 from fieldlab.train import checkpoint as checkpoint_module
 from fieldlab.train.config import RunConfig, TrainConfig
 from fieldlab.train.run import Run
 from fieldlab.train.session import Session, load_run
-
 from tests.scenes import ball_scene, tiny_field
 
 CPU = torch.device("cpu")
