@@ -51,19 +51,19 @@ class Eval:
 
 @dataclass
 class Evaluation:
-    """The scores of all views, and rows for a sheet of some of them."""
+    """The scores of all views, and by view number a row of the sheet for some of them."""
 
     scores: list[ViewScore]
-    rows: list[list[np.ndarray]]
+    rows: dict[int, list[np.ndarray]]
 
 
-def run(args: Eval) -> None:
+def run(args: Eval) -> Evaluation:
     """Evaluate, print a table, and write what was asked for."""
     from rich.console import Console
 
     from fieldlab.apps.train import choose_device
     from fieldlab.errors import ConfigError
-    from fieldlab.export.pictures import check_picture_path
+    from fieldlab.export.pictures import check_picture_path, sheet, write_picture
     from fieldlab.files import write_json
     from fieldlab.train.session import load_run
 
@@ -80,11 +80,12 @@ def run(args: Eval) -> None:
     if args.json is not None:
         write_json(args.json, report(found.scores, info, model, args.split))
     if args.sheet is not None:
-        write_sheet(args.sheet, found.rows)
+        write_picture(args.sheet, sheet(list(found.rows.values())))
     Console().print(table(found.scores, f"{args.split} views of {info.scene_name}"))
     for label, path in (("numbers", args.json), ("sheet", args.sheet)):
         if path is not None:
             console.print(f"{label}: {path}")
+    return found
 
 
 def reload_views(info: RunInfo, split: str, data: Path | None = None) -> Views:
@@ -98,6 +99,7 @@ def reload_views(info: RunInfo, split: str, data: Path | None = None) -> Views:
     from dataclasses import replace
 
     from fieldlab.data.scene import load_scene
+    from fieldlab.data.scene_files import load_named
     from fieldlab.errors import DataError
 
     if split not in info.cameras:
@@ -114,8 +116,13 @@ def reload_views(info: RunInfo, split: str, data: Path | None = None) -> Views:
             "the photographs are no longer where they were when the run was trained", file=info.config.source,
             hint="say where they are now with --data",
         )  # fmt: skip
-    source = info.config.source if data is None else str(data)
-    views = load_scene(source, info.config.scene).splits.get(split)
+    if data is None and not Path(info.config.source).is_absolute():
+        # A scene that comes with fieldlab; a folder of that name here, such as the run itself, is not meant.
+        source, scene = info.config.source, load_named(info.config.source, info.config.scene)
+    else:
+        source = info.config.source if data is None else str(data)
+        scene = load_scene(source, info.config.scene)
+    views = scene.splits.get(split)
     if views is None or views.names != info.names[split]:
         raise DataError(
             "the scene has changed since the run was trained", file=source, field=split,
@@ -138,12 +145,12 @@ def evaluate(model: RadianceModel, views: Views, background: Tensor, args: Eval,
     shown = {
         round(i * (count - 1) / max(min(args.sheet_views, count) - 1, 1)) for i in range(min(args.sheet_views, count))
     }
-    found = Evaluation([], [])
+    found = Evaluation([], {})
     with progress_bar(console) as bar:
         for i, (score, made, target) in enumerate(evaluate_views(model, views, background, network)):
             found.scores.append(score)
             if i in shown:
-                found.rows.append(sheet_row(score, made, target))
+                found.rows[i] = sheet_row(score, made, target)
             bar.show("rendering views", i + 1, len(views))
     return found
 
@@ -162,13 +169,6 @@ def sheet_row(score: ViewScore, made: Tensor, target: Tensor) -> list[np.ndarray
         labeled(error, "error (RMS over channels)"),
         error_legend(height),
     ]
-
-
-def write_sheet(path: Path, rows: list[list[np.ndarray]]) -> None:
-    """Write the rows as one picture."""
-    from fieldlab.export.pictures import sheet, write_picture
-
-    write_picture(path, sheet(rows))
 
 
 def report(scores: list[ViewScore], info: RunInfo, model: RadianceModel, split: str) -> dict[str, Any]:

@@ -24,7 +24,8 @@ class Export:
     resolution: int = 256
     """Cells of the mesh along the longest side of the box."""
     level: OptionalFloat = None
-    """Density of the surface per world unit. By default a wall of 1/256 of the box then stops half the light."""
+    """Density of the surface per world unit. By default one at which a thin wall stops half the light, or less where
+    the cameras see softer things."""
     faces: OptionalInt = None
     """Reduce the mesh to about this many triangles."""
     count: int = 300_000
@@ -56,7 +57,12 @@ def run(args: Export) -> None:
     with progress_bar(console) as bar:
         if args.mesh is not None:
             mesh, report = extract_mesh(
-                model, resolution=args.resolution, level=args.level, faces=args.faces, on_progress=bar.share
+                model,
+                cameras=info.cameras["train"],
+                resolution=args.resolution,
+                level=args.level,
+                faces=args.faces,
+                on_progress=bar.share,
             )
             write_mesh(args.mesh, mesh)
             console.print(f"{args.mesh}: {describe(mesh, report)}", highlight=False)

@@ -33,7 +33,7 @@ class Bar:
 
 @contextmanager
 def progress_bar(console: Console) -> Iterator[Bar]:
-    """A bar on ``console`` that goes away when the work is done."""
+    """A bar on ``console`` that goes away when the work is done; nothing where the output is not a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield Bar(progress)

@@ -14,7 +14,6 @@ from fieldlab.data.images import available_memory
 from fieldlab.errors import ConfigError
 from fieldlab.render.model import RadianceModel
 
-REFERENCE_CELLS = 256
 BYTES_PER_VERTEX = 16  # density, its logarithm, the padded copy marching cubes reads, and the mask
 OnShare = Callable[[float], object]
 
@@ -39,16 +38,6 @@ class DensityGrid:
         """Lowest and highest density of what is not empty; zeros when everything is."""
         filled = self.values[self.values > 0]
         return (float(filled.min()), float(filled.max())) if filled.size else (0.0, 0.0)
-
-
-def surface_level(aabb: Tensor) -> float:
-    """The density at which a wall of 1/256 of the box's longest side stops half the light: ln 2 / thickness.
-
-    It does not depend on the resolution of the mesh, so meshes converge as the resolution grows, and it scales with the
-    units of the scene as density does.
-    """
-    longest = float((aabb[1] - aabb[0]).max())
-    return math.log(2) * REFERENCE_CELLS / longest
 
 
 @torch.no_grad()

@@ -13,8 +13,10 @@ from scipy.sparse.csgraph import connected_components
 from skimage.measure import marching_cubes
 from torch import Tensor
 
+from fieldlab.data.cameras import Cameras
 from fieldlab.errors import ConfigError
-from fieldlab.export.density_grid import DensityGrid, sample_density, surface_level
+from fieldlab.export.density_grid import DensityGrid, sample_density
+from fieldlab.export.level import surface_level
 from fieldlab.render.model import RadianceModel
 
 LOG_RANGE = 4.0  # densities further than e^4 from the level say "inside" or "outside", not how far
@@ -82,6 +84,7 @@ class MeshReport:
 def extract_mesh(
     model: RadianceModel,
     *,
+    cameras: Cameras | None = None,
     resolution: int = 256,
     level: float | None = None,
     faces: int | None = None,
@@ -90,6 +93,7 @@ def extract_mesh(
     """The surface where the density of ``model`` passes ``level``, within its box, closed at the box's faces.
 
     Args:
+        cameras: of photographs of the scene, for choosing the level.
         resolution: grid cells along the longest side of the box.
         level: density per world unit; :func:`surface_level` when absent.
         faces: reduce the mesh to about so many triangles.
@@ -104,7 +108,7 @@ def extract_mesh(
     if faces is not None and faces < 4:
         raise ConfigError("the number of faces is impossible", found=faces, expected="4 or more")
     grid = sample_density(model, resolution, lambda share: tell("density", share))
-    chosen = surface_level(model.aabb) if level is None else level
+    chosen = surface_level(model, cameras) if level is None else level
     report = MeshReport(chosen, level is None, grid.density_range(), float(grid.spacing.max()))
     tell("surface", 0.0)
     mesh = isosurface(grid, chosen)

@@ -14,11 +14,14 @@ from fieldlab.data.cameras import CameraModel, Cameras
 from fieldlab.errors import ConfigError, RunFolderError
 from fieldlab.export import density_grid
 from fieldlab.export.cameras_path import View, look_at, orbit
-from fieldlab.export.density_grid import DensityGrid, sample_density, surface_level
+from fieldlab.export.density_grid import DensityGrid, sample_density
+from fieldlab.export.level import surface_level, thin_wall_level
 from fieldlab.export.mesh import Mesh, MeshReport, decimated, extract_mesh, isosurface, vertex_colors, without_floaters
 from fieldlab.export.mesh_files import write_mesh, write_points
 from fieldlab.export.mesh_picture import mesh_picture
 from fieldlab.export.points import surface_points
+from fieldlab.fields.base import Field, FieldConfig
+from fieldlab.render.model import ModelConfig, RadianceModel
 from fieldlab.render.occupancy import OccupancyGrid
 
 
@@ -35,7 +38,44 @@ def volume(mesh: Mesh) -> float:
 def test_level_stops_half_the_light_in_a_thin_wall():
     aabb = torch.tensor([[0.0, 0, 0], [2, 1, 1]])
     thickness = 2 / 256
-    assert 1 - np.exp(-surface_level(aabb) * thickness) == pytest.approx(0.5)
+    assert 1 - np.exp(-thin_wall_level(aabb) * thickness) == pytest.approx(0.5)
+
+
+class SoftBall(Field):
+    """A ball of radius 0.3 in the unit cube with one density throughout."""
+
+    kind = "soft-ball"
+    config_type = FieldConfig
+    latent_size = 1
+
+    def __init__(self, density: float) -> None:
+        super().__init__(FieldConfig(), 1.0)
+        self.log_density = float(np.log(density))
+
+    def geometry(self, x):
+        inside = (x - 0.5).norm(dim=-1) < 0.3
+        return torch.where(inside, self.log_density, -20.0), torch.zeros(len(x), 1)
+
+    def color(self, latent, x, directions, appearance=None):
+        return torch.full((len(x), 3), 0.5)
+
+    def param_groups(self):
+        return []
+
+
+@pytest.mark.parametrize(("density", "level"), [(12.0, 6.0), (5000.0, None)])
+def test_level_follows_soft_fields_and_not_hard_ones(density, level):
+    aabb = (9.1, -5.9, 1.2, 11.1, -3.9, 3.2)  # 2 units around CENTER
+    model = RadianceModel(SoftBall(density), ModelConfig(aabb, step=0.01, grid_resolution=16))
+    expected = thin_wall_level(model.aabb) if level is None else level
+    assert surface_level(model, around(4)) == pytest.approx(expected, rel=1e-3)
+    turned = around(3)
+    turned.camera_to_world[:, :, 2] *= -1  # they see nothing
+    assert surface_level(model, turned) == thin_wall_level(model.aabb)
+    mesh, report = extract_mesh(model, cameras=around(4), resolution=32)
+    assert report.level == pytest.approx(expected, rel=1e-3)
+    radius = np.linalg.norm(mesh.vertices - CENTER.double().numpy(), axis=1)
+    assert np.abs(radius - RADIUS).max() < report.cell
 
 
 @pytest.mark.parametrize("resolution", [24, 64])
