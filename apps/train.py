@@ -53,6 +53,8 @@ class Train:
     """Where to train."""
     backend: Literal["native", "reference", "tcnn"] = "native"
     """Compiled kernels, plain PyTorch, or tiny-cuda-nn where it is installed."""
+    marcher: Literal["native", "nerfacc"] = "native"
+    """Who finds the samples along rays; nerfacc needs CUDA and its package."""
     params: str | None = None
     """Largest number of trainable values, such as 500k or 5M."""
     resume: bool = False
@@ -138,6 +140,7 @@ def _train(args: Train, device: torch.device, world: World, console: Console) ->
         session = Session(
             folder, scene, config, device, world=world, resume=checkpoint, checkpoint_seconds=args.checkpoint_seconds
         )
+        session.model.use_marcher(args.marcher)
         if session.trainer.rays_in_box < 0.5:
             console.print(f"[yellow]only {session.trainer.rays_in_box:.0%} of the rays meet the scene's box[/]")
         writer = _tensorboard(folder) if args.tensorboard and world.rank == 0 else None

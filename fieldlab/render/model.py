@@ -16,11 +16,11 @@ from fieldlab.fields.base import Field
 from fieldlab.ops import native
 from fieldlab.ops.composite import composite, visible
 from fieldlab.ops.contract import contract, ray_points
-from fieldlab.ops.march import march
 from fieldlab.ops.occupancy import scaled_aabb
 from fieldlab.ops.ray_box import ray_box
 from fieldlab.ops.render_fused import HashFieldPlan, render_fused
 from fieldlab.ops.samples import Samples, keep
+from fieldlab.render.marcher import Marcher, choose_marcher
 from fieldlab.render.occupancy import OccupancyGrid
 
 CHANNELS = ("rgb", "depth", "opacity", "normal")
@@ -77,8 +77,8 @@ class RayOutput:
 
 @dataclass
 class Pixels:
-    """What N rays see, without the samples behind it: rgb float32 [N,3], opacity [N], depth [N] as in :class:`RayOutput`,
-    and how many samples each ray took, int32 [N]."""
+    """What N rays see, without the samples behind it: rgb float32 [N,3], opacity [N], depth [N] as in
+    :class:`RayOutput`, and how many samples each ray took, int32 [N]."""
 
     rgb: Tensor
     opacity: Tensor
@@ -106,9 +106,18 @@ class RadianceModel(nn.Module):
         self.config = config
         self.register_buffer("aabb", box, persistent=False)
         self.register_buffer("_outer", scaled_aabb(box, config.cascades - 1), persistent=False)
+        self.march: Marcher = choose_marcher("native", box.device)
         self.occupancy = OccupancyGrid(box, config.grid_resolution, config.cascades, config.step)
         size = getattr(field.config, "appearance", 0) if config.n_images else 0
         self.appearance = nn.Parameter(torch.zeros(config.n_images, size)) if size else None
+
+    def use_marcher(self, name: str) -> None:
+        """Let ``native`` or ``nerfacc`` find the samples from here on; the model is on its device already.
+
+        Raises:
+            BackendError: it is not available.
+        """
+        self.march = choose_marcher(name, self.device)
 
     @property
     def device(self) -> torch.device:
@@ -148,7 +157,7 @@ class RadianceModel(nn.Module):
         """Samples along rays in occupied cells; ``jitter`` [N] in [0,1) moves a ray's samples by that many steps."""
         with torch.no_grad():
             near, far = self._ranges(rays)
-            return march(
+            return self.march(
                 rays.origins.detach(), rays.directions.detach(), near, far, self.occupancy.packed(),
                 self.config.step, self.config.cone_angle, jitter,
             )  # fmt: skip
@@ -196,8 +205,8 @@ class RadianceModel(nn.Module):
     def render_rays(self, rays: Rays, *, background: Tensor | None = None, chunk: int = 1 << 15) -> Pixels:
         """Render any number of rays without derivatives, with the mean appearance.
 
-        The fused renderer does it where it can (see :mod:`fieldlab.ops.render_fused`); otherwise the separate operations
-        do, ``chunk`` rays at a time.
+        The fused renderer does it where it can (see :mod:`fieldlab.ops.render_fused`); otherwise the separate
+        operations do, ``chunk`` rays at a time.
         """
         back = self.background() if background is None else background
         appearance = None if self.appearance is None else self.appearance.mean(0)

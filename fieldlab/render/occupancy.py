@@ -1,7 +1,8 @@
 """The occupancy grid: which cells are worth sampling, learnt from the field while it trains.
 
 Müller et al. 2022, appendix C, with nerfacc's rules for threshold and decay: a cell holds a running maximum of
-density times step size; it is occupied when that exceeds the smaller of the grid's mean and a fixed threshold.
+density times step size; it is occupied when that exceeds the smaller of its level's mean and a fixed threshold. (Levels
+are judged apart since steps grow with them.)
 """
 
 from __future__ import annotations
@@ -58,27 +59,25 @@ class OccupancyGrid(nn.Module):
     def packed(self) -> OccupancyBits:
         """What marching reads."""
         if self._bits is None or self._bits.bits.device != self.values.device:
-            values = self.values.view(-1)
-            self._bits = occupancy_from_density(values, self.current_threshold(), self.aabb, self.levels)
+            excess = self.values.view(self.levels, -1) - self.thresholds()[:, None]
+            self._bits = occupancy_from_density(excess.view(-1), 0.0, self.aabb, self.levels)
         return self._bits
 
     def occupied(self) -> Tensor:
         """bool [L,R,R,R]."""
-        return self.values > self.current_threshold()
+        return self.values > self.thresholds().view(-1, 1, 1, 1)
 
     def occupied_fraction(self) -> float:
         """Share of cells that are sampled."""
         return float(self.occupied().float().mean())
 
-    def current_threshold(self) -> float:
-        """The smaller of the fixed threshold and the mean over all cells that can be occupied."""
-        possible = self.values >= 0
-        count = int(possible.sum())
-        if count == 0:
-            return self.threshold
-        mean = float(self.values.clamp_min(0).sum(dtype=torch.float64)) / count
+    def thresholds(self) -> Tensor:
+        """float32 [L]: the smaller of the fixed threshold and the mean over a level's cells that can be occupied."""
+        values = self.values.view(self.levels, -1)
+        count = (values >= 0).sum(1)
+        mean = values.clamp_min(0).sum(1, dtype=torch.float64) / count.clamp_min(1)
         # Before anything was learnt all values are zero, and all cells are to be looked at.
-        return min(mean, self.threshold) if mean > 0 else -0.5
+        return torch.where(mean > 0, mean.clamp(max=self.threshold), -0.5).float()
 
     def exclude(self, cells: Tensor) -> None:
         """Mark cells (bool [L,R,R,R]) as never occupied."""
@@ -137,7 +136,7 @@ class OccupancyGrid(nn.Module):
         if step < self.warmup_steps:
             return possible if limit == n else self._draw(possible, limit, generator)
         share = max(min(n // 4, limit // 2), 1)
-        occupied = possible[self.values.view(-1)[possible] > self.current_threshold()]
+        occupied = possible[self.occupied().view(-1)[possible]]
         drawn = self._draw(possible, share, generator)
         if len(occupied) > share:
             occupied = self._draw(occupied, share, generator)

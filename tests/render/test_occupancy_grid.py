@@ -40,13 +40,15 @@ def test_values_decay_towards_what_is_found():
         assert torch.allclose(grid.values, torch.full_like(grid.values, expected))
 
 
-def test_threshold_is_the_smaller_of_mean_and_limit():
-    grid = OccupancyGrid(BOX, 4, 1, 1.0, threshold=0.01)
-    grid.values.fill_(0.5)
-    assert grid.current_threshold() == 0.01
-    grid.values.fill_(0.002)
-    grid.values[0, 0] = NEVER
-    assert abs(grid.current_threshold() - 0.002) < 1e-8
+def test_threshold_is_the_smaller_of_a_levels_mean_and_the_limit():
+    grid = OccupancyGrid(BOX, 4, 2, 1.0, threshold=0.01)
+    grid.values[0] = 0.5
+    grid.values[1] = 0.002
+    grid.values[1, 0] = NEVER
+    grid.values[1, 1, 0, 0] = 0.003
+    assert torch.allclose(grid.thresholds(), torch.tensor([0.01, 0.002 + 0.001 / 48]))
+    assert bool(grid.occupied()[0].all())
+    assert grid.occupied()[1].nonzero().tolist() == [[1, 0, 0]]
 
 
 def test_excluded_cells_are_never_evaluated_nor_occupied():
