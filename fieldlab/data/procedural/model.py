@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -91,6 +92,10 @@ class Light:
     color: Vector
     width: float = 0.08
     shadow: bool = True
+
+    def __post_init__(self) -> None:
+        length = math.sqrt(sum(c * c for c in self.direction))
+        object.__setattr__(self, "direction", tuple(c / length for c in self.direction))
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 A point batch is a tuple of three tensors ``(x, y, z)``, each [N], rather than one [N,3] array: every primitive then
 reads contiguous memory, and every constant is a Python number, so nothing depends on the device. Distances are negative
-inside, never larger than the true distance, and change by at most one unit per unit of length (up to rounding), which
-is what sphere tracing needs (Hart, "Sphere tracing", The Visual Computer 1996). Formulas of the primitives follow from
-elementary geometry; the polynomial smooth minimum is Quilez' quadratic one. The z axis points up.
+inside and outside never larger than the true distance, which is what sphere tracing needs (Hart, "Sphere tracing", The
+Visual Computer 1996). Formulas of the primitives follow from elementary geometry; the polynomial smooth minimum is
+Quilez' quadratic one. The z axis points up.
 """
 
 from __future__ import annotations
@@ -310,12 +310,10 @@ def repeated(shape: Shape, axis: str, spacing: float, count: int) -> Shape:
 def bent(shape: Shape, curvature: float) -> Shape:
     """The shape bent in the xz plane: x runs along an arc of ``1 / curvature`` that curls toward +z.
 
-    Valid while |z| * curvature stays below one over the shape; distances are divided by the largest stretch there.
+    The shape's box, once bent, must not reach the center of the arc. Distances are divided by the largest stretch there.
     """
     distance, local = shape.distance, shape.local
     radius = 1.0 / curvature
-    depth = max(abs(shape.lower[2]), abs(shape.upper[2]))
-    stretch = 1.0 / (1.0 - depth * abs(curvature))
 
     def unbend(p: Points) -> Points:
         down = radius - p[2]
@@ -325,7 +323,7 @@ def bent(shape: Shape, curvature: float) -> Shape:
     def bounded(p: Points) -> Tensor:
         # Far from the shape the map is stretched without limit, so the bounding box takes over there.
         outside = box_distance(p, lower, upper)
-        return torch.where(outside > 0.1 * depth, outside, distance(unbend(p)) / stretch)
+        return torch.where(outside > margin, outside, distance(unbend(p)) / stretch)
 
     corners = []
     steps = 32
@@ -334,7 +332,9 @@ def bent(shape: Shape, curvature: float) -> Shape:
         for z in (shape.lower[2], shape.upper[2]):
             for y in (shape.lower[1], shape.upper[1]):
                 corners.append([(radius - z) * math.sin(angle), y, radius - (radius - z) * math.cos(angle)])
-    lower, upper = _pad(*_corner_box(corners), 0.02 * depth)
+    lower, upper = _pad(*_corner_box(corners), 0.01 * (shape.upper[2] - shape.lower[2]))
+    margin = 0.05 * (shape.upper[2] - shape.lower[2])
+    stretch = 1.0 / (1.0 - margin * abs(curvature) - max(upper[2] * curvature, lower[2] * curvature, 0.0))
     return Shape(bounded, lower, upper, lambda p: local(unbend(p)))
 
 
@@ -366,13 +366,16 @@ def box_distance(p: Points, lower: Vector, upper: Vector) -> Tensor:
 
 # --- small helpers ---
 
+# Keeps the derivative of the root finite where a length is zero, as inside boxes.
+_TINY = 1e-20
+
 
 def _length2(x: Tensor, y: Tensor) -> Tensor:
-    return (x * x + y * y).sqrt()
+    return (x * x + y * y).clamp_min(_TINY).sqrt()
 
 
 def _length3(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    return (x * x + y * y + z * z).sqrt()
+    return (x * x + y * y + z * z).clamp_min(_TINY).sqrt()
 
 
 def _join2(a: Tensor, b: Tensor) -> Tensor:

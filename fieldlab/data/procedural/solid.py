@@ -58,5 +58,5 @@ def true_mesh(name: str, resolution: int = 192) -> tuple[np.ndarray, np.ndarray]
     for i in range(counts[0]):
         points = torch.stack([x[i].expand_as(plane_y), plane_y, plane_z], dim=1)
         values[i + 1, 1:-1, 1:-1] = distance(points).view(int(counts[1]), int(counts[2])).numpy()
-    vertices, faces, _, _ = marching_cubes(values, 0.0, spacing=(cell,) * 3, gradient_direction="ascent")
+    vertices, faces, _, _ = marching_cubes(values, 0.0, spacing=(cell,) * 3, gradient_direction="descent")
     return (vertices + (low - cell)).astype(np.float32), faces.astype(np.int64)

@@ -29,18 +29,18 @@ def linear_rgb(color: str) -> tuple[float, float, float]:
     return r, g, b
 
 
-@functools.lru_cache(maxsize=4)
-def _noise_table(device: torch.device) -> Tensor:
+@functools.lru_cache(maxsize=8)
+def _noise_table(device: torch.device, dtype: torch.dtype) -> Tensor:
     n = np.arange(_TABLE_SIZE**3, dtype=np.uint64) + np.uint64(0x9E3779B9)
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
         n ^= n >> np.uint64(shift)
         n = (n * np.uint64(factor)) & np.uint64(0xFFFFFFFF)
-    return torch.from_numpy((n.astype(np.float64) / 2**32).astype(np.float32)).to(device)
+    return torch.from_numpy(n.astype(np.float64) / 2**32).to(device, dtype)
 
 
 def value_noise(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """Smooth noise [N] in [0,1] with one feature per unit length, periodic after 32 units."""
-    table = _noise_table(x.device)
+    table = _noise_table(x.device, x.dtype)
     corners, weights = [], []
     for c in (x, y, z):
         floor = torch.floor(c)
@@ -225,7 +225,7 @@ def cobbles(stone: str, other: str, mortar: str, size: float) -> Texture:
 
 def _voronoi(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Distances to the nearest and second nearest seed of a jittered square lattice, and a number for the nearest."""
-    table = _noise_table(u.device)
+    table = _noise_table(u.device, u.dtype)
     fu, fv = torch.floor(u), torch.floor(v)
     nearest, second, tint = torch.full_like(u, 9.0), torch.full_like(u, 9.0), torch.zeros_like(u)
     for du in (-1, 0, 1):

@@ -15,7 +15,7 @@ from torch import Tensor
 from fieldlab.data.procedural.model import Group, Light, SceneModel
 from fieldlab.data.procedural.shapes import Points, Vector, box_distance
 
-MAX_STEPS = 80
+MAX_STEPS = 128
 TOLERANCE = 5e-5
 SHADOW_STEPS = 48
 _COMPACT_EVERY = 4
@@ -87,24 +87,28 @@ def _march(group: Group, o: Points, d: Points, t: Tensor, leave: Tensor) -> tupl
 
     Steps are lengthened as if the surface ahead were flat, and taken back when the balls of free space around the two
     ends do not overlap (Keinert et al., "Enhanced sphere tracing", 2014; Balint and Valasek, "Accelerating sphere
-    tracing", 2018), so nothing is skipped.
+    tracing", 2018), so nothing is skipped. Rays
+    that have crept along a surface for long take steps that grow slowly; they can pass only slivers thinner than that.
     """
     alive = torch.arange(t.shape[0], device=t.device)
     hit_index, hit_t = [], []
     last, step = torch.zeros_like(t), torch.zeros_like(t)
     for k in range(MAX_STEPS):
         gap = group.distance(along(o, d, t))
-        beyond = gap + last < step
-        hit = (gap < TOLERANCE * (1 + t) * (1 + k / 16)) & ~beyond
+        tolerance = TOLERANCE * (1 + t)
+        least = tolerance * (k / 16) ** 2
+        beyond = (gap + last < step) & (step > torch.maximum(1.001 * last, least))
+        hit = (gap < tolerance) & ~beyond
         slope = ((gap - last) / step.clamp_min(1e-9)).clamp(-1, 0.2)
-        longer = torch.where(hit, torch.zeros_like(gap), gap * (2 / (1 - slope)) if k else gap)
+        longer = torch.maximum(gap * (2 / (1 - slope)), least) if k else gap
+        longer = torch.where(hit, torch.zeros_like(gap), longer)
         t, last, step = (
             torch.where(beyond, t - step + last, t + longer),
             torch.where(beyond, last, gap),
             torch.where(beyond, last, longer),
         )
         if k % _COMPACT_EVERY == _COMPACT_EVERY - 1 or k == MAX_STEPS - 1:
-            inside = t < leave
+            inside = t - step + last < leave  # a lengthened step may yet be taken back
             found = torch.nonzero(hit & inside).squeeze(1)
             hit_index.append(alive.index_select(0, found))
             hit_t.append(t.index_select(0, found))
@@ -118,15 +122,15 @@ def _march(group: Group, o: Points, d: Points, t: Tensor, leave: Tensor) -> tupl
 
 def _polish(group: Group, o: Points, d: Points, t: Tensor) -> Tensor:
     """Secant steps onto the surface: sphere tracing stops short of it by tolerance / cosine, most at grazing angles."""
-    before, at = t - 2e-3, t
+    scale = 1 + t
+    before, at = t - 4e-4 * scale, t
     value_before = group.distance(along(o, d, before))
-    for _ in range(2):
+    for _ in range(3):
         value = group.distance(along(o, d, at))
         slope = (value_before - value) / (at - before)
         move = torch.where(slope > 5e-3, value / slope.clamp_min(5e-3), torch.zeros_like(value))
-        before, value_before = at - 1e-6, value + slope * 1e-6
-        after = at + move.clamp(-4e-3, 4e-3)
-        moved = (after - at).abs() > 1e-5
+        after = at + torch.minimum(torch.maximum(move, -1e-3 * scale), 1e-3 * scale)
+        moved = (after - at).abs() > 1e-5 * scale
         before, value_before = torch.where(moved, at, before), torch.where(moved, value, value_before)
         at = after
     return at
@@ -162,7 +166,7 @@ def shadow(scene: SceneModel, points: Points, light: Light) -> Tensor:
     clearance = torch.ones(count, device=points[0].device)
     d = tuple(torch.full_like(c, v) for c, v in zip(points, light.direction, strict=True))
     for group in scene.groups:
-        margin = 0.5 * light.width * max(u - v for u, v in zip(group.upper, group.lower, strict=True)) + 0.02
+        margin = 0.02 + light.width * max(*_extent(group), group.upper[2] - scene.aabb[0][2])  # the half-shadow
         enter, leave = box_interval(points, d, _grow(group.lower, -margin), _grow(group.upper, margin))  # type: ignore[arg-type]
         index = torch.nonzero((enter < leave) & (clearance > -0.99)).squeeze(1)
         if index.numel() == 0:
@@ -172,11 +176,16 @@ def shadow(scene: SceneModel, points: Points, light: Light) -> Tensor:
     return 0.25 * (1 + clearance) ** 2 * (2 - clearance)
 
 
+def _extent(group: Group) -> Vector:
+    x, y, z = (u - v for u, v in zip(group.upper, group.lower, strict=True))
+    return x, y, z
+
+
 def _clearance(group: Group, o: Points, d: Points, enter: Tensor, leave: Tensor, width: float) -> Tensor:
     result = torch.ones_like(enter)
     alive = torch.arange(enter.shape[0], device=enter.device)
     t, least = enter + 1e-3, result.clone()
-    size = max(u - v for u, v in zip(group.upper, group.lower, strict=True))
+    size = max(_extent(group))
     for step in range(SHADOW_STEPS):
         gap = group.distance(along(o, d, t))
         least = torch.minimum(least, gap / (width * t))

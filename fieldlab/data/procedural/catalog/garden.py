@@ -420,11 +420,11 @@ def _hills() -> Object:
     rings = []
     for k in range(7):
         a = 0.9 * k + 0.3
-        meadow_hill = ellipsoid(15 + 2 * (k % 3), 9, 3.0 + 0.9 * (k % 2)).turned("z", math.degrees(a) + 90)
+        meadow_hill = ellipsoid(17 + 2 * (k % 3), 12, 5.2 + 0.8 * (k % 2)).turned("z", math.degrees(a) + 90)
         rings.append(
             Part(
                 f"hill_{k}",
-                meadow_hill.at(34 * math.cos(a), 34 * math.sin(a), -0.3),
+                meadow_hill.at(34 * math.cos(a), 34 * math.sin(a), -2.4),
                 Material(forest if k % 2 else meadow, 0.95, 0.02),
             )
         )
