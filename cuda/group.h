@@ -28,6 +28,12 @@ FL_HD Lanes where_not_below(Lanes a, Lanes b, Lanes x, Lanes y) {
 FL_HD Lanes larger_of(Lanes a, Lanes b) { return where_not_below(a, b, a, b); }
 FL_HD Lanes magnitude_of(Lanes a) { return larger_of(a, -a); }
 
+#if FL_LANES == 8 && defined(__AVX2__)
+FL_HD __m256i first_lanes(int count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#endif
+
 // The first `count` lanes of successive floats, zeros for the rest; nothing is read when count is 0.
 FL_HD Lanes load_part(const float* p, int count) {
 #if FL_LANES == 1
@@ -36,6 +42,8 @@ FL_HD Lanes load_part(const float* p, int count) {
   if (count == FL_LANES) return load(p);
 #if defined(__AVX512F__)
   return (Lanes)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1u), p);
+#elif defined(__AVX2__)
+  return (Lanes)_mm256_maskload_ps(p, first_lanes(count));
 #else
   return load_some(p, 1, count);
 #endif
@@ -48,6 +56,8 @@ FL_HD void store_part(float* p, int count, Lanes v) {
   if (count == FL_LANES) return store(p, v);
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1u), (__m512)v);
+#elif defined(__AVX2__)
+  _mm256_maskstore_ps(p, first_lanes(count), (__m256)v);
 #else
   store_some(p, 1, count, v);
 #endif

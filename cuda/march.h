@@ -1,8 +1,8 @@
 // Ray marching through an occupancy grid. Samples lie on a lattice that depends on the ray alone; occupancy only decides
 // which of its steps are kept, so a finer or later grid never moves a sample.
 #pragma once
+#include "lanes_select.h"
 #include "occupancy.h"
-#include "ray_box.h"
 
 namespace fieldlab {
 
@@ -34,139 +34,168 @@ inline namespace FL_ISA {
 #endif
 
 // t(0) = start, t(k+1) = t(k) + max(step, t(k) * cone): equal steps up to step number `bend`, a geometric sequence from
-// there. Both parts are computed from k, so nothing drifts.
-struct Lattice {
-  float start, step, inverse_step;
-  float cone = 0.f, bend_t = 0.f, growth = 0.f, inverse_growth = 0.f;  // growth: log2(1 + cone)
-  int bend = 1 << 30;
+// there. Both parts are computed from k, so nothing drifts. F is float for one ray, Lanes for one ray per lane.
+template <class F>
+struct LatticeOf {
+  using I = IntegerOf<F>;
+  F start, bend_t;
+  I bend;
+  float step, inverse_step;
+  float cone, growth = 0.f, inverse_growth = 0.f, growth_slack = 0.f;  // growth: log2(1 + cone)
 
-  FL_HD Lattice(float start_, float step_, float cone_) : start(start_), step(step_), inverse_step(1.f / step_) {
-    if (cone_ <= 0.f) return;
-    cone = cone_;
+  FL_HD LatticeOf() {}
+  FL_HD LatticeOf(F start_, float step_, float cone_)
+      : start(start_), bend_t(start_), bend(to_integer(start_ * 0.f)), step(step_), inverse_step(1.f / step_), cone(cone_) {
+    if (cone <= 0.f) return;
     growth = log1pf(cone) * 1.44269504088896341f;
     inverse_growth = 1.f / growth;
-    bend = static_cast<int>(clamp_to(ceilf((step / cone - start) * inverse_step), 0.f, 1e9f));
-    bend_t = start + static_cast<float>(bend) * step;
+    growth_slack = 0.999f - 1e-6f * inverse_growth;
+    const F steps = clamp_of((step / cone - start) * inverse_step, 0.f, 1e9f);
+    bend = to_integer(steps);
+    bend += pick(to_real(bend) < steps, bend * 0 + 1, bend * 0);
+    bend_t = start + to_real(bend) * step;
   }
-  FL_HD float at(int k) const {
-    if (k <= bend) return start + static_cast<float>(k) * step;
-    return bend_t * exp2f(static_cast<float>(k - bend) * growth);
+  FL_HD F at(I k) const {
+    const F equal = start + to_real(k) * step;
+    if (cone <= 0.f) return equal;
+    const auto growing = k > bend;
+    if (!any_of(growing)) return equal;
+    return pick(growing, bend_t * exp2_of(to_real(pick(growing, k - bend, bend * 0)) * growth), equal);
   }
-  FL_HD float middle(int k) const {
-    if (k < bend) return start + (static_cast<float>(k) + 0.5f) * step;
-    return at(k) * (1.f + 0.5f * cone);
+  FL_HD F middle(I k) const {
+    const F equal = start + (to_real(k) + 0.5f) * step;
+    if (cone <= 0.f) return equal;
+    return pick(k < bend, equal, at(k) * (1.f + 0.5f * cone));
   }
   // A step number such that the middles of all steps before it are below t, short of the first one that is not by at most
   // a step: distances carry rounding errors, and a step too many would be one that nobody looked at.
-  FL_HD int first_not_before(float t) const {
-    t *= 1.f - 5e-7f;
-    float x = (t - start) * inverse_step - 0.501f;
-    if (x >= static_cast<float>(bend)) {
-      const float ratio = t / (bend_t * (1.f + 0.5f * cone));
-      x = max_of(static_cast<float>(bend) - 1.f, static_cast<float>(bend) + log2f(ratio) * inverse_growth - 0.001f);
-    }
-    return static_cast<int>(floorf(clamp_to(x, -1.f, 1e9f))) + 1;
+  FL_HD I first_not_before(F t) const {
+    t = t * (1.f - 5e-7f);
+    const F equal = clamp_of((t - start) * inverse_step + 0.499f, 0.f, 1e9f);
+    if (cone <= 0.f) return to_integer(equal);
+    const F knee = to_real(bend);
+    const auto growing = equal > knee;
+    if (!any_of(growing)) return to_integer(equal);
+    const F ratio = pick(growing, t / (bend_t * (1.f + 0.5f * cone)), start * 0.f + 1.f);
+    const F more = clamp_of(log2_of(ratio) * inverse_growth + growth_slack, 0.f, 1e9f);
+    return pick(growing, to_integer(knee + more), to_integer(equal));
   }
 };
 
-// Walks one ray and hands out the kept steps one by one (next) or as runs of successive steps (next_run).
-struct RayMarcher {
-  Lattice lattice;
+// Walks a ray, or one per lane, and says which steps of its lattice are kept.
+template <class F>
+struct MarcherOf {
+  using I = IntegerOf<F>;
+  LatticeOf<F> lattice;
   OccupancyGrid grid;
-  float origin[3], direction[3], inverse[3];  // in cells of level 0, from the low corner
-  float half;                                 // cells from the centre to the side of level 0
-  int k = 0, end = 0;                         // the next step to look at, and the end of all
-  int run = 0, run_end = 0;                   // what next() has yet to hand out
+  F origin[3], direction[3], inverse[3];  // in cells of level 0; the origin from the centre
+  float half;                             // cells from the centre to the side of level 0
+  int widest[2];                          // of cubes that are crossed at once: in level 0, in the others
+  I k, end;                               // the next step to look at, and the end of all
+  I run, run_end;                         // what next() has yet to hand out
 
-  FL_HD RayMarcher(const OccupancyGrid& grid_, const float* o, const float* d, float near, float far, float start, float step,
-                   float cone)
+  FL_HD MarcherOf() {}
+  FL_HD MarcherOf(const OccupancyGrid& grid_, const F* o, const F* d, F near, F far, F start, float step, float cone)
       : lattice(start, step, cone), grid(grid_), half(0.5f * static_cast<float>(grid_.resolution)) {
+    // The largest power of two that divides the side. Outside level 0 a cube must not reach into the next inner level,
+    // which starts a quarter of the way in.
+    const int r = grid.resolution;
+    widest[0] = r & -r;
+    widest[1] = (r / 4) & -(r / 4);
     const float reach = half * static_cast<float>(1 << (grid.levels - 1));
-    float t_min = near, t_max = far;
+    F t_min = larger(near, start), t_max = far;
     for (int i = 0; i < 3; ++i) {
-      const float low = grid.aabb[i], scale = static_cast<float>(grid.resolution) / (grid.aabb[3 + i] - low);
-      origin[i] = (o[i] - low) * scale;
+      const float low = grid.aabb[i], scale = static_cast<float>(r) / (grid.aabb[3 + i] - low);
+      origin[i] = (o[i] - low) * scale - half;
       direction[i] = d[i] * scale;
       // An axis the ray does not move along is never the one it leaves a cell through.
-      inverse[i] = fabsf(direction[i]) > 1e-20f ? 1.f / direction[i] : 1e20f;
-      clip_to_slab(origin[i], direction[i], half - reach, half + reach, t_min, t_max);
+      const auto moves = absolute(direction[i]) > direction[i] * 0.f + 1e-20f;
+      inverse[i] = 1.f / pick(moves, direction[i], direction[i] * 0.f + 1e-20f);
+      const F a = (-reach - origin[i]) * inverse[i], b = (reach - origin[i]) * inverse[i];
+      t_min = larger(t_min, smaller(a, b));
+      t_max = smaller(t_max, larger(a, b));
     }
-    if (!(t_min <= t_max && t_max > lattice.start)) return;
-    k = lattice.first_not_before(max_of(t_min, lattice.start));
-    end = lattice.first_not_before(t_max * (1.f + 2e-6f)) + 2;
+    const auto hit = t_min <= t_max;
+    k = lattice.first_not_before(t_min);
+    end = pick(hit, lattice.first_not_before(t_max * (1.f + 2e-6f)) + 2, k);
     // The far end is kept to exactly.
-    while (end > k && lattice.middle(end - 1) >= far) --end;
+    for (;;) {
+      const auto beyond = (end > k) & (lattice.middle(end - 1) >= far);
+      if (!any_of(beyond)) break;
+      end = pick(beyond, end - 1, end);
+    }
+    run = run_end = end * 0;
   }
 
-  // Looks at the cell around the middle of step k: whether it is occupied, and the first step to look at next. Between the
-  // two all steps are in cells of the same kind.
-  FL_HD bool probe(int& next) const {
-    const float t = lattice.middle(k);
-    float g[3], reach = 0.f;
-    for (int i = 0; i < 3; ++i) {
-      g[i] = origin[i] + direction[i] * t - half;
-      reach = max_of(reach, fabsf(g[i]));
-    }
-    int level = 0;
-    float size = 1.f, inverse_size = 1.f;
-    next = k + 1;
-    while (reach >= half * size) {
-      if (++level >= grid.levels) return false;
-      size *= 2.f;
-      inverse_size *= 0.5f;
-    }
-    int c[3];
+  // Looks at the cell around the middle of step k: whether it is occupied (in `mask`), and the first step to look at next.
+  // All steps before that one lie in cells of the same kind.
+  template <class M>
+  FL_HD I probe(M& occupied) const {
+    const F t = lattice.middle(k);
+    F g[3];
+    for (int i = 0; i < 3; ++i) g[i] = origin[i] + direction[i] * t;
+    const F reach = larger(larger(absolute(g[0]), absolute(g[1])), absolute(g[2]));
+    // The innermost level that contains the point: one more than the exponent of its distance in half sides.
+    I level = larger((bits_of(reach * (1.f / half)) >> 23) - 126, k * 0);
+    const auto inside = level < grid.levels;
+    level = pick(inside, level, k * 0);
+    const F size = real_from_bits((level + 127) << 23), inverse_size = real_from_bits((127 - level) << 23);
+    I c[3];
     for (int i = 0; i < 3; ++i)
-      c[i] = min_of(max_of(static_cast<int>(g[i] * inverse_size + half), 0), grid.resolution - 1);
-    int extent;
-    const bool occupied = look(level, c[0], c[1], c[2], extent);
-    float t_exit = INFINITY;
+      c[i] = to_integer(clamp_of(g[i] * inverse_size + half, 0.f, static_cast<float>(grid.resolution - 1)));
+    const auto filled = k * 0 != k * 0;
+    occupied = filled;
+    const I extent = look(level, c, occupied);
+    F t_exit = t * 0.f + 3e38f;
     for (int i = 0; i < 3; ++i) {
-      const int side = (c[i] & -extent) + (inverse[i] > 0.f ? extent : 0);
-      const float plane = (static_cast<float>(side) - half) * size + half;
-      t_exit = min_of(t_exit, (plane - origin[i]) * inverse[i]);
+      const I side = (c[i] & -extent) + pick(inverse[i] > inverse[i] * 0.f, extent, extent * 0);
+      t_exit = smaller(t_exit, ((to_real(side) - half) * size - origin[i]) * inverse[i]);
     }
-    next = min_of(max_of(next, lattice.first_not_before(t_exit)), end);
-    return occupied;
+    occupied = occupied & inside;
+    return smaller(pick(inside, larger(k + 1, lattice.first_not_before(t_exit)), k + 1), end);
   }
 
-  // Whether a cell is occupied, and how wide the aligned cube of like cells around it surely is (1, 2, 4, 8 or 16). Outside
-  // level 0 that cube must not reach into the next inner level, which starts a quarter of the way in, nor out of the grid.
-  FL_HD bool look(int level, int x, int y, int z, int& extent) const {
-    const std::uint64_t octant = 0x330033;  // 2x2x2 of the 4x4x4
-    const int r = grid.resolution;
-    const int widest = level == 0 ? r & -r : (r / 4) & -(r / 4);  // the largest power of two in it
-    const int cs = coarse_per_side(r), bx = x >> 2, by = y >> 2, bz = z >> 2;
-    const std::uint64_t coarse = grid.coarse[cube_index(cs, level, bx >> 2, by >> 2, bz >> 2)];
-    if (!(coarse >> bit_in_word(bx, by, bz) & 1)) {
-      extent = coarse == 0 ? 16 : coarse >> bit_in_word(bx & 2, by & 2, bz & 2) & octant ? 4 : 8;
-      extent = min_of(extent, widest);
-      return false;
+  // Whether a cell is occupied, and how wide the aligned cube of like cells around it surely is (1, 2, 4, 8 or 16).
+  template <class M>
+  FL_HD I look(I level, const I (&c)[3], M& occupied) const {
+    constexpr std::int32_t octant = 0x330033;  // 2x2x2 of the 4x4x4; those with the same z & 2 share half a word
+    const int r = grid.resolution, blocks = blocks_per_side(r), coarse = coarse_per_side(r);
+    const I x = c[0] >> 2, y = c[1] >> 2, z = c[2] >> 2;
+    I word = (((level * coarse + (z >> 2)) * coarse + (y >> 2)) * coarse + (x >> 2)) * 2 + (z >> 1 & 1);
+    I here = gather(grid.coarse, word), other = gather(grid.coarse, word ^ 1);
+    const I none = k * 0;
+    const auto used = (here >> ((x & 3) | (y & 3) << 2 | (z & 1) << 4) & 1) != none;
+    const auto bare8 = (here >> ((x & 2) | (y & 2) << 2) & octant) == none;
+    I extent = pick((here | other) == none, none + 16, pick(bare8, none + 8, none + 4));
+    occupied = used;
+    if (any_of(used)) {
+      word = (((level * blocks + z) * blocks + y) * blocks + x) * 2 + (c[2] >> 1 & 1);
+      here = gather(grid.blocks, word);
+      other = gather(grid.blocks, word ^ 1);
+      const I bit = here >> ((c[0] & 3) | (c[1] & 3) << 2 | (c[2] & 1) << 4) & 1;
+      occupied = used & (bit != none);
+      here = here ^ -bit;  // now a bit says that its cell is unlike this one
+      other = other ^ -bit;
+      const auto like2 = (here >> ((c[0] & 2) | (c[1] & 2) << 2) & octant) == none;
+      extent = pick(used, pick((here | other) == none, none + 4, pick(like2, none + 2, none + 1)), extent);
     }
-    const std::uint64_t word = grid.blocks[cube_index(blocks_per_side(r), level, bx, by, bz)];
-    const bool occupied = word >> bit_in_word(x, y, z) & 1;
-    const std::uint64_t unlike = occupied ? ~word : word;
-    extent = unlike == 0 ? 4 : unlike >> bit_in_word(x & 2, y & 2, z & 2) & octant ? 1 : 2;
-    extent = min_of(extent, widest);
-    return occupied;
+    return smaller(extent, pick(level > none, none + widest[1], none + widest[0]));
   }
 
-  // The next run of kept steps [first, last); false, and both left alone, at the end.
+  // For one ray: the next run of kept steps [first, last); false, and both left alone, at the end.
   FL_HD bool next_run(int& first, int& last) {
     while (k < end) {
-      int next;
-      const bool occupied = probe(next);
+      bool occupied;
       const int from = k;
-      k = next;
+      k = probe(occupied);
       if (!occupied) continue;
       first = from;
-      last = next;
+      last = k;
       return true;
     }
     return false;
   }
-
-  // The next kept step; false at the end.
+  // For one ray: the next kept step; false at the end.
   FL_HD bool next(float& t_start, float& t_end) {
     if (run >= run_end && !next_run(run, run_end)) return false;
     t_start = lattice.at(run);
@@ -174,57 +203,86 @@ struct RayMarcher {
     return true;
   }
 };
+using Lattice = LatticeOf<float>;
+using RayMarcher = MarcherOf<float>;
 
-FL_HD float lattice_start(const MarchRays& a, std::int64_t ray) {
-  return a.near[ray] + (a.jitter ? a.jitter[ray] * a.step : 0.f);
-}
-
-FL_HD RayMarcher marcher_of(const MarchRays& a, std::int64_t ray) {
-  const float o[3] = {a.origins.at(ray, 0), a.origins.at(ray, 1), a.origins.at(ray, 2)};
-  const float d[3] = {a.directions.at(ray, 0), a.directions.at(ray, 1), a.directions.at(ray, 2)};
-  return RayMarcher(a.grid, o, d, a.near[ray], a.far[ray], lattice_start(a, ray), a.step, a.cone_angle);
-}
-
-// First pass: counts a ray's samples and notes its first runs.
-FL_HD void march_count_one(const MarchCount& a, std::int64_t ray) {
-  RayMarcher marcher = marcher_of(a.rays, ray);
-  std::int32_t* runs = a.rays.runs + ray * a.rays.run_capacity * 2;
-  std::int64_t count = 0;
-  int noted = 0, first, last, before = -1;
-  while (count < a.rays.max_samples && marcher.next_run(first, last)) {
-    last = static_cast<int>(min_of<std::int64_t>(last, first + (a.rays.max_samples - count)));
-    count += last - first;
-    if (first == before && noted <= a.rays.run_capacity) {
-      if (noted > 0) runs[2 * noted - 1] = last;
-    } else if (noted < a.rays.run_capacity) {
-      runs[2 * noted] = first;
-      runs[2 * noted + 1] = last;
-      ++noted;
-    } else {
-      noted = a.rays.run_capacity + 1;
-    }
-    before = last;
+template <class F>
+FL_HD MarcherOf<F> marcher_of(const MarchRays& a, std::int64_t ray, int count) {
+  F o[3], d[3];
+  for (int i = 0; i < 3; ++i) {
+    load_rays(&a.origins.at(ray, i), a.origins.stride_sample, count, o[i]);
+    load_rays(&a.directions.at(ray, i), a.directions.stride_sample, count, d[i]);
   }
-  a.counts[ray] = count;
+  F near, far, start;
+  load_rays(a.near + ray, 1, count, near);
+  load_rays(a.far + ray, 1, count, far);
+  if (a.jitter) {
+    load_rays(a.jitter + ray, 1, count, start);
+    start = near + start * a.step;
+  } else {
+    start = near;
+  }
+  return MarcherOf<F>(a.grid, o, d, near, far, start, a.step, a.cone_angle);
 }
 
-// Second pass: emit(index of the sample, step number) for all samples of a ray, from the noted runs, then by marching on
-// from the last of them.
-template <class EmitRun>
-FL_HD void march_runs_again(const MarchRays& a, std::int64_t ray, std::int64_t count, EmitRun emit_run) {
+// First pass, rays [ray, ray + count): counts their samples and notes their first runs.
+FL_HD void march_count_some(const MarchCount& a, std::int64_t ray, int count) {
+  using I = IntegerOf<Lanes>;
+  MarcherOf<Lanes> marcher = marcher_of<Lanes>(a.rays, ray, count);
+  for (int i = count; i < FL_LANES; ++i) set_lane(marcher.end, i, 0);
+  const I none = marcher.k * 0;
+  I left = none + static_cast<std::int32_t>(min_of<std::int64_t>(a.rays.max_samples, 1 << 30));
+  I first = none, last = none - 1, counted = none;  // the run being built
+  std::int32_t noted[FL_LANES] = {};
+  const auto note = [&](I which) {  // that the runs of these lanes are complete
+    for (int i = 0; i < FL_LANES; ++i) {
+      if (!lane_of(which, i) || noted[i] >= a.rays.run_capacity) continue;
+      std::int32_t* to = a.rays.runs + ((ray + i) * a.rays.run_capacity + noted[i]++) * 2;
+      to[0] = lane_of(first, i);
+      to[1] = lane_of(last, i);
+    }
+  };
+  for (;;) {
+    const auto active = marcher.k < marcher.end;
+    if (!any_of(active)) break;
+    auto occupied = active;
+    I next = marcher.probe(occupied);
+    occupied = occupied & active;
+    if (any_of(occupied)) {
+      next = pick(occupied, smaller(next, marcher.k + left), next);
+      const auto fresh = occupied & (marcher.k != last);
+      const auto ended = fresh & (last > none);
+      if (any_of(ended)) note(pick(ended, none + 1, none));
+      first = pick(fresh, marcher.k, first);
+      last = pick(occupied, next, last);
+      const I more = pick(occupied, next - marcher.k, none);
+      counted += more;
+      left -= more;
+      marcher.end = pick(left == none, none, marcher.end);
+    }
+    marcher.k = pick(active, next, marcher.k);
+  }
+  note(pick(last > none, none + 1, none));
+  for (int i = 0; i < count; ++i) a.counts[ray + i] = lane_of(counted, i);
+}
+
+// Second pass: emit(how many samples of the ray came before, first step, one past the last) for all runs of a ray, the
+// noted ones first, then by marching on from the last of them.
+template <class Emit>
+FL_HD void march_runs_again(const MarchRays& a, std::int64_t ray, std::int64_t count, Emit emit) {
   const std::int32_t* runs = a.runs + ray * a.run_capacity * 2;
   std::int64_t done = 0;
   for (int i = 0; i < a.run_capacity && done < count; ++i) {
-    emit_run(done, runs[2 * i], runs[2 * i + 1]);
+    emit(done, runs[2 * i], runs[2 * i + 1]);
     done += runs[2 * i + 1] - runs[2 * i];
   }
   if (done >= count) return;
-  RayMarcher marcher = marcher_of(a, ray);
+  RayMarcher marcher = marcher_of<float>(a, ray, 1);
   if (a.run_capacity > 0) marcher.k = runs[2 * a.run_capacity - 1];
   int first, last;
   while (done < count && marcher.next_run(first, last)) {
     last = static_cast<int>(min_of<std::int64_t>(last, first + (count - done)));
-    emit_run(done, first, last);
+    emit(done, first, last);
     done += last - first;
   }
 }
@@ -233,10 +291,11 @@ FL_HD void march_runs_again(const MarchRays& a, std::int64_t ray, std::int64_t c
 FL_HD void march_fill_one(const MarchFill& a, std::int64_t ray, int rank, int size) {
   const std::int64_t begin = a.offsets[ray], count = a.offsets[ray + 1] - begin;
   if (count == 0) return;
-  const Lattice lattice(lattice_start(a.rays, ray), a.rays.step, a.rays.cone_angle);
+  const float start = a.rays.near[ray] + (a.rays.jitter ? a.rays.jitter[ray] * a.rays.step : 0.f);
+  const Lattice lattice(start, a.rays.step, a.rays.cone_angle);
   march_runs_again(a.rays, ray, count, [&](std::int64_t done, int first, int last) {
     const std::int64_t at = begin + done - first;
-    if (last <= lattice.bend) {
+    if (lattice.cone <= 0.f || last <= lattice.bend) {
       for (int k = first + rank; k < last; k += size) {
         a.t_starts[at + k] = lattice.start + static_cast<float>(k) * lattice.step;
         a.t_ends[at + k] = lattice.start + static_cast<float>(k + 1) * lattice.step;

@@ -8,6 +8,7 @@
 #include "hash_grid.h"
 #include "march.h"
 #include "mlp.h"
+#include "ray_box.h"
 #include "render.h"
 #include "spherical_harmonics.h"
 

@@ -47,7 +47,7 @@ void occupancy_points(const OccupancyPoints& a, const Target& target) {
   each(a.n, target, [a] __device__(std::int64_t i) { cell_point(a, i); });
 }
 void march_count(const MarchCount& a, const Target& target) {
-  each(a.rays.n, target, [a] __device__(std::int64_t ray) { march_count_one(a, ray); });
+  each(a.rays.n, target, [a] __device__(std::int64_t ray) { march_count_some(a, ray, 1); });
 }
 void march_fill(const MarchFill& a, const Target& target) {
   each_ray(a.rays.n, target,

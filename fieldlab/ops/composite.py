@@ -28,8 +28,8 @@ def composite(sigmas: Tensor, values: Tensor | None, samples: Samples, early_sto
     """Blend samples front to back.
 
     With ``alpha = 1 - exp(-sigma * (t_end - t_start))`` and ``T`` the product of ``1 - alpha`` over the samples in
-    front, a sample's weight is ``T * alpha`` if ``T >= early_stop``, else 0. Differentiable in ``sigmas`` and ``values``
-    from all four results; which samples count is taken as given.
+    front, a sample's weight is ``T * alpha`` if ``T >= early_stop``, else 0. Differentiable in ``sigmas`` and
+    ``values`` from all four results; which samples count is taken as given.
 
     Args:
         sigmas: density per world unit, not negative, [S].

@@ -19,7 +19,7 @@ from fieldlab.ops.occupancy import OccupancyBits, grid_pointers, native_grid, qu
 from fieldlab.ops.ray_box import ray_box_reference
 from fieldlab.ops.samples import Samples, offsets_of
 
-_RUNS_NOTED = 16  # per ray between the two passes; later runs are found again
+_RUNS_NOTED = 32  # per ray between the two passes; later runs are found again
 _UNLIMITED = 2**40
 
 

@@ -1,6 +1,6 @@
 """Multi-level occupancy grids as bits: packing, asking, and the running densities behind them.
 
-After Müller et al. 2022, appendix C. Cells are counted [level, x, y, z], z fastest, wherever one number stands for a cell.
+After Müller et al. 2022, appendix C. Where one number stands for a cell, cells are counted [level, x, y, z], z fastest.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ void occupancy_points(const OccupancyPoints& a, int threads) {
   each_item(a.n, threads, [&](std::int64_t i) { cell_point(a, i); });
 }
 void march_count(const MarchCount& a, int threads) {
-  each_ray(a.rays.n, threads, [&](std::int64_t ray) { march_count_one(a, ray); });
+  parallel_lanes(a.rays.n, threads, [&](std::int64_t ray, int count) { march_count_some(a, ray, count); });
 }
 void march_fill(const MarchFill& a, int threads) {
   each_ray(a.rays.n, threads, [&](std::int64_t ray) { march_fill_one(a, ray, 0, 1); });
