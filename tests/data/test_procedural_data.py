@@ -240,10 +240,10 @@ def test_every_fault_does_something(ids: np.ndarray) -> None:
     regions = {(ids[level] == v).tobytes() for level in range(3) for v in np.unique(ids[level])}
     assert any(decode_rle(m["segmentation"]).tobytes() not in regions for m in merged)
     ragged = simulate_masks(ids, 1, SegmenterOptions(drop=0.0, merge=0.0, ragged=1.5, least_area=1))
-    truth = decode_rle(base[0]["segmentation"])
-    near = max((decode_rle(m["segmentation"]) for m in ragged), key=lambda m: (m & truth).sum() / (m | truth).sum())
-    overlap = (near & truth).sum() / (near | truth).sum()
-    assert 0.7 < overlap < 0.999
+    shown = [decode_rle(m["segmentation"]) for m in ragged]
+    exact = [decode_rle(m["segmentation"]) for m in base if m["area"] > 150]
+    overlaps = [max((mask & truth).sum() / (mask | truth).sum() for mask in shown) for truth in exact]
+    assert 0.6 < np.median(overlaps) < 0.98
 
 
 def test_a_picture_of_nothing_has_no_masks() -> None:
@@ -256,12 +256,12 @@ def test_a_picture_of_nothing_has_no_masks() -> None:
 @pytest.mark.parametrize("name", [n for n in scene_names() if not scene_model(n).unbounded])
 def test_the_mesh_is_the_zero_set(name: str) -> None:
     trimesh = pytest.importorskip("trimesh")
-    vertices, faces = true_mesh(name, 48)
+    vertices, faces = true_mesh(name, 96)
     mesh = trimesh.Trimesh(vertices, faces, process=False)
     assert mesh.is_watertight
     assert mesh.volume > 0
     low, high = scene_model(name).aabb
-    cell = float((np.asarray(high) - low).max()) / 48
+    cell = float((np.asarray(high) - low).max()) / 96
     distance = ground_truth_sdf(name)(torch.from_numpy(vertices))
     assert distance.abs().max() < cell
     assert distance.abs().median() < 0.1 * cell

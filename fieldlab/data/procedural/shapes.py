@@ -310,7 +310,7 @@ def repeated(shape: Shape, axis: str, spacing: float, count: int) -> Shape:
 def bent(shape: Shape, curvature: float) -> Shape:
     """The shape bent in the xz plane: x runs along an arc of ``1 / curvature`` that curls toward +z.
 
-    The shape's box, once bent, must not reach the center of the arc. Distances are divided by the largest stretch there.
+    The shape's box, once bent, must not reach the center of the arc. Distances shrink by the largest stretch there.
     """
     distance, local = shape.distance, shape.local
     radius = 1.0 / curvature
