@@ -1,0 +1,73 @@
+"""fieldlab bench: how fast and how good, on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from fieldlab.bench.measure import Row
+
+
+@dataclass
+class Bench:
+    """Measure this machine: every stage and the whole job, against the PyTorch references in the same run."""
+
+    scene: str = "robot"
+    """The scene to train on: a procedural scene or a folder of photographs with poses."""
+    seconds: list[float] = field(default_factory=lambda: [30.0])
+    """Training times after which the test PSNR is measured; each is a run of its own."""
+    quick: bool = False
+    """A few seconds in all: to see that everything runs, not to quote."""
+    log2_table: int = 17
+    """Size of the hash table of the encoding benchmarks, as a power of two."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to measure."""
+    json: Path | None = None
+    """Write the figures to this file."""
+
+
+def run(args: Bench) -> None:
+    """Measure, and print each figure as soon as it is known."""
+    import itertools
+
+    from rich.console import Console
+
+    from fieldlab.apps.train import choose_device
+    from fieldlab.bench.measure import machine
+    from fieldlab.bench.operations import operation_rows
+    from fieldlab.bench.whole import frame_rows, quality_rows, step_rows
+    from fieldlab.data.scene import load_scene
+    from fieldlab.files import write_json
+
+    console, device = Console(), choose_device(args.device)
+    facts = machine(device)
+    console.print(", ".join(f"{key} {value}" for key, value in facts.items()), highlight=False)
+    rows: list[Row] = []
+
+    def add(row: Row) -> None:
+        rows.append(row)
+        console.print(line(row), highlight=False)
+
+    with console.status("reading the scene"):
+        scene = load_scene(args.scene)
+    for row in itertools.chain(operation_rows(device, args.log2_table, args.quick), step_rows(scene, device, args.quick)):
+        add(row)
+    trained = None
+    for row, trainer in quality_rows(scene, device, [1.0] if args.quick else sorted(args.seconds)):
+        add(row)
+        trained = trainer
+    if trained is not None:
+        for row in frame_rows(trained.model, scene.splits["test"].cameras, device, args.quick):
+            add(row)
+    if args.json is not None:
+        write_json(args.json, {"machine": facts, "scene": args.scene, "rows": [{**asdict(r), "ratio": r.ratio} for r in rows]})
+
+
+def line(row: Row) -> str:
+    """One figure for the terminal."""
+    text = f"{row.name:<52} {row.value:>9.3g} {row.unit}"
+    if row.reference is not None and row.ratio is not None:
+        text += f"   {row.ratio:.1f}x the {row.against} ({row.reference:.3g})"
+    return text

@@ -1,0 +1,107 @@
+"""The whole job: a training step, pictures of a trained scene, and the time it takes to reach a quality."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from fieldlab.bench.measure import Row, seconds_of
+from fieldlab.data.cameras import Cameras
+from fieldlab.data.scene import Scene
+from fieldlab.ops import native
+from fieldlab.render.model import RadianceModel
+from fieldlab.train.build import FieldChoice, build_model, choose_field, choose_model
+from fieldlab.train.config import TrainConfig
+from fieldlab.train.metrics import psnr
+from fieldlab.train.trainer import Trainer
+
+WARM_SECONDS = 8.0  # of training before steps are timed: by then the occupancy grid has found the surfaces
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """Test PSNR after some training time."""
+
+    seconds: float
+    psnr: float
+
+
+def make_trainer(scene: Scene, device: torch.device, train: TrainConfig) -> Trainer:
+    """A fresh trainer with the settings the command line would choose."""
+    config = choose_field(FieldChoice(), scene, train, device)
+    model = build_model(config, choose_model(scene, train), train.seed).to(device)
+    return Trainer(model, scene.splits["train"], train)
+
+
+def step_rows(scene: Scene, device: torch.device, quick: bool) -> Iterator[Row]:
+    """Samples per second of whole training steps, native and by the references, from the same state."""
+    trainer = make_trainer(scene, device, TrainConfig(steps=1_000_000))
+    start = time.perf_counter()
+    while time.perf_counter() - start < (1.0 if quick else WARM_SECONDS):
+        trainer.step()
+    fast = _samples_per_second(trainer, 2 if quick else 48)
+    with native.use_backend("reference"):
+        trainer.step()
+        slow = _samples_per_second(trainer, 1 if quick else 2)
+    yield Row("training", "whole step", fast / 1e6, "M samples/s", slow / 1e6, "PyTorch reference")
+
+
+def _samples_per_second(trainer: Trainer, steps: int) -> float:
+    before, start = trainer.progress.samples, time.perf_counter()
+    for _ in range(steps):
+        trainer.step()
+    if trainer.model.device.type == "cuda":
+        torch.cuda.synchronize()
+    return (trainer.progress.samples - before) / (time.perf_counter() - start)
+
+
+def quality_rows(scene: Scene, device: torch.device, seconds: list[float]) -> Iterator[tuple[Row, Trainer]]:
+    """Mean test PSNR after several training times. Each is a run of its own, because the learning rate follows the time
+    that was asked for."""
+    for budget in seconds:
+        trainer = make_trainer(scene, device, TrainConfig(seconds=budget))
+        for _ in trainer.events():
+            pass
+        yield Row("quality", f"test PSNR after {budget:g} s of training", test_psnr(trainer.model, scene), "dB"), trainer
+
+
+def test_psnr(model: RadianceModel, scene: Scene) -> float:
+    """Mean PSNR over the test views, in dB, on the scene's background."""
+    views = scene.splits["test"]
+    background = model.background()
+    total = 0.0
+    for i in range(len(views)):
+        truth = views.image(i).float() / 255.0
+        if truth.shape[-1] == 4:
+            truth = truth[..., :3] * truth[..., 3:] + background.cpu() * (1 - truth[..., 3:])
+        total += psnr(model.render_image(views.cameras, i)["rgb"].cpu(), truth)
+    return total / len(views)
+
+
+def frame_rows(model: RadianceModel, cameras: Cameras, device: torch.device, quick: bool) -> Iterator[Row]:
+    """Milliseconds per picture of a trained model and samples per second of the fused renderer."""
+    for size in (256, 800):
+        camera = square(cameras[0], size).to(device)
+        rays = camera.image_rays(0)
+        fused = seconds_of(lambda rays=rays: model.render_rays(rays), device, 0.2 if quick else 1.0)  # type: ignore[misc]
+        separate = None
+        if size == 256:
+            with native.use_backend("reference"):
+                separate = seconds_of(lambda rays=rays: model.render_rays(rays), device, 0.0, 1) * 1e3  # type: ignore[misc]
+        yield Row("pictures", f"{size}x{size} frame", fused * 1e3, "ms", separate, "PyTorch reference")
+        samples = int(model.render_rays(rays).cost.sum())
+        yield Row("pictures", f"fused inference at {size}x{size}", samples / fused / 1e6, "M samples/s")
+
+
+def square(camera: Cameras, size: int) -> Cameras:
+    """One camera's view as a square picture of ``size`` pixels without lens distortion."""
+    width, height = camera.size[0].tolist()
+    focal = camera.intrinsics[:, :2] * (size / max(width, height))
+    center = torch.full_like(focal, size / 2)
+    return Cameras(
+        camera.camera_to_world, torch.cat((focal, center), 1), torch.full_like(camera.size, size),
+        torch.zeros_like(camera.model), torch.zeros_like(camera.distortion),
+    )  # fmt: skip
