@@ -1,0 +1,34 @@
+"""The numbered examples run as they stand, in a new process, in order."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run_example(name: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name, *arguments], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow()
+def test_train_render_and_mesh(tmp_path):
+    run = tmp_path / "run"
+    assert "test PSNR" in run_example("01_train_and_render.py", "--steps", "120", "--size", "64", "--out", str(run))
+    assert (run / "renders" / "example.png").stat().st_size > 1000
+    assert "cells" in run_example("03_meshes_and_truth.py", str(run), "--resolution", "64")
+    assert (run / "exports" / "example.glb").stat().st_size > 1000
+
+
+def test_operations():
+    out = run_example("02_operations.py")
+    assert "fitted" in out
+    assert float(out.split("reference: ")[1].split()[0]) < 1e-3
