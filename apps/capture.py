@@ -46,10 +46,11 @@ def run(args: Capture) -> None:
         f"{report.scene}: {report.registered} of {report.total} photographs placed, {report.points:,} points, "
         f"reprojection error {report.error:.2f} pixels",
         highlight=False,
+        soft_wrap=True,
     )
     for note in report.notes:
         console.print(f"[dim]note: {note}[/]")
     if report.missing:
         names = ", ".join(report.missing[:8]) + (" ..." if len(report.missing) > 8 else "")
         console.print(f"[yellow]without a pose: {names}[/]")
-    console.print(f"  fieldlab train {report.scene} --out runs/{report.scene.name}", highlight=False)
+    console.print(f"  fieldlab train {report.scene} --out runs/{report.scene.name}", highlight=False, soft_wrap=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fieldlab.apps.options import Device
+from fieldlab.apps.options import Device, OptionalInt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,8 @@ class Demo:
     """Folder for the run and everything made from it; an earlier demo in it is replaced."""
     seconds: float = 60.0
     """Training time."""
+    steps: OptionalInt = None
+    """Train for so many steps instead."""
     scene: str = "toys"
     """One of the scenes that come with fieldlab: toys, robot, garden."""
     device: Device = "auto"
@@ -51,9 +53,13 @@ def run(args: Demo) -> None:
     numbers, sheet = out / "eval.json", out / "eval.png"
     video, mesh, summary = out / "renders" / "orbit.mp4", out / "exports" / "mesh.glb", out / "demo.png"
 
-    _announce(console, f"train {args.scene} --out {out} --seconds {args.seconds:g}")
+    seconds = args.seconds if args.steps is None else None
+    limit = f"--steps {args.steps}" if seconds is None else f"--seconds {seconds:g}"
+    _announce(console, f"train {args.scene} --out {out} {limit}")
     train_command.run(
-        train_command.Train(scene=args.scene, out=out, seconds=args.seconds, device=args.device, overwrite=True)
+        train_command.Train(
+            scene=args.scene, out=out, steps=args.steps, seconds=seconds, device=args.device, overwrite=True
+        )
     )
     _announce(console, f"eval {out} --json {numbers} --sheet {sheet}")
     found = eval_command.run(eval_command.Eval(out, json=numbers, sheet=sheet, device=args.device))
@@ -71,7 +77,7 @@ def run(args: Demo) -> None:
         "mesh": mesh,
         "run": out,
     }
-    Console().print(_summary(args, found, made, time.monotonic() - begin))
+    Console().print(_summary(args, found, made, time.monotonic() - begin), soft_wrap=True)
 
 
 def summary_picture(run: Path, mesh: Path, found: Evaluation) -> np.ndarray:
@@ -123,7 +129,7 @@ def peak_memory() -> int | None:
 
 
 def _announce(console: Console, command: str) -> None:
-    console.print(f"\n[bold]fieldlab {command}[/]", highlight=False)
+    console.print(f"\n[bold]fieldlab {command}[/]", highlight=False, soft_wrap=True)
 
 
 def _summary(args: Demo, found: Evaluation, made: dict[str, Path], seconds: float) -> Any:
@@ -136,7 +142,7 @@ def _summary(args: Demo, found: Evaluation, made: dict[str, Path], seconds: floa
     table.add_row(
         "[bold]test views[/]", f"PSNR {mean.psnr:.2f} dB, SSIM {mean.ssim:.3f} over {len(found.scores)} views"
     )
-    table.add_row("[bold]time[/]", f"{seconds:.0f} s, {args.seconds:g} s of it training")
+    table.add_row("[bold]time[/]", f"{seconds:.0f} s in all")
     if memory is not None:
         table.add_row("[bold]peak memory[/]", f"{memory / 2**30:.2f} GiB")
     for label, path in made.items():

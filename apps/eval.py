@@ -84,7 +84,7 @@ def run(args: Eval) -> Evaluation:
     Console().print(table(found.scores, f"{args.split} views of {info.scene_name}"))
     for label, path in (("numbers", args.json), ("sheet", args.sheet)):
         if path is not None:
-            console.print(f"{label}: {path}")
+            console.print(f"{label}: {path}", highlight=False, soft_wrap=True)
     return found
 
 

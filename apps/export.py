@@ -65,11 +65,11 @@ def run(args: Export) -> None:
                 on_progress=bar.share,
             )
             write_mesh(args.mesh, mesh)
-            console.print(f"{args.mesh}: {describe(mesh, report)}", highlight=False)
+            console.print(f"{args.mesh}: {describe(mesh, report)}", highlight=False, soft_wrap=True)
         if args.points is not None:
             cloud = surface_points(model, info.cameras["train"], args.count, lambda share: bar.share("points", share))
             write_points(args.points, cloud.positions, cloud.normals, cloud.colors)
-            console.print(f"{args.points}: {len(cloud):,} points", highlight=False)
+            console.print(f"{args.points}: {len(cloud):,} points", highlight=False, soft_wrap=True)
 
 
 def describe(mesh: Mesh, report: MeshReport) -> str:
