@@ -1,7 +1,7 @@
 // Multiresolution hash encoding (Müller et al. 2022), laid out as tiny-cuda-nn's HashGrid; see fieldlab/ops/hash_grid.py.
 #pragma once
 #include "lanes.h"
-#ifdef __CUDACC__
+#if defined(__CUDACC__) && !defined(FL_NO_HALF)
 #include <cuda_fp16.h>
 #endif
 
@@ -97,7 +97,7 @@ FL_HD void corner_weights(const HashCell& cell, Lanes weight[8]) {
 }
 
 FL_HD float table_value(const float* table, std::int64_t i) { return table[i]; }
-#ifdef __CUDACC__
+#if defined(__CUDACC__) && !defined(FL_NO_HALF)
 FL_HD float table_value(const __half* table, std::int64_t i) { return __half2float(table[i]); }
 #endif
 
