@@ -70,7 +70,9 @@ def run(args: Render) -> None:
         pictures = frames_of(model, chosen.cameras, args.channel, background)
         write_frames(args.out, pictures, chosen.fps, lambda done: bar.show("rendering frames", done, total))
     width, height = chosen.cameras.size[0].tolist()
-    console.print(f"{args.out}: {total} frames of {width}x{height}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{args.out}: {total} frame{'s' if total > 1 else ''} of {width}x{height}", highlight=False, soft_wrap=True
+    )
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from fieldlab.errors import ConfigError
 MAX_FRAMES = 100_000
 SWAY_BELOW = math.radians(240)  # captures that cover less than this angle are swung across, not circled
 ELEVATION_RANGE = (math.radians(-20), math.radians(50))
+MAX_TURN = math.radians(45)  # between neighboring cameras of an interpolated path
 DEFAULT_ANGLE = math.radians(50)
 
 
@@ -145,7 +146,8 @@ def interpolate(cameras: Cameras, frames: int, view: View, keys: int | None = No
     normalized), so the path goes through the key cameras and its speed is continuous.
 
     Args:
-        keys: how many of the cameras to pass through; chosen so that about 15 frames lie between two when absent.
+        keys: how many of the cameras to pass through. When absent about 15 frames lie between two, or fewer where the
+            cameras look so differently that the way from one to the next would lead through the scene.
 
     Raises:
         ConfigError: there is no camera, or the number of frames is not positive or absurd.
@@ -155,8 +157,8 @@ def interpolate(cameras: Cameras, frames: int, view: View, keys: int | None = No
         raise ConfigError("there are no cameras to interpolate", expected="one at least")
     pose = cameras.camera_to_world.double().cpu().numpy()
     pose = pose[_short_tour(pose[:, :, 3])]
-    count = min(len(pose), max(2, round(frames / 15)) if keys is None else max(1, keys))
-    pose = pose[np.round(np.linspace(0, len(pose) - 1, count)).astype(int)]
+    pose = pose[_choose_keys(pose[:, :, 2], frames) if keys is None else _evenly(len(pose), keys)]
+    count = len(pose)
     at = np.linspace(0, count - 1, frames) if frames > 1 else np.zeros(1)
     quaternions = Rotation.from_matrix(pose[:, :, :3]).as_quat()
     for i in range(1, count):  # q and -q are the same rotation: take the nearer one
@@ -183,6 +185,21 @@ def _catmull_rom(keys: np.ndarray, at: np.ndarray) -> np.ndarray:
         + (-2 * t**3 + 3 * t**2) * p2
         + (t**3 - t**2) * slope2
     )
+
+
+def _choose_keys(forward: np.ndarray, frames: int) -> np.ndarray:
+    """Which of the cameras with directions ``forward`` [N,3] to pass through: few, but without turning far at once."""
+    for count in range(max(2, round(frames / 15)), len(forward)):
+        chosen = _evenly(len(forward), count)
+        turns = (forward[chosen[1:]] * forward[chosen[:-1]]).sum(axis=1)
+        if turns.min() >= math.cos(MAX_TURN):
+            return chosen
+    return np.arange(len(forward))
+
+
+def _evenly(n: int, count: int) -> np.ndarray:
+    """``count`` positions evenly spread over n, or all of them."""
+    return np.round(np.linspace(0, n - 1, min(n, max(count, 1)))).astype(int)
 
 
 def _short_tour(positions: np.ndarray) -> np.ndarray:

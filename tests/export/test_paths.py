@@ -128,6 +128,11 @@ def test_interpolation_of_shuffled_cameras_takes_a_short_way():
     assert float(length) < 3 * 3.0 * 3.0  # at most three times the arc
 
 
+def test_interpolation_goes_around_the_scene_and_not_through_it():
+    path = interpolate(ring(40, torch.tensor([0.0, 0, 1])), 20, VIEW)
+    assert path.origins.norm(dim=-1).min() > 2.6
+
+
 def test_single_cameras_and_frames():
     one = ring(1, torch.tensor([0.0, 0, 1]))
     assert len(interpolate(one, 5, VIEW)) == 5
