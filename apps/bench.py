@@ -52,7 +52,8 @@ def run(args: Bench) -> None:
 
     with console.status("reading the scene"):
         scene = load_scene(args.scene)
-    for row in itertools.chain(operation_rows(device, args.log2_table, args.quick), step_rows(scene, device, args.quick)):
+    stages = operation_rows(device, args.log2_table, args.quick)
+    for row in itertools.chain(stages, step_rows(scene, device, args.quick)):
         add(row)
     trained = None
     for row, trainer in quality_rows(scene, device, [1.0] if args.quick else sorted(args.seconds)):
@@ -62,7 +63,8 @@ def run(args: Bench) -> None:
         for row in frame_rows(trained.model, scene.splits["test"].cameras, device, args.quick):
             add(row)
     if args.json is not None:
-        write_json(args.json, {"machine": facts, "scene": args.scene, "rows": [{**asdict(r), "ratio": r.ratio} for r in rows]})
+        figures = [{**asdict(row), "ratio": row.ratio} for row in rows]
+        write_json(args.json, {"machine": facts, "scene": args.scene, "rows": figures})
 
 
 def line(row: Row) -> str:

@@ -20,14 +20,15 @@ net = MLPSpec(n_in=grid.n_out, n_out=1, width=32, n_hidden=1)
 table = torch.zeros(grid.n_params).uniform_(-1e-2, 1e-2).requires_grad_()
 params = init_mlp(net).requires_grad_()
 optimizer = torch.optim.Adam([table, params], lr=1e-2)
-for step in range(200):
+for _ in range(200):
     x = torch.rand(4096, 3)
     inside = ((x - 0.5).norm(dim=-1) < 0.3).float()
-    loss = torch.nn.functional.binary_cross_entropy_with_logits(mlp(hash_encode(x, table, grid), params, net)[:, 0], inside)
+    guess = mlp(hash_encode(x, table, grid), params, net)[:, 0]
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(guess, inside)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-print(f"fitted: loss {loss.item():.4f} after {step + 1} steps")
+print(f"fitted: loss {loss.item():.4f} after 200 steps")
 
 # The same function by another backend: what the tests hold the kernels to.
 x = torch.rand(1000, 3)
@@ -51,7 +52,8 @@ with torch.no_grad():
     density = 50 * mlp(hash_encode(points, table, grid), params, net)[:, 0].sigmoid()
 seen = composite(density, points, samples)
 depth = seen.depth / seen.opacity.clamp_min(1e-6)
-print(f"a ray through the ball: opacity {seen.opacity[0]:.3f}, depth {depth[0]:.3f}; one beside it: {seen.opacity[1]:.3f}")
+print(f"a ray through the ball: opacity {seen.opacity[0]:.3f}, depth {depth[0]:.3f}")
+print(f"one beside it: opacity {seen.opacity[1]:.3f}")
 assert seen.opacity[0] > 0.99
 assert abs(depth[0] - 1.2) < 0.05
 assert seen.opacity[1] < 0.01

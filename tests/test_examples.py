@@ -19,7 +19,7 @@ def run_example(name: str, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 def test_train_render_and_mesh(tmp_path):
     run = tmp_path / "run"
     assert "test PSNR" in run_example("01_train_and_render.py", "--steps", "120", "--size", "64", "--out", str(run))

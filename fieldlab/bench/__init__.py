@@ -1,1 +1,1 @@
-"""Measuring fieldlab on the machine it runs on: every stage and the whole job, native kernels against the references."""
+"""Measuring fieldlab on the machine it runs on: stages and the whole job, native against reference."""

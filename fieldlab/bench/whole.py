@@ -65,7 +65,8 @@ def quality_rows(scene: Scene, device: torch.device, seconds: list[float]) -> It
         trainer = make_trainer(scene, device, TrainConfig(seconds=budget))
         for _ in trainer.events():
             pass
-        yield Row("quality", f"test PSNR after {budget:g} s of training", test_psnr(trainer.model, scene), "dB"), trainer
+        score = test_psnr(trainer.model, scene)
+        yield Row("quality", f"test PSNR after {budget:g} s of training", score, "dB"), trainer
 
 
 def test_psnr(model: RadianceModel, scene: Scene) -> float:

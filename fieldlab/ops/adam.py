@@ -30,8 +30,9 @@ def adam_step(
     if native.active(param):
         pointers = [native.pointer(t) for t in (param, grad.contiguous(), first, second)]
         native.library.adam_step(
-            native.target(param), param.numel(), *pointers, rate, root_correction, beta1, beta2, eps, weight_decay, sparse
-        )
+            native.target(param), param.numel(), *pointers, rate, root_correction, beta1, beta2, eps,
+            weight_decay, sparse,
+        )  # fmt: skip
         return
     adam_step_reference(param, grad, first, second, rate, root_correction, beta1, beta2, eps, weight_decay, sparse)
 

@@ -49,8 +49,9 @@ def _frequency_backward(x: Tensor, grad_out: Tensor, n_frequencies: int) -> Tens
     samples, dimensions = x.shape
     grad = native.empty_samples(x, samples, dimensions)
     native.library.frequency_backward(
-        native.target(x), samples, dimensions, n_frequencies, native.array(x), native.array(grad_out), native.array(grad)
-    )
+        native.target(x), samples, dimensions, n_frequencies, native.array(x), native.array(grad_out),
+        native.array(grad),
+    )  # fmt: skip
     return grad
 
 

@@ -1,7 +1,7 @@
 """Multiresolution hash encoding (Müller et al. 2022, Instant-NGP), laid out exactly as tiny-cuda-nn's ``HashGrid``.
 
-Parameter arrays can therefore be exchanged with tiny-cuda-nn: levels one after another, entries within a level, features
-within an entry; scales in float32; dense levels indexed x-fastest, hashed ones by XOR with its primes.
+Parameter arrays can therefore be exchanged with tiny-cuda-nn: levels one after another, entries within a level,
+features within an entry; scales in float32; dense levels indexed x-fastest, hashed ones by XOR with its primes.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Small multilayer perceptrons with ReLU between layers, evaluated whole by one fused kernel (Müller et al. 2021, 2022).
+"""Small multilayer perceptrons with ReLU between layers, evaluated whole by one kernel (Müller et al. 2021, 2022).
 
-Parameters are one flat array: weight matrices row-major [out,in] from first to last, then the biases, if any, in the same
-order. ``to_tcnn`` and ``from_tcnn`` convert to tiny-cuda-nn's padded arrays.
+Parameters are one flat array: weight matrices row-major [out,in] from first to last, then the biases, if any, in the
+same order. ``to_tcnn`` and ``from_tcnn`` convert to tiny-cuda-nn's padded arrays.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -46,7 +47,7 @@ class MLPSpec:
     def layers(self) -> list[tuple[int, int]]:
         """(inputs, outputs) of each layer."""
         sizes = [self.n_in] + [self.width] * self.n_hidden + [self.n_out]
-        return list(zip(sizes[:-1], sizes[1:], strict=True))
+        return list(itertools.pairwise(sizes))
 
     @property
     def n_params(self) -> int:

@@ -20,7 +20,7 @@ from torch import Tensor
 from fieldlab.errors import BackendError
 
 try:
-    from fieldlab import _native as library
+    from fieldlab import _native as library  # type: ignore[attr-defined]
 except ImportError:  # built without a compiler, or not built at all
     library = None
 
@@ -74,7 +74,7 @@ def active(*tensors: Tensor) -> bool:
         _warn_once("fieldlab's native kernels were not built (no C++ compiler was found when it was installed)")
         return False
     if device == "cuda" and not library.has_cuda:
-        _warn_once("fieldlab's native kernels were built without CUDA (no CUDA compiler was found when it was installed)")
+        _warn_once("fieldlab's native kernels have no CUDA half (no CUDA compiler was found when it was installed)")
         return False
     return device in ("cpu", "cuda")
 

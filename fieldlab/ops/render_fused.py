@@ -1,8 +1,8 @@
 """Fused rendering: rays in, pixels out, by one native call that writes no samples to memory.
 
-Marching, encoding, both perceptrons and compositing run together on tiles of samples that stay in cache or on-chip memory.
-The meaning is that of the separate operations, but for one economy: samples that weigh less than ``least_weight`` add
-to opacity and depth and get no color.
+Marching, encoding, both perceptrons and compositing run together on tiles of samples that stay in cache or on-chip
+memory. The meaning is that of the separate operations, but for one economy: samples that weigh less than
+``least_weight`` add to opacity and depth and get no color.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Real spherical harmonics of unit directions, the usual encoding of view direction (Müller et al. 2022, section 5.4)."""
+"""Real spherical harmonics of unit directions, the usual encoding of view (Müller et al. 2022, section 5.4)."""
 
 from __future__ import annotations
 

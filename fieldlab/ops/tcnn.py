@@ -1,7 +1,8 @@
 """tiny-cuda-nn, where it is installed, for the hash encoding and the perceptrons on CUDA.
 
-Parameters stay ours: arrays are handed over in its layout at every call, so that checkpoints do not depend on the backend.
-Nothing here is needed to use fieldlab, and tiny-cuda-nn computes in half precision, so results differ in the third digit.
+Parameters stay ours: arrays are handed over in its layout at every call, so that checkpoints do not depend on the
+backend. Nothing here is needed to use fieldlab, and tiny-cuda-nn computes in half precision, so results differ in the
+third digit.
 """
 
 from __future__ import annotations

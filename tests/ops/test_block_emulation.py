@@ -75,8 +75,9 @@ def test_fused_renderer(block):
     lists = [torch.tensor(v, dtype=as_array[type(v[0])]) for v in (scales, resolutions, offsets, hashed)]
     o, d = origins.t().contiguous(), directions.t().contiguous()
     block.render(
-        ctypes.c_int64(n), address(o), address(d), address(near), address(far), address(grid.bits), address(grid.coarse),
-        address(aabb), 16, ctypes.c_float(0.05), plan.encoding.n_levels, *[address(v) for v in lists],
+        ctypes.c_int64(n), address(o), address(d), address(near), address(far), address(grid.bits),
+        address(grid.coarse), address(aabb), 16, ctypes.c_float(0.05), plan.encoding.n_levels,
+        *[address(v) for v in lists],
         address(plan.table), address(plan.geometry_params), address(plan.color_params), ctypes.c_float(plan.offset),
         address(rgb), address(opacity), address(depth), address(evaluated),
     )  # fmt: skip

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from fieldlab.errors import ConfigError
 from fieldlab.ops.frequency import frequency_encode, frequency_encode_reference
 from fieldlab.ops.spherical_harmonics import spherical_harmonics, spherical_harmonics_reference
@@ -37,7 +38,8 @@ def test_spherical_harmonics(device, degree, samples):
 
 def test_spherical_harmonics_are_orthonormal():
     """Integrals of products over the sphere, by a quadrature that is exact for these polynomials."""
-    nodes, weights = torch.linspace(-1, 1, 4001, dtype=torch.float64), torch.full((4001,), 2 / 4000, dtype=torch.float64)
+    nodes = torch.linspace(-1, 1, 4001, dtype=torch.float64)
+    weights = torch.full((4001,), 2 / 4000, dtype=torch.float64)
     weights[0] = weights[-1] = 1 / 4000
     phi = torch.arange(16, dtype=torch.float64) * (2 * math.pi / 16)
     z, p = torch.meshgrid(nodes, phi, indexing="ij")

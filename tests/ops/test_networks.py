@@ -1,4 +1,4 @@
-"""Hash encoding and fused networks: native against reference on every backend, layout against tiny-cuda-nn's numbers."""
+"""Hash encoding and fused networks: native against reference, layout against tiny-cuda-nn's numbers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fieldlab.errors import ConfigError
 from fieldlab.ops.hash_grid import HashGridSpec, hash_encode, hash_encode_reference
 from fieldlab.ops.mlp import MLPSpec, from_tcnn, init_mlp, mlp, mlp_reference, split_params, to_tcnn
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def test_layout_is_that_of_tiny_cuda_nn():

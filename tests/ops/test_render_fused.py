@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from fieldlab.ops import native
 from fieldlab.ops.hash_grid import HashGridSpec
 from fieldlab.ops.mlp import MLPSpec, init_mlp
@@ -45,7 +46,8 @@ def check(device, n, plan, levels=1, contracted=False, cone=0.0, occupied=0.4):
     with native.use_backend("reference"):
         expected = render_fused(origins, directions, near, far, grid, plan, aabb, **settings)
     arrays = [t.to(device) for t in (origins, directions, near, far)]
-    found = render_fused(*arrays, grid.to(device), to_device(plan, device), aabb.to(device), **settings, least_weight=0.0)
+    there = (grid.to(device), to_device(plan, device), aabb.to(device))
+    found = render_fused(*arrays, *there, **settings, least_weight=0.0)
     # A step within rounding of a cell's border may be kept by one and not by the other.
     wrong = (found.rgb.cpu() - expected.rgb).abs().amax(-1) > 2e-4
     assert wrong.sum() <= 0.01 * n
@@ -56,7 +58,7 @@ def check(device, n, plan, levels=1, contracted=False, cone=0.0, occupied=0.4):
     if n > 100:
         assert expected.opacity.max() > 0.5
     # Leaving out the color of samples that hardly show changes hardly anything.
-    fast = render_fused(*arrays, grid.to(device), to_device(plan, device), aabb.to(device), **settings)
+    fast = render_fused(*arrays, *there, **settings)
     assert torch.allclose(fast.rgb, found.rgb, atol=1e-2)
     assert torch.equal(fast.opacity, found.opacity)
 

@@ -1,4 +1,4 @@
-"""The tiny-cuda-nn backend: what it is asked for, checked with a stand-in, and against the real one where it imports."""
+"""The tiny-cuda-nn backend: what it is asked for, by a stand-in, and against the real one where it imports."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import types
 
 import pytest
 import torch
+
 from fieldlab.errors import BackendError
 from fieldlab.ops import native, tcnn
 from fieldlab.ops.hash_grid import HashGridSpec, hash_encode_reference
 from fieldlab.ops.mlp import MLPSpec, from_tcnn, init_mlp, mlp_reference
 
 
-@pytest.fixture()
+@pytest.fixture
 def stand_in(monkeypatch):
     """A module with tinycudann's interface and layout that computes with our references, on the CPU."""
 
@@ -80,7 +81,7 @@ def test_it_says_what_is_missing(monkeypatch):
     assert native.backend() == "native"
 
 
-@pytest.mark.cuda()
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_native_is_tiny_cuda_nn():
     pytest.importorskip("tinycudann")
