@@ -164,9 +164,9 @@ def sheet_row(score: ViewScore, made: Tensor, target: Tensor) -> list[np.ndarray
         fitted(picture, height) for picture in (to_uint8(target), to_uint8(made), error_picture(made, target))
     )
     return [
-        labeled(photo, f"photograph {score.name}"),
+        labeled(photo, f"photograph {Path(score.name).name}"),
         labeled(render, f"render {score.psnr:.2f} dB, SSIM {score.ssim:.3f}"),
-        labeled(error, "error (RMS over channels)"),
+        labeled(error, "error, RMS of channels"),
         error_legend(height),
     ]
 

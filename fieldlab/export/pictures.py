@@ -65,12 +65,13 @@ def text_block(text: str, size: int = 13) -> np.ndarray:
 
 
 def labeled(picture: np.ndarray, text: str) -> np.ndarray:
-    """The picture [H,W,3] with a line of text above it, cut off at the picture's width."""
-    height = text_block("Ag|").shape[0]
-    strip = np.full((height, picture.shape[1], 3), PAPER, dtype=np.uint8)
-    words = text_block(text)[:height, : picture.shape[1]]
-    strip[: words.shape[0], : words.shape[1]] = words
-    return np.concatenate((strip, picture[..., :3]))
+    """The picture [H,W,3] with a line of text above it; white at its right where the text is longer."""
+    words = text_block(text)
+    height, width = text_block("Ag|").shape[0], max(picture.shape[1], words.shape[1])
+    made = np.full((height + picture.shape[0], width, 3), PAPER, dtype=np.uint8)
+    made[: min(height, words.shape[0]), : words.shape[1]] = words[:height]
+    made[height:, : picture.shape[1]] = picture[..., :3]
+    return made
 
 
 def depth_legend(height: int, shown: DepthRange) -> np.ndarray:

@@ -238,7 +238,7 @@ def test_export_mesh_in_world_units(trained, tmp_path, capsys):
     assert np.median(difference) < 0.1
     cloud = trimesh.load(points)
     assert 500 < len(cloud.vertices) <= 2000
-    assert np.median(np.linalg.norm(cloud.vertices, axis=1)) == pytest.approx(1, abs=0.1)
+    assert np.median(np.linalg.norm(cloud.vertices, axis=1)) == pytest.approx(1, abs=0.2)
     small = tmp_path / "small.ply"
     assert main(["export", str(trained), "--mesh", str(small), "--resolution", "48", "--faces", "500"]) == 0
     assert len(trimesh.load(small, process=False).faces) <= 600

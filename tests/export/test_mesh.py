@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from conftest import CENTER, RADIUS, FormulaModel, ball_color, ball_density
+from formula_model import CENTER, RADIUS, FormulaModel, ball_color, ball_density
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +22,7 @@ from fieldlab.export.mesh_picture import mesh_picture
 from fieldlab.export.points import surface_points
 from fieldlab.fields.base import Field, FieldConfig
 from fieldlab.render.model import ModelConfig, RadianceModel
-from fieldlab.render.occupancy import OccupancyGrid
+from fieldlab.render.occupancy import NEVER, OccupancyGrid
 
 
 def edge_counts(faces: np.ndarray) -> np.ndarray:
@@ -205,8 +205,8 @@ def occupied_ball(ball: FormulaModel, low: torch.Tensor, high: torch.Tensor) -> 
     grid = OccupancyGrid(ball.aabb, 16, 1, 0.01)
     middle = (torch.stack(torch.meshgrid(*[torch.arange(16)] * 3, indexing="ij"), -1) + 0.5) / 16
     inside = ((middle > low) & (middle < high)).all(-1)
-    grid.start_occupied(1.0)
-    grid.exclude(~inside.unsqueeze(0))
+    grid.values[0] = torch.where(inside, 1.0, NEVER)
+    grid.changed()
     ball.occupancy = grid
 
 

@@ -76,13 +76,14 @@ def test_error_picture_is_dark_where_right():
 def test_sheet_holds_its_pictures_unchanged():
     red = np.full((20, 30, 3), (255, 0, 0), np.uint8)
     blue = np.full((40, 10, 3), (0, 0, 255), np.uint8)
-    made = sheet([[red, blue], [labeled(red, "a long label that has to be cut off")]])
+    made = sheet([[red, blue], [labeled(red, "a label longer than the picture")]])
     assert (made == (255, 0, 0)).all(-1).sum() == 2 * 600
     assert (made == (0, 0, 255)).all(-1).sum() == 400
     assert (made[0] == 255).all()
     assert beside([red, blue]).shape == (40, 46, 3)
     assert fitted(red, 10).shape == (10, 15, 3)
     assert labeled(red, "x").shape[1] == 30
+    assert labeled(red, "a label longer than the picture").shape[1] > 100
     assert (labeled(np.full((20, 60, 3), 255, np.uint8), "text") < 128).any()  # something is written
 
 
