@@ -59,6 +59,6 @@ def scene(tmp_path_factory) -> Path:
 def trained(scene, tmp_path_factory) -> Path:
     """A run that shows the ball."""
     out = tmp_path_factory.mktemp("runs") / "ball"
-    arguments = ["train", str(scene), "--out", str(out), "--steps", "120", "--params", "60k"]
+    arguments = ["train", str(scene), "--out", str(out), "--steps", "160", "--params", "60k"]
     assert main([*arguments, "--samples-per-step", "8192", "--device", "cpu"]) == 0
     return out

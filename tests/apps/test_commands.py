@@ -235,7 +235,7 @@ def test_export_mesh_in_world_units(trained, tmp_path, capsys):
     outside = radius > 0.9
     expected = made.vertices[outside] / radius[outside, None] * 0.4 + 0.5
     difference = np.abs(made.visual.vertex_colors[outside, :3] / 255 - expected)
-    assert np.median(difference) < 0.1
+    assert np.median(difference) < 0.15  # mixed-up channels differ by 0.3
     cloud = trimesh.load(points)
     assert 500 < len(cloud.vertices) <= 2000
     assert np.median(np.linalg.norm(cloud.vertices, axis=1)) == pytest.approx(1, abs=0.2)

@@ -34,9 +34,7 @@ def capture(tmp_path):
             iio.imwrite(path, views.image(i).numpy())
             pose = views.cameras.camera_to_world[i].clone()
             pose[:, 1:3] *= -1  # to OpenGL axes
-            frames.append(
-                {"file_path": f"./{split}/{i}", "transform_matrix": [*pose.tolist(), [0.0, 0.0, 0.0, 1.0]]}
-            )
+            frames.append({"file_path": f"./{split}/{i}", "transform_matrix": [*pose.tolist(), [0.0, 0.0, 0.0, 1.0]]})
         angle = 2 * math.atan(0.5 * 16 / 19.2)
         text = json.dumps({"camera_angle_x": angle, "frames": frames})
         (folder / f"transforms_{split}.json").write_text(text)
@@ -99,9 +97,7 @@ def test_interruption_saves_and_says_how_to_go_on(capture, tmp_path, number, cod
         "import sys; from fieldlab.apps import train; from pathlib import Path\n"
         "train.run(train.Train(sys.argv[1], out=Path(sys.argv[2]), steps=10**9, params='60k', samples_per_step=1024))"
     )
-    child = subprocess.Popen(
-        [sys.executable, "-c", program, str(capture), str(out)], stderr=subprocess.PIPE, text=True
-    )
+    child = subprocess.Popen([sys.executable, "-c", program, str(capture), str(out)], stderr=subprocess.PIPE, text=True)
     try:
         for _ in range(600):
             if (out / "metrics.jsonl").exists() or child.poll() is not None:
