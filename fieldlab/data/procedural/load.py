@@ -93,16 +93,18 @@ def load_procedural(name: str, options: ProceduralOptions | None = None) -> Scen
 @functools.lru_cache(maxsize=4)
 def _views(name: str, options: ProceduralOptions) -> dict[str, Views]:
     model = scene_model(name)
-    result = {}
-    for split, cameras in procedural_cameras(name, options).items():
-        channels = 3 if model.sky is not None else 4
-        pictures = [torch.zeros((0, channels), dtype=torch.uint8)]
-        for images in batches(cameras):
-            color, _ = render_images(model, cameras, images, options.samples)
-            pictures.append((color[:, :channels] * 255).round().to(torch.uint8))
-        pixels = torch.cat(pictures)
-        result[split] = Views(cameras, [f"r_{i}" for i in range(len(cameras))], pixels)
-    return result
+    splits = procedural_cameras(name, options)
+    cameras = Cameras.concatenate(list(splits.values()))
+    channels = 3 if model.sky is not None else 4
+    pictures = []
+    for images in batches(cameras):
+        color, _ = render_images(model, cameras, images, options.samples)
+        pictures.append((color[:, :channels] * 255).round().to(torch.uint8))
+    pixels = torch.cat(pictures).split([int(own.pixel_counts().sum()) for own in splits.values()])
+    return {
+        split: Views(own, [f"r_{i}" for i in range(len(own))], part)
+        for (split, own), part in zip(splits.items(), pixels, strict=True)
+    }
 
 
 @dataclass

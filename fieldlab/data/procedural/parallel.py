@@ -6,8 +6,9 @@ threads wait for each other at every one, which is slow and crawls on a busy mac
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -16,33 +17,36 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-# A piece much smaller than this spends its time calling operations rather than in them.
-LEAST_PIECE = 1 << 16
-MOST_PIECE = 1 << 18
+# Smaller pieces spend their time calling operations rather than in them (half of it at this size), and Python calls one
+# at a time; larger ones want more memory (some 400 MB).
+MOST_PER_PIECE = 1 << 19
 
 _one_at_a_time = threading.Lock()
 
 
-def over_pieces(function: Callable[[Tensor], T], count: int, device: torch.device) -> list[T]:
-    """``function`` of int64 index ranges that together cover ``count`` elements, without gradients, in order.
+@contextlib.contextmanager
+def workers() -> Iterator[ThreadPoolExecutor]:
+    """As many threads as PyTorch uses; meanwhile operations are single-threaded, in the calling thread too."""
+    with _one_at_a_time:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                yield pool
+        finally:
+            torch.set_num_threads(threads)
 
-    PyTorch's number of threads decides how many run at once, and is as before afterwards.
+
+def over_pieces(pool: ThreadPoolExecutor, function: Callable[[Tensor], T], count: int, device: torch.device) -> list[T]:
+    """``function`` of int64 index ranges that together cover ``count`` (at least one) elements, in order.
+
+    No gradients are kept. On a GPU the pieces come one after another.
     """
 
     def work(piece: Tensor) -> T:
         with torch.no_grad():  # this setting belongs to each thread
             return function(piece)
 
-    if count == 0:
-        return []
-    threads = torch.get_num_threads() if device.type == "cpu" else 1
-    size = max(LEAST_PIECE, min(MOST_PIECE, -(-count // threads)))
-    pieces = torch.arange(count, device=device).split(size)
-    if device.type != "cpu":
-        return [work(piece) for piece in pieces]
-    with _one_at_a_time:
-        try:
-            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                return list(pool.map(work, pieces))
-        finally:
-            torch.set_num_threads(threads)
+    n_pieces = -(-count // MOST_PER_PIECE)
+    pieces = torch.arange(count, device=device).split(-(-count // n_pieces))
+    return list(pool.map(work, pieces) if device.type == "cpu" else map(work, pieces))

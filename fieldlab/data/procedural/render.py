@@ -7,6 +7,7 @@ in the pixel's footprint, and pixels on an edge of shape, part or crease are tra
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +16,11 @@ from torch import Tensor
 from fieldlab.data.cameras import Cameras, pixel_centers
 from fieldlab.data.procedural import shade as shading
 from fieldlab.data.procedural.model import SceneModel
-from fieldlab.data.procedural.parallel import over_pieces
+from fieldlab.data.procedural.parallel import over_pieces, workers
 from fieldlab.data.procedural.shapes import Points
 from fieldlab.data.procedural.trace import Hits, along, normals, pick, trace
 
-RAYS_PER_BATCH = 1 << 19
+RAYS_PER_BATCH = 1 << 20
 
 
 @dataclass
@@ -68,8 +69,13 @@ def cast(scene: SceneModel, cameras: Cameras, camera: Tensor, pixels: Tensor) ->
 
 def cast_images(scene: SceneModel, cameras: Cameras, images: range) -> Geometry:
     """Trace the center rays of all pixels of whole images, row-major."""
+    with workers() as pool:
+        return _cast_images(pool, scene, cameras, images)
+
+
+def _cast_images(pool: ThreadPoolExecutor, scene: SceneModel, cameras: Cameras, images: range) -> Geometry:
     camera, pixels = image_pixels(cameras, images)
-    pieces = over_pieces(lambda i: cast(scene, cameras, camera[i], pixels[i]), len(camera), cameras.device)
+    pieces = over_pieces(pool, lambda i: cast(scene, cameras, camera[i], pixels[i]), len(camera), cameras.device)
     return Geometry.concatenated(pieces)
 
 
@@ -104,7 +110,14 @@ def render_images(scene: SceneModel, cameras: Cameras, images: range, samples: i
 
     ``samples`` squared rays go through each pixel on an edge.
     """
-    geometry = cast_images(scene, cameras, images)
+    with workers() as pool:
+        return _render_images(pool, scene, cameras, images, samples)
+
+
+def _render_images(
+    pool: ThreadPoolExecutor, scene: SceneModel, cameras: Cameras, images: range, samples: int
+) -> tuple[Tensor, Geometry]:
+    geometry = _cast_images(pool, scene, cameras, images)
     edge = _edges(scene, cameras, geometry, images)
     inner = torch.nonzero(~edge).squeeze(1)
     outer = torch.nonzero(edge).squeeze(1)
@@ -121,9 +134,9 @@ def render_images(scene: SceneModel, cameras: Cameras, images: range, samples: i
 
     result = torch.zeros((4, len(edge)), device=edge.device)
     if len(inner):
-        result[:, inner] = torch.cat(over_pieces(light_inner, len(inner), edge.device), 1)
+        result[:, inner] = torch.cat(over_pieces(pool, light_inner, len(inner), edge.device), 1)
     if len(outer):
-        fine = torch.cat(over_pieces(light_outer, len(outer) * len(shifts), edge.device), 1)
+        fine = torch.cat(over_pieces(pool, light_outer, len(outer) * len(shifts), edge.device), 1)
         result[:, outer] = fine.view(4, -1, len(shifts)).mean(2)
     color = result[:3] / result[3:].clamp_min(1e-6)
     return torch.cat([color, result[3:]]).T.contiguous().clamp(0, 1), geometry
