@@ -106,6 +106,7 @@ class RadianceModel(nn.Module):
         self.config = config
         self.register_buffer("aabb", box, persistent=False)
         self.register_buffer("_outer", scaled_aabb(box, config.cascades - 1), persistent=False)
+        self.step_scale = 1.0  # of samples while training; pictures are made with the configured steps
         self.march: Marcher = choose_marcher("native", box.device)
         self.occupancy = OccupancyGrid(box, config.grid_resolution, config.cascades, config.step)
         size = getattr(field.config, "appearance", 0) if config.n_images else 0
@@ -159,7 +160,7 @@ class RadianceModel(nn.Module):
             near, far = self._ranges(rays)
             return self.march(
                 rays.origins.detach(), rays.directions.detach(), near, far, self.occupancy.packed(),
-                self.config.step, self.config.cone_angle, jitter,
+                self.config.step * self.step_scale, self.config.cone_angle * self.step_scale, jitter,
             )  # fmt: skip
 
     def _ranges(self, rays: Rays) -> tuple[Tensor, Tensor]:
@@ -322,10 +323,11 @@ def step_for(aabb: Tensor, steps: int) -> float:
     return float((aabb[1] - aabb[0]).norm()) / steps
 
 
-def unit_length(aabb: Tensor, unbounded: bool) -> float:
-    """World length of the side of the field's unit cube near the middle of the box (contraction halves it)."""
-    side = float((aabb[1] - aabb[0]).double().log().mean().exp())
-    return side * 2 if unbounded else side
+def unit_length(config: ModelConfig) -> float:
+    """World length of the side of the cube the field sees, near the middle of the box (contraction halves it)."""
+    box = config.box()
+    side = float((box[1] - box[0]).double().log().mean().exp())
+    return side * 2 if config.unbounded else side
 
 
 def config_dict(config: ModelConfig) -> dict[str, Any]:

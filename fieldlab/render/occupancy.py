@@ -1,8 +1,7 @@
 """The occupancy grid: which cells are worth sampling, learnt from the field while it trains.
 
-Müller et al. 2022, appendix C, with nerfacc's rules for threshold and decay: a cell holds a running maximum of
-density times step size; it is occupied when that exceeds the smaller of its level's mean and a fixed threshold. (Levels
-are judged apart since steps grow with them.)
+After Müller et al. 2022, appendix C: a cell holds a running maximum of density times step size and is occupied when
+that exceeds a threshold. Until it is told otherwise every cell that can be occupied is.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from fieldlab.ops.occupancy import OccupancyBits, cell_points, occupancy_from_density
 
 NEVER = -1.0
+CHUNK = 1 << 18  # cells evaluated at a time
 
 
 class OccupancyGrid(nn.Module):
@@ -26,7 +26,7 @@ class OccupancyGrid(nn.Module):
         aabb: float32 [2,3] box of level 0 in world units.
         resolution: R, cells per side.
         levels: L.
-        step: sampling distance at level 0 in world units; it doubles per level.
+        step: smallest sampling distance in world units.
     """
 
     values: Tensor
@@ -41,11 +41,10 @@ class OccupancyGrid(nn.Module):
         *,
         threshold: float = 0.01,
         decay: float = 0.95,
-        warmup_steps: int = 256,
     ) -> None:
         super().__init__()
         self.resolution, self.levels, self.step = resolution, levels, step
-        self.threshold, self.decay, self.warmup_steps = threshold, decay, warmup_steps
+        self.threshold, self.decay = threshold, decay
         self.register_buffer("aabb", aabb.detach().clone().float(), persistent=False)
         self.register_buffer("values", torch.zeros(levels, resolution, resolution, resolution))
         self._bits: OccupancyBits | None = None
@@ -59,34 +58,30 @@ class OccupancyGrid(nn.Module):
     def packed(self) -> OccupancyBits:
         """What marching reads."""
         if self._bits is None or self._bits.bits.device != self.values.device:
-            excess = self.values.view(self.levels, -1) - self.thresholds()[:, None]
-            self._bits = occupancy_from_density(excess.view(-1), 0.0, self.aabb, self.levels)
+            values = self.values.view(-1)
+            self._bits = occupancy_from_density(values, self.current_threshold(), self.aabb, self.levels)
         return self._bits
 
     def occupied(self) -> Tensor:
         """bool [L,R,R,R]."""
-        return self.values > self.thresholds().view(-1, 1, 1, 1)
+        return self.values > self.current_threshold()
 
     def occupied_fraction(self) -> float:
         """Share of cells that are sampled."""
         return float(self.occupied().float().mean())
 
-    def thresholds(self) -> Tensor:
-        """float32 [L]: the smaller of the fixed threshold and the mean over a level's cells that can be occupied."""
-        values = self.values.view(self.levels, -1)
-        count = (values >= 0).sum(1)
-        mean = values.clamp_min(0).sum(1, dtype=torch.float64) / count.clamp_min(1)
+    def current_threshold(self) -> float:
+        """The fixed threshold; the mean of all cells where none exceeds it, so that thin haze is not lost."""
+        if float(self.values.max()) > self.threshold:
+            return self.threshold
+        possible = self.values >= 0
+        mean = float(self.values.clamp_min(0).sum(dtype=torch.float64)) / max(int(possible.sum()), 1)
         # Before anything was learnt all values are zero, and all cells are to be looked at.
-        return torch.where(mean > 0, mean.clamp(max=self.threshold), -0.5).float()
+        return mean if mean > 0 else -0.5
 
     def exclude(self, cells: Tensor) -> None:
         """Mark cells (bool [L,R,R,R]) as never occupied."""
         self.values[cells] = NEVER
-        self.changed()
-
-    def start_occupied(self, value: float) -> None:
-        """Set all cells that can be occupied to ``value``; decay will empty those where nothing is found."""
-        self.values[self.values >= 0] = value
         self.changed()
 
     def positions(self, cells: Tensor, offset: Tensor | None = None) -> Tensor:
@@ -98,50 +93,53 @@ class OccupancyGrid(nn.Module):
         self._bits = self._candidates = None
 
     @torch.no_grad()
-    def update(
-        self,
-        density: Callable[[Tensor], Tensor],
-        step: int,
-        generator: torch.Generator,
-        max_cells: int | None = None,
-        chunk: int = 1 << 18,
-    ) -> int:
-        """Evaluate the field in some cells and find anew what is occupied.
-
-        During warm-up all cells that can be occupied; afterwards a quarter of them at random and as many occupied ones.
+    def refresh(self, density: Callable[[Tensor], Tensor], generator: torch.Generator, passes: int = 1) -> int:
+        """Look at every cell that can be occupied and forget what was known of it.
 
         Args:
             density: world positions [K,3] -> density [K].
-            step: training step, which decides about warm-up.
-            generator: CPU random numbers for cells and positions inside them.
-            max_cells: most cells to evaluate.
-            chunk: how many at a time.
+            generator: CPU random numbers for positions in cells.
+            passes: places to look at in each cell; the densest counts.
 
         Returns:
-            How many cells were evaluated.
+            How many densities were evaluated.
         """
-        cells = self._choose(step, generator, max_cells)
-        for part in cells.split(chunk):
-            offset = torch.rand(len(part), 3, generator=generator).to(part.device)
-            found = density(self.positions(part, offset)) * self._step_at(part)
-            values = self.values.view(-1)
-            values[part] = torch.maximum(values[part] * self.decay, found)
+        cells, values = self._possible(), self.values.view(-1)
+        for part in cells.split(CHUNK):
+            found = [self._look(density, part, generator) for _ in range(passes)]
+            values[part] = torch.stack(found).amax(0)
+        self._bits = None
+        return passes * len(cells)
+
+    @torch.no_grad()
+    def update(self, density: Callable[[Tensor], Tensor], generator: torch.Generator, max_cells: int) -> int:
+        """Look at a quarter of the cells that can be occupied, at random, and at as many occupied ones.
+
+        Args:
+            density: world positions [K,3] -> density [K].
+            generator: CPU random numbers for cells and positions in them.
+            max_cells: most cells to look at.
+
+        Returns:
+            How many densities were evaluated.
+        """
+        possible, values = self._possible(), self.values.view(-1)
+        share = max(min(len(possible) // 4, max_cells // 2), 1)
+        occupied = possible[self.occupied().view(-1)[possible]]
+        if len(occupied) > share:
+            occupied = self._draw(occupied, share, generator)
+        # A cell drawn twice is looked at once, so that the result does not depend on the order of writing.
+        cells = torch.unique(torch.cat((self._draw(possible, share, generator), occupied)))
+        # What waits longer for its turn decays more when it comes, so that haze goes as fast in large grids.
+        decay = self.decay ** max(1.0, len(possible) / max(len(cells), 1) / 2)
+        for part in cells.split(CHUNK):
+            values[part] = torch.maximum(values[part] * decay, self._look(density, part, generator))
         self._bits = None
         return len(cells)
 
-    def _choose(self, step: int, generator: torch.Generator, max_cells: int | None) -> Tensor:
-        possible = self._possible()
-        n = len(possible)
-        limit = n if max_cells is None else min(n, max_cells)
-        if step < self.warmup_steps:
-            return possible if limit == n else self._draw(possible, limit, generator)
-        share = max(min(n // 4, limit // 2), 1)
-        occupied = possible[self.occupied().view(-1)[possible]]
-        drawn = self._draw(possible, share, generator)
-        if len(occupied) > share:
-            occupied = self._draw(occupied, share, generator)
-        # A cell drawn twice is written twice; sorting keeps the result independent of the order of writes.
-        return torch.unique(torch.cat((drawn, occupied)))
+    def _look(self, density: Callable[[Tensor], Tensor], cells: Tensor, generator: torch.Generator) -> Tensor:
+        offset = torch.rand(len(cells), 3, generator=generator).to(cells.device)
+        return density(self.positions(cells, offset)) * self.step
 
     def _draw(self, cells: Tensor, n: int, generator: torch.Generator) -> Tensor:
         if len(cells) == 0:
@@ -152,11 +150,6 @@ class OccupancyGrid(nn.Module):
         if self._candidates is None:
             self._candidates = (self.values.view(-1) >= 0).nonzero()[:, 0]
         return self._candidates
-
-    def _step_at(self, cells: Tensor) -> Tensor | float:
-        if self.levels == 1:
-            return self.step
-        return self.step * torch.exp2((cells // self.resolution**3).float())
 
 
 def inner_cells(resolution: int, levels: int) -> Tensor:

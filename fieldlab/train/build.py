@@ -16,9 +16,11 @@ from fieldlab.fields.registry import build_field, config_type
 from fieldlab.render.model import ModelConfig, RadianceModel, diagonal, unit_length
 from fieldlab.train.config import TrainConfig
 
-STEPS_PER_DIAGONAL = 1024  # as Müller et al. 2022 for scenes in a box
 CASCADES = 5  # of unbounded scenes: 16 times the box
-CONE_ANGLE = 1.0 / 256.0
+CONE_ANGLE = 1.0 / 128.0
+STEPS_UNBOUNDED = 512  # along the diagonal of the box
+STEPS_BOUNDED = (256, 1024)
+PIXELS_PER_STEP = 1.2  # finer steps cost rays per second and gain nothing
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def choose_model(scene: Scene, train: TrainConfig) -> ModelConfig:
     cascades = CASCADES if scene.unbounded else 1
     return ModelConfig(
         aabb=tuple(scene.aabb.flatten().tolist()),
-        step=diagonal(scene.aabb) / STEPS_PER_DIAGONAL,
+        step=diagonal(scene.aabb) / steps_along_diagonal(scene),
         near=float(scene.near),
         unbounded=scene.unbounded,
         cone_angle=CONE_ANGLE if scene.unbounded else 0.0,
@@ -60,7 +62,7 @@ def choose_model(scene: Scene, train: TrainConfig) -> ModelConfig:
 def build_model(field: FieldConfig, config: ModelConfig, seed: int) -> RadianceModel:
     """A freshly initialised model on the CPU."""
     generator = torch.Generator().manual_seed(seed)
-    return RadianceModel(build_field(field, unit_length(config.box(), config.unbounded), generator), config)
+    return RadianceModel(build_field(field, unit_length(config), generator), config)
 
 
 def training_views(scene: Scene) -> None:
@@ -76,12 +78,21 @@ def training_views(scene: Scene) -> None:
         )  # fmt: skip
 
 
+def steps_along_diagonal(scene: Scene) -> float:
+    """Steps about as long as a pixel is wide where the scene is; with a cone, which lengthens them, a fixed number."""
+    if scene.unbounded:
+        return STEPS_UNBOUNDED
+    side = float((scene.aabb[1] - scene.aabb[0]).max())
+    wanted = diagonal(scene.aabb) / side * cells_per_side(scene) / PIXELS_PER_STEP
+    return min(max(wanted, STEPS_BOUNDED[0]), STEPS_BOUNDED[1])
+
+
 def cells_per_side(scene: Scene) -> float:
     """How many pixels of a typical training photograph the side of the field's unit cube spans, seen from there."""
     cameras: Cameras = scene.splits["train"].cameras
     center = scene.aabb.mean(0)
     distance = (cameras.origins - center).norm(dim=-1)
-    side = unit_length(scene.aabb, scene.unbounded)
+    side = float((scene.aabb[1] - scene.aabb[0]).max()) * (2 if scene.unbounded else 1)
     # From inside the box content is about as near as the box is wide.
     distance = distance.clamp_min(side / 4)
     pixels: Tensor = cameras.intrinsics[:, :2].mean(-1) * side / distance

@@ -33,9 +33,6 @@ def carve(grid: OccupancyGrid, views: Views, *, hull: bool) -> None:
     if bool(nothing.all()):  # better to learn from nothing than to see nothing
         return
     grid.exclude(nothing.to(device))
-    if hull:
-        # Solid until the field has had the warm-up to learn where it is hollow.
-        grid.start_occupied(2.0 * grid.threshold)
 
 
 def _seen(grid: OccupancyGrid, cameras: Cameras) -> Tensor:

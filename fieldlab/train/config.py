@@ -55,6 +55,8 @@ class TrainConfig:
     """Start the occupancy grid from the visual hull of the alpha channels."""
     prune: bool = True
     """Find and drop samples behind the visible surface before training on the others."""
+    occupancy_warmup: int = 256
+    """Steps for which everything that can be occupied is taken to be."""
     occupancy_every: int = 16
     """Steps between two updates of the occupancy grid."""
     pose_refinement: bool = False

@@ -29,6 +29,8 @@ from fieldlab.train.schedule import Schedule
 SAMPLES_PER_STEP = {"cpu": 1 << 16, "cuda": 1 << 18}
 MARCHED_PER_TRAINED = 4  # samples marched per sample trained on, at most: bounds memory while everything is occupied
 CELLS_PER_SAMPLE = 0.25  # occupancy cells evaluated per sample trained on: about a tenth of the work
+EARLY_STOP = 1e-3  # transmittance behind which samples are not worth training on
+COARSE_STEPS = 4.0  # first steps along rays are so much longer where there is no hull
 MIN_RAYS = 64
 MAX_RAYS = 1 << 18
 MEMORY = 0.95  # of running averages, per step
@@ -89,6 +91,7 @@ class Trainer:
         self.optimizer = Adam(self._groups())
         self.budget = config.samples_per_step or SAMPLES_PER_STEP[model.device.type]
         self.stop_requested = False
+        self.hull = config.hull and views.channels == 4
         self._check_rays()
 
     def events(self) -> Iterator[TrainEvent]:
@@ -113,8 +116,8 @@ class Trainer:
             self.prepare()
         fraction = self.schedule.fraction(now.step, now.seconds)
         self.model.field.schedule(now.step, fraction)
-        if now.step % self.config.occupancy_every == 0:
-            self._update_occupancy()
+        self.model.step_scale = self._step_scale(now.step)
+        self._update_occupancy()
         batch, jitter, background = self._draw(now.rays)
         loss, mse, out = self._forward(batch, jitter, background, now.rays * self.world.size)
         if loss.requires_grad:
@@ -126,7 +129,7 @@ class Trainer:
 
     def prepare(self) -> None:
         """Find, once, the cells that can hold anything: those some camera sees, inside the visual hull."""
-        carve(self.model.occupancy, self.views, hull=self.config.hull and self.views.channels == 4)
+        carve(self.model.occupancy, self.views, hull=self.hull)
 
     def _forward(
         self, batch: RayBatch, jitter: Tensor, background: Tensor, total: int
@@ -134,7 +137,7 @@ class Trainer:
         """Loss (this process's share of the mean over ``total`` rays), mean squared error, and what was rendered."""
         images = batch.cameras if self.model.appearance is not None else None
         prune = self.config.prune and self._pruning_pays()
-        out = self.model(batch.rays, background, jitter=jitter, images=images, prune=prune)
+        out = self.model(batch.rays, background, jitter=jitter, images=images, prune=prune, early_stop=EARLY_STOP)
         target = batch.target(background)
         loss = photometric(self.config.loss, out.rgb, target).sum() / total
         if self.config.distortion:
@@ -169,7 +172,8 @@ class Trainer:
         now.step += 1
         now.seconds += elapsed
         now.samples += int(trained)
-        now.cells_due += CELLS_PER_SAMPLE * trained
+        if now.step > self.config.occupancy_warmup:
+            now.cells_due = max(now.cells_due, 0.0) + CELLS_PER_SAMPLE * trained
         now.mse = MEMORY * now.mse + (1 - MEMORY) * mse
         now.weight = MEMORY * now.weight + (1 - MEMORY)
         if out.n_marched > len(out.samples):
@@ -190,12 +194,19 @@ class Trainer:
         """A density pass costs about a third of training on a sample; look again every 16 steps."""
         return self.progress.kept_fraction < 0.7 or self.progress.step % 16 == 0
 
+    def _step_scale(self, step: int) -> float:
+        """Coarse steps as long as most of space is taken to be occupied, unless the hull has emptied it."""
+        warmup = self.config.occupancy_warmup
+        if self.hull or step >= 2 * warmup:
+            return 1.0
+        return COARSE_STEPS ** min(1.0, 2.0 - step / warmup)
+
     def _update_occupancy(self) -> None:
-        now = self.progress
-        limit = None if now.step == 0 else int(now.cells_due)
-        with torch.no_grad():
-            used = self.model.occupancy.update(self.model.density, now.step, self.generator, limit)
-        now.cells_due = max(0.0, now.cells_due - used)
+        now, grid = self.progress, self.model.occupancy
+        if now.step == self.config.occupancy_warmup:
+            grid.refresh(self.model.density, self.generator, passes=4 if grid.levels == 1 else 2)
+        elif now.step > self.config.occupancy_warmup and now.step % self.config.occupancy_every == 0:
+            now.cells_due -= grid.update(self.model.density, self.generator, int(now.cells_due))
 
     def _groups(self) -> list[ParamGroup]:
         groups = list(self.model.field.param_groups())

@@ -23,7 +23,7 @@ def test_everything_is_occupied_at_first():
 def test_warm_up_finds_a_slab():
     """Density 10 where x > 0 and step 0.1: values 1 and 0."""
     grid = OccupancyGrid(BOX, 8, 1, 0.1)
-    n = grid.update(lambda p: 10.0 * (p[:, 0] > 0), 0, generator())
+    n = grid.refresh(lambda p: 10.0 * (p[:, 0] > 0), generator())
     assert n == 512
     expected = torch.zeros(1, 8, 8, 8)
     expected[:, 4:] = 1.0
@@ -33,22 +33,36 @@ def test_warm_up_finds_a_slab():
     assert query_occupancy(grid.packed(), points).tolist() == [True, False]
 
 
+def test_refreshing_takes_the_densest_of_its_looks_and_forgets():
+    grid = OccupancyGrid(BOX, 4, 1, 1.0)
+    grid.values.fill_(100.0)
+    looks = iter((2.0, 5.0, 3.0))
+    n = grid.refresh(lambda p: torch.full((len(p),), next(looks)), generator(), passes=3)
+    assert n == 3 * 64
+    assert bool((grid.values == 5.0).all())
+
+
 def test_values_decay_towards_what_is_found():
+    """All 64 cells are occupied and at most half are looked at, which decay for the others' waiting too."""
     grid = OccupancyGrid(BOX, 4, 1, 1.0, decay=0.5)
-    for found, expected in ((8.0, 8.0), (1.0, 4.0), (3.0, 3.0), (9.0, 9.0)):
-        grid.update(lambda p, found=found: torch.full((len(p),), found), 0, generator())
-        assert torch.allclose(grid.values, torch.full_like(grid.values, expected))
+    grid.values.fill_(8.0)
+    n = grid.update(lambda p: torch.full((len(p),), 1.0), generator(), 64)
+    touched = grid.values != 8.0
+    assert int(touched.sum()) == n <= 32
+    assert torch.allclose(grid.values[touched], torch.tensor(8.0 * 0.5 ** max(1.0, 64 / n / 2)))
+    grid.update(lambda p: torch.full((len(p),), 9.0), generator(), 64)
+    assert float(grid.values.max()) == 9.0
 
 
-def test_threshold_is_the_smaller_of_a_levels_mean_and_the_limit():
-    grid = OccupancyGrid(BOX, 4, 2, 1.0, threshold=0.01)
-    grid.values[0] = 0.5
-    grid.values[1] = 0.002
-    grid.values[1, 0] = NEVER
-    grid.values[1, 1, 0, 0] = 0.003
-    assert torch.allclose(grid.thresholds(), torch.tensor([0.01, 0.002 + 0.001 / 48]))
-    assert bool(grid.occupied()[0].all())
-    assert grid.occupied()[1].nonzero().tolist() == [[1, 0, 0]]
+def test_threshold_is_fixed_unless_nothing_exceeds_it():
+    grid = OccupancyGrid(BOX, 4, 1, 1.0, threshold=0.01)
+    grid.values.fill_(0.002)
+    grid.values[0, 0] = NEVER
+    grid.values[0, 1, 0, 0] = 0.003
+    assert abs(grid.current_threshold() - (0.002 + 0.001 / 48)) < 1e-7
+    assert grid.occupied()[0].nonzero().tolist() == [[1, 0, 0]]
+    grid.values[0, 2, 0, 0] = 0.5
+    assert grid.current_threshold() == 0.01
 
 
 def test_excluded_cells_are_never_evaluated_nor_occupied():
@@ -56,10 +70,10 @@ def test_excluded_cells_are_never_evaluated_nor_occupied():
     dead = torch.rand(1, 8, 8, 8, generator=generator()) < 0.5
     grid.exclude(dead)
     assert torch.equal(unpack_occupancy(grid.packed()), ~dead)
-    used = grid.update(lambda p: torch.ones(len(p)), 0, generator())
+    used = grid.refresh(lambda p: torch.ones(len(p)), generator())
     assert used == int((~dead).sum())
-    for step in (300, 316):
-        grid.update(lambda p: torch.ones(len(p)), step, generator())
+    for _ in range(2):
+        grid.update(lambda p: torch.ones(len(p)), generator(), 1000)
     assert bool((grid.values[dead] == NEVER).all())
     assert torch.equal(grid.occupied(), ~dead)
 
@@ -69,12 +83,12 @@ def test_later_updates_take_a_quarter_at_random_and_occupied_cells():
     grid.values.zero_()
     grid.values[0, 0] = 1.0  # 64 of 512 cells
     seen = []
-    grid.update(lambda p: seen.append(p) or torch.ones(len(p)), 1000, generator())
+    grid.update(lambda p: seen.append(p) or torch.ones(len(p)), generator(), 1000)
     evaluated = torch.cat(seen)
     low = evaluated[:, 0] < -1 + 2 / 8
     assert int(low.sum()) == 64  # all occupied ones
     assert 64 < len(evaluated) <= 64 + 128
-    assert grid.update(lambda p: torch.ones(len(p)), 1000, generator(), max_cells=20) <= 20
+    assert grid.update(lambda p: torch.ones(len(p)), generator(), 20) <= 20
 
 
 def test_points_lie_in_their_cells():
@@ -99,9 +113,3 @@ def test_inner_cells_are_those_a_finer_level_covers():
     reach = [((c - center) / half).abs().amax(-1) / 2.0**level for c in corners]
     covered = (level > 0) & (torch.maximum(*reach) < 0.5)
     assert torch.equal(inner_cells(resolution, levels).view(-1), covered)
-
-
-def test_step_doubles_with_the_level():
-    grid = OccupancyGrid(BOX, 4, 3, 0.5)
-    grid.update(lambda p: torch.ones(len(p)), 0, generator())
-    assert [float(grid.values[i].unique()) for i in range(3)] == [0.5, 1.0, 2.0]

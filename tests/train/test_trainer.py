@@ -25,8 +25,9 @@ def _one_thread():
 
 def make(scene=None, field=None, **settings) -> Trainer:
     scene = scene or ball_scene()
-    config = TrainConfig(**{"steps": 20, "samples_per_step": 4096, "warmup_steps": 5, **settings})
-    # Coarser than a real one, for speed.
+    # Coarser and more hurried than in earnest, for speed.
+    hurry = {"samples_per_step": 4096, "warmup_steps": 5, "occupancy_warmup": 12, "occupancy_every": 4}
+    config = TrainConfig(**{"steps": 20, **hurry, **settings})
     model_config = replace(choose_model(scene, config), grid_resolution=32, step=0.02)
     model = build_model(field or tiny_field(appearance=config.appearance), model_config, config.seed)
     return Trainer(model, scene.splits["train"], config)
