@@ -98,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 is success, 1 an error that was explained, 2 a command line that makes no sense, 130 an interruption.
     """
-    # Threads that wait for others sleep instead of spinning: on a busy machine the others would not get to run (measured:
-    # half the speed of training, a tenth of that of loading). OpenMP reads this when PyTorch is first imported.
+    # Threads that wait for others sleep instead of spinning, which on a busy machine keeps the others from running: it
+    # halved the speed of training. OpenMP reads this when PyTorch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
