@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,17 @@ from fieldlab.data.scene_files import scene_files
 from fieldlab.errors import ConfigError, DataError
 
 SMALL = ProceduralOptions(n_train=4, n_test=2, size=32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Arrays here are too small to be worth splitting, and threads that wait for each other crawl on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 CLEAN = SegmenterOptions(drop=0.0, merge=0.0, ragged=0.0, least_area=1)
 KEYS = {"segmentation", "area", "bbox", "predicted_iou", "stability_score", "point_coords", "crop_box"}
 

@@ -179,7 +179,7 @@ def _tangent_points(g: Geometry, cameras: Cameras, dx: float, dy: float) -> Poin
 def _edges(scene: SceneModel, cameras: Cameras, g: Geometry, images: range) -> Tensor:
     """Pixels [P] whose part, depth or normal differs from a neighbor's."""
     result, start = [], 0
-    cosine_limit = 0.7
+    cosine_limit = 0.5
     for i in images:
         width, height = (int(v) for v in cameras.size[i])
         span = slice(start, start + width * height)

@@ -343,7 +343,7 @@ def displaced(shape: Shape, height: Callable[[Points], Tensor], amplitude: float
 
     ``slope`` bounds the gradient of amplitude * height; distances shrink by 1 / (1 + slope) to stay safe.
     """
-    distance, reach = shape.distance, 2 * amplitude
+    distance, reach = shape.distance, 1.5 * amplitude
 
     def moved(p: Points) -> Tensor:
         smooth = distance(p)

@@ -10,6 +10,7 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 
 from fieldlab.data.procedural.load import scene_model
+from fieldlab.data.procedural.parallel import workers
 from fieldlab.errors import ConfigError
 
 _POINTS_PER_BATCH = 1 << 17
@@ -55,8 +56,12 @@ def true_mesh(name: str, resolution: int = 192) -> tuple[np.ndarray, np.ndarray]
     plane_y, plane_z = (v.reshape(-1) for v in torch.meshgrid(y, z, indexing="ij"))
     distance = ground_truth_sdf(name)
     values = np.full(tuple(counts + 2), cell, dtype=np.float32)  # a layer of air all around closes the surface
-    for i in range(counts[0]):
+
+    def fill(i: int) -> None:
         points = torch.stack([x[i].expand_as(plane_y), plane_y, plane_z], dim=1)
         values[i + 1, 1:-1, 1:-1] = distance(points).view(int(counts[1]), int(counts[2])).numpy()
+
+    with workers() as pool:
+        list(pool.map(fill, range(counts[0])))
     vertices, faces, _, _ = marching_cubes(values, 0.0, spacing=(cell,) * 3, gradient_direction="descent")
     return (vertices + (low - cell)).astype(np.float32), faces.astype(np.int64)

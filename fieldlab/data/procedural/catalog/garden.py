@@ -417,25 +417,14 @@ def _hills() -> Object:
     meadow = shaded(mottled("#6f9a44", "#547f35", 0.16), 0.9, 0.25)
     forest = shaded(mottled("#4b7a3c", "#31592e", 0.3), 1.3, 0.35)
     rock = shaded(mottled("#8d93a3", "#6f7890", 0.1), 0.6, 0.2)
-    rings = []
+    groups = []
     for k in range(7):
         a = 0.9 * k + 0.3
-        meadow_hill = ellipsoid(17 + 2 * (k % 3), 12, 5.2 + 0.8 * (k % 2)).turned("z", math.degrees(a) + 90)
-        rings.append(
-            Part(
-                f"hill_{k}",
-                meadow_hill.at(34 * math.cos(a), 34 * math.sin(a), -2.4),
-                Material(forest if k % 2 else meadow, 0.95, 0.02),
-            )
-        )
-    peaks = []
+        slope = ellipsoid(17 + 2 * (k % 3), 12, 5.2 + 0.8 * (k % 2)).turned("z", math.degrees(a) + 90)
+        cover = Material(forest if k % 2 else meadow, 0.95, 0.02)
+        groups.append(Group(f"hill_{k}", (Part("slope", slope.at(34 * math.cos(a), 34 * math.sin(a), -2.4), cover),)))
     for k in range(5):
         a = 1.26 * k + 0.75
-        peaks.append(
-            Part(
-                f"peak_{k}",
-                cone(26, 2.0, 6.5 + 1.5 * (k % 2), 2.0).at(85 * math.cos(a), 85 * math.sin(a), 3.0),
-                Material(rock, 0.95, 0.02),
-            )
-        )
-    return Object("landscape", (Group("hills", tuple(rings)), Group("peaks", tuple(peaks))))
+        peak = cone(26, 2.0, 6.5 + 1.5 * (k % 2), 2.0).at(85 * math.cos(a), 85 * math.sin(a), 3.0)
+        groups.append(Group(f"mountain_{k}", (Part("peak", peak, Material(rock, 0.95, 0.02)),)))
+    return Object("landscape", tuple(groups))
