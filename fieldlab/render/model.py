@@ -21,6 +21,7 @@ from fieldlab.ops.ray_box import ray_box
 from fieldlab.ops.render_fused import HashFieldPlan, render_fused
 from fieldlab.ops.samples import Samples, keep
 from fieldlab.render.marcher import Marcher, choose_marcher
+from fieldlab.render.normals import normals_from_depth
 from fieldlab.render.occupancy import OccupancyGrid
 
 CHANNELS = ("rgb", "depth", "opacity", "normal")
@@ -260,28 +261,8 @@ class RadianceModel(nn.Module):
         out = self.render_rays(rays, background=background, chunk=chunk)
         images = {"rgb": out.rgb.clamp(0, 1), "depth": out.depth[:, None], "opacity": out.opacity[:, None]}
         if "normal" in channels:
-            images["normal"] = self.surface_normals(rays, out)
+            images["normal"] = normals_from_depth(rays, out.depth.view(height, -1), out.opacity.view(height, -1))
         return {name: images[name].view(height, width, -1) for name in channels}
-
-    @torch.no_grad()
-    def surface_normals(self, rays: Rays, out: Pixels, chunk: int = 1 << 17) -> Tensor:
-        """Unit normals [N,3] at the expected depth of each ray, facing the camera; zero where little is seen.
-
-        The way from matter to air among points on a small sphere, half an occupancy cell wide: unlike the derivative at
-        a point it does not show the noise of fine grids.
-        """
-        hit = (out.opacity > 0.5).nonzero()[:, 0]
-        normals = torch.zeros_like(rays.directions)
-        width = float((self.aabb[1] - self.aabb[0]).max()) / self.config.grid_resolution / 2
-        around = _sphere(32).to(self.device)
-        for part in hit.split(chunk // len(around)):
-            points = rays.origins[part] + out.depth[part, None] * rays.directions[part]
-            sigma = self.density((points[:, None] + width * around).view(-1, 3)).view(-1, len(around))
-            # Opacity over the sphere rather than density, which spans many orders of magnitude.
-            opacity = -torch.expm1(-sigma * width)
-            normals[part] = torch.nn.functional.normalize(-(opacity @ around), dim=-1)
-        facing = (normals * rays.directions).sum(-1, keepdim=True)
-        return torch.where(facing > 0, -normals, normals)
 
     def describe(self) -> list[tuple[str, str]]:
         """Label and value of what is worth knowing."""
@@ -335,15 +316,6 @@ def config_dict(config: ModelConfig) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
-
-
-def _sphere(n: int) -> Tensor:
-    """n unit vectors [n,3] spread evenly (a Fibonacci spiral), which sum to about nothing."""
-    k = torch.arange(n) + 0.5
-    z = 1 - 2 * k / n
-    angle = k * (math.pi * (1 + math.sqrt(5)))
-    r = (1 - z * z).sqrt()
-    return torch.stack((r * angle.cos(), r * angle.sin(), z), dim=-1)
 
 
 def diagonal(aabb: Tensor) -> float:
