@@ -43,12 +43,12 @@ def run(args: Bench) -> None:
 
     console, device = Console(), choose_device(args.device)
     facts = machine(device)
-    console.print(", ".join(f"{key} {value}" for key, value in facts.items()), highlight=False)
+    console.print(", ".join(f"{key} {value}" for key, value in facts.items()), highlight=False, soft_wrap=True)
     rows: list[Row] = []
 
     def add(row: Row) -> None:
         rows.append(row)
-        console.print(line(row), highlight=False)
+        console.print(line(row), highlight=False, soft_wrap=True)
 
     with console.status("reading the scene"):
         scene = load_scene(args.scene)
