@@ -26,4 +26,4 @@ def test_everything_is_measured(tmp_path, monkeypatch, capsys):
     rows = json.loads(out.read_text())["rows"]
     assert {row["group"] for row in rows} == {"operations", "training", "quality", "pictures"}
     assert all(row["value"] > 0 for row in rows)
-    assert "256x256 frame" in capsys.readouterr().out
+    assert "64x64 frame" in capsys.readouterr().out

@@ -189,3 +189,26 @@ def test_gradients_do_not_depend_on_the_run_on_one_thread():
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_threads_share_the_work(device, threads):
+    spec, shape = HashGridSpec(6, 2, 11, 8, 1.6), MLPSpec(12, 4, 32, 1)
+    torch.manual_seed(3)
+    x, table, params = torch.rand(40_000, 3, device=device), torch.randn(spec.n_params), init_mlp(shape)
+
+    def gradients():
+        t, p = leaf(table, device), leaf(params, device)
+        mlp(hash_encode(x, t, spec), p, shape).square().mean().backward()
+        return t.grad, p.grad
+
+    before = torch.get_num_threads()
+    alone = gradients()
+    try:
+        torch.set_num_threads(threads)
+        shared = gradients()
+    finally:
+        torch.set_num_threads(before)
+    # Each level's scatter belongs to one thread, so only rounding of what it adds up may differ.
+    assert torch.allclose(alone[0], shared[0], atol=1e-6)
+    assert torch.allclose(alone[1], shared[1], rtol=1e-3, atol=1e-5)
