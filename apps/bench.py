@@ -24,6 +24,8 @@ class Bench:
     """Size of the hash table of the encoding benchmarks, as a power of two."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to measure."""
+    kernels: Literal["widest", "avx512", "avx2", "baseline"] = "widest"
+    """Instruction set of the CPU kernels; the widest one this processor has is what all other commands use."""
     json: Path | None = None
     """Write the figures to this file."""
 
@@ -39,9 +41,13 @@ def run(args: Bench) -> None:
     from fieldlab.bench.operations import operation_rows
     from fieldlab.bench.whole import frame_rows, quality_rows, step_rows
     from fieldlab.data.scene import load_scene
+    from fieldlab.errors import BackendError
     from fieldlab.files import write_json
+    from fieldlab.ops import native
 
     console, device = Console(), choose_device(args.device)
+    if args.kernels != "widest" and not (native.library and native.library.choose_instruction_set(args.kernels)):
+        raise BackendError("this processor or build has no such kernels", field="--kernels", found=args.kernels)
     facts = machine(device)
     console.print(", ".join(f"{key} {value}" for key, value in facts.items()), highlight=False, soft_wrap=True)
     rows: list[Row] = []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-# Tests run side by side, a process a core, so each computes on one thread unless it asks for more; waiting threads sleep.
-# It has to be said before PyTorch is imported, and for child processes.
+# Tests run side by side, a process a core, so each computes on one thread unless it asks for more; waiting threads
+# sleep. It has to be said before PyTorch is imported, and for child processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
