@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -25,3 +30,20 @@ def device(request):
     native.library.choose_instruction_set(request.param)
     yield torch.device("cpu")
     native.library.choose_instruction_set(before)
+
+
+@pytest.fixture(scope="session")
+def emulation(tmp_path_factory):
+    """Builds and loads a C++ file of this folder that runs GPU code on CPU threads."""
+    here = Path(__file__).parent
+    compiler, headers = shutil.which("c++") or shutil.which("g++"), here.parent.parent / "cuda"
+
+    def load(name: str) -> ctypes.CDLL:
+        if compiler is None or not headers.is_dir():
+            pytest.skip("needs a C++ compiler and the native sources")
+        built = tmp_path_factory.mktemp(name) / f"{name}.so"
+        flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-pthread", f"-I{headers}"]
+        subprocess.run([compiler, *flags, str(here / f"{name}.cpp"), "-o", str(built)], check=True)
+        return ctypes.CDLL(str(built))
+
+    return load

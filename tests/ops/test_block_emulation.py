@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,19 +13,10 @@ from fieldlab.ops.mlp import MLPSpec, init_mlp, mlp_reference
 from fieldlab.ops.occupancy import pack_occupancy
 from fieldlab.ops.render_fused import render_fused
 
-HERE = Path(__file__).parent
-
 
 @pytest.fixture(scope="module")
-def block(tmp_path_factory):
-    compiler = shutil.which("c++") or shutil.which("g++")
-    headers = HERE.parent.parent / "cuda"
-    if compiler is None or not headers.is_dir():
-        pytest.skip("needs a C++ compiler and the native sources")
-    built = tmp_path_factory.mktemp("block") / "block.so"
-    command = [compiler, "-std=c++17", "-O1", "-shared", "-fPIC", "-pthread", f"-I{headers}"]
-    subprocess.run([*command, str(HERE / "block_emulation.cpp"), "-o", str(built)], check=True)
-    return ctypes.CDLL(str(built))
+def block(emulation):
+    return emulation("block_emulation")
 
 
 def address(tensor):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +15,6 @@ from fieldlab.ops.march import march_reference
 from fieldlab.ops.occupancy import pack_occupancy
 from fieldlab.ops.samples import Samples, keep_reference, offsets_of
 
-HERE = Path(__file__).parent
 COUNTS = [0, 1, 33, 0, 100, 32, 5]
 
 
@@ -31,15 +27,8 @@ class Strided(ctypes.Structure):
 
 
 @pytest.fixture(scope="module")
-def warp(tmp_path_factory):
-    compiler = shutil.which("c++") or shutil.which("g++")
-    headers = HERE.parent.parent / "cuda"
-    if compiler is None or not headers.is_dir():
-        pytest.skip("needs a C++ compiler and the native sources")
-    built = tmp_path_factory.mktemp("warp") / "warp.so"
-    command = [compiler, "-std=c++17", "-O1", "-shared", "-fPIC", "-pthread", f"-I{headers}"]
-    subprocess.run([*command, str(HERE / "warp_emulation.cpp"), "-o", str(built)], check=True)
-    return ctypes.CDLL(str(built))
+def warp(emulation):
+    return emulation("warp_emulation")
 
 
 def address(tensor):
