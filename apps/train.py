@@ -18,9 +18,10 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
+from fieldlab.apps.options import OptionalBox, OptionalFile, OptionalFloat, OptionalInt, OptionalText
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import Scene, load_scene
-from fieldlab.errors import BackendError, ConfigError
+from fieldlab.errors import BackendError, ConfigError, FieldlabError, RunFolderError
 from fieldlab.ops import native
 from fieldlab.train.build import FieldChoice, choose_field, training_views
 from fieldlab.train.checkpoint import Checkpoint
@@ -37,15 +38,15 @@ DEFAULT_SECONDS = {"cpu": 300.0, "cuda": 120.0}
 class Train:
     """Train a field on a scene."""
 
-    scene: Annotated[str, tyro.conf.Positional]
+    scene: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SCENE")]
     """A folder of photographs with poses (any supported format), a scene TOML, or the name of a procedural scene."""
     field: str = "hashgrid"
     """Representation."""
-    out: Path | None = None
+    out: OptionalFile = None
     """Folder for the run; runs/<scene>-<field> by default."""
-    steps: int | None = None
+    steps: OptionalInt = None
     """Stop after this many steps."""
-    seconds: float | None = None
+    seconds: OptionalFloat = None
     """Stop after this much training time; 300 on a CPU and 120 on CUDA when neither this nor --steps is given."""
     seed: int = 0
     """Seed of all random numbers."""
@@ -55,19 +56,19 @@ class Train:
     """Compiled kernels, plain PyTorch, or tiny-cuda-nn where it is installed."""
     marcher: Literal["native", "nerfacc"] = "native"
     """Who finds the samples along rays; nerfacc needs CUDA and its package."""
-    params: str | None = None
+    params: OptionalText = None
     """Largest number of trainable values, such as 500k or 5M."""
     resume: bool = False
-    """Go on with the run in --out."""
+    """Go on with the run in --out, with its own scene and settings; only --steps and --seconds may be new."""
     overwrite: bool = False
     """Start again when there is a run in --out already."""
     downscale: int = 1
     """Make the photographs this many times smaller."""
     test_every: int = 8
     """Hold out every n-th view when the scene has no split of its own; 0 holds out none."""
-    format: str | None = None
+    format: OptionalText = None
     """Read the scene as this format instead of finding it out."""
-    aabb: tuple[float, float, float, float, float, float] | None = None
+    aabb: OptionalBox = None
     """Box of main interest in world units, instead of the one found from the data: x0 y0 z0 x1 y1 z1."""
     skip_bad_frames: bool = False
     """Leave out frames that cannot be read, and count them."""
@@ -81,7 +82,7 @@ class Train:
     """Correct the camera poses while training."""
     samples_per_step: int = 0
     """Samples along rays per step; 0 chooses by device."""
-    device_memory: float | None = None
+    device_memory: OptionalFloat = None
     """Most GB of the CUDA device that photographs may take."""
     checkpoint_seconds: float = 60.0
     """Wall time between two checkpoints."""
@@ -136,7 +137,9 @@ def _train(args: Train, device: torch.device, world: World, console: Console) ->
         folder, config, scene, checkpoint = _prepare(args, device, world)
     for note in scene.notes:
         console.print(f"[dim]note: {note}[/]")
-    with folder.locked() if world.rank == 0 else _nothing():
+    with _discarded_on_error(folder, world), folder.locked() if world.rank == 0 else _nothing():
+        if checkpoint is not None and world.rank == 0:
+            folder.trim_metrics(int(checkpoint.header["training"]["progress"]["step"]))
         session = Session(
             folder, scene, config, device, world=world, resume=checkpoint, checkpoint_seconds=args.checkpoint_seconds
         )
@@ -160,8 +163,6 @@ def _prepare(args: Train, device: torch.device, world: World) -> tuple[Run, RunC
         folder = Run.open(out)
         config = _extended(folder.config(), args)
         checkpoint = folder.latest_checkpoint()
-        if world.rank == 0:
-            folder.trim_metrics(int(checkpoint.header["training"]["progress"]["step"]))
         return folder, config, load_scene(config.source, config.scene), checkpoint
     options = SceneOptions(
         format=args.format, downscale=args.downscale, test_every=args.test_every, aabb=args.aabb,
@@ -226,6 +227,8 @@ def _summary(folder: Run, session: Session, last: TrainEvent | None, console: Co
     now = session.trainer.progress
     psnr = "" if last is None else f", PSNR {last.psnr:.2f} dB on training rays"
     state = "trained" if session.trainer.finished else "stopped and saved"
+    if last is None:
+        state = "nothing left to train (give more --seconds or --steps)"
     console.print(f"[bold]{state}[/]: {now.step} steps, {now.seconds:.1f} s, {now.samples / 1e6:.1f} M samples{psnr}")
     if session.trainer.finished:
         console.print(f"  fieldlab eval {folder.path}\n  fieldlab render {folder.path} --out orbit.mp4")
@@ -253,6 +256,18 @@ def _stopping(session: Session) -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _discarded_on_error(folder: Run, world: World) -> Iterator[None]:
+    """Leave no half-made run behind when training fails before its first checkpoint."""
+    try:
+        yield
+    except (FieldlabError, OSError) as error:
+        in_use = isinstance(error, RunFolderError) and "in use" in error.what
+        if not in_use and world.rank == 0:
+            folder.discard_if_untrained()
+        raise
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def read_image(path: Path, *, described_in: Path | None = None, field: str | Non
                 field=None if described_in is None else f"{field} in {described_in.name}",
                 found=str(error),
                 expected="a complete picture",
-                hint="copy the file again, or skip bad frames to leave it out",
+                hint="copy the file again, or leave it out with --skip-bad-frames",
             ) from error
 
 
@@ -113,7 +113,7 @@ def _open(path: Path, described_in: Path | None, field: str | None) -> Image.Ima
             file=path,
             field=place,
             found="no such file",
-            hint="put the file there, correct the path, or skip bad frames to leave it out",
+            hint="put the file there, correct the path, or leave it out with --skip-bad-frames",
         )
     try:
         with warnings.catch_warnings():
@@ -126,7 +126,7 @@ def _open(path: Path, described_in: Path | None, field: str | None) -> Image.Ima
             field=place,
             found=f"{path.stat().st_size} bytes",
             expected=f"a picture ({', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})",
-            hint="copy the file again, or skip bad frames to leave it out",
+            hint="copy the file again, or leave it out with --skip-bad-frames",
         ) from error
 
 

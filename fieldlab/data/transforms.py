@@ -128,7 +128,7 @@ def parse_frames(
                 field=f"frames[{i}].transform_matrix",
                 found=f"keys {', '.join(entry)}",
                 expected="a 4x4 camera-to-world matrix",
-                hint="the file may list pictures that were not registered; remove them or skip bad frames",
+                hint="were some pictures not registered? Remove their frames, or leave them out with --skip-bad-frames",
             )
         pose, deviation = check_pose(entry["transform_matrix"], file, f"frames[{i}].transform_matrix")
         deviations.append(deviation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -124,6 +125,7 @@ def load_views(
     # One thread per processor; decoding releases the interpreter's lock.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         plans = _collect(pool, frames, lambda frame: _plan(frame, options), skips)
+        _check_shapes(plans)
         _report_sizes(plans, notes)
         pixels, masks, good = _read_all(pool, plans, options, skips)
     plans = [plan for plan, ok in zip(plans, good, strict=True) if ok]
@@ -185,6 +187,23 @@ def _target(width: int, height: int, options: SceneOptions) -> tuple[int, int]:
     if options.max_side is not None:
         factor = min(factor, options.max_side / max(width, height))
     return max(1, int(width * factor + 0.5)), max(1, int(height * factor + 0.5))
+
+
+def _check_shapes(plans: list[_Plan]) -> None:
+    """Where a file states one field of view and no picture size, its pictures must have one shape: a picture of another
+    one was cropped or turned, and its rays would be wrong."""
+    unstated = [plan for plan in plans if plan.frame.lens.size is None]
+    if not unstated:
+        return
+    (width, height), _ = Counter(plan.size for plan in unstated).most_common(1)[0]
+    for plan in unstated:
+        if abs(plan.size[1] * width - plan.size[0] * height) > max(width, height):
+            raise DataError(
+                "pictures of one camera differ in shape", file=plan.frame.image,
+                field=f"{plan.frame.field} in {plan.frame.file.name}", found=f"{plan.size[0]}x{plan.size[1]}",
+                expected=f"{width}x{height}, as most others, or the same resized",
+                hint="state w, h and fl_x for each frame, or remove the picture",
+            )  # fmt: skip
 
 
 def _report_sizes(plans: list[_Plan], notes: list[str]) -> None:

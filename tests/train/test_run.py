@@ -21,6 +21,10 @@ CONFIG = RunConfig("scene", tiny_field())
 def test_create_and_open(tmp_path):
     run = Run.create(tmp_path / "a" / "b", CONFIG)
     assert Run.open(run.path).config() == CONFIG
+    Run.create(run.path, CONFIG)  # nothing was trained yet, so nothing is lost
+    with run.locked(), pytest.raises(RunFolderError, match="in use"):
+        Run.create(run.path, CONFIG)
+    run.save_checkpoint(1, {"x": torch.zeros(1)}, {})
     with pytest.raises(RunFolderError, match="a run in this folder already"):
         Run.create(run.path, CONFIG)
 
