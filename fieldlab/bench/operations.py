@@ -23,7 +23,7 @@ COLOR = MLPSpec(32, 3, 64, 2, output_activation="sigmoid")
 
 def operation_rows(device: torch.device, log2_hashmap_size: int, quick: bool) -> Iterator[Row]:
     """Encoding, perceptrons, marching and compositing; million samples per second each."""
-    n = 1 << (10 if quick else 18)
+    n = 1 << (10 if quick else 16)
     torch.manual_seed(0)
     yield from _encoding(device, log2_hashmap_size, n, quick)
     yield from _networks(device, n, quick)
