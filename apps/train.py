@@ -23,6 +23,7 @@ from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import Scene, load_scene
 from fieldlab.errors import BackendError, ConfigError, FieldlabError, RunFolderError
 from fieldlab.ops import native
+from fieldlab.render.marcher import choose_marcher
 from fieldlab.train.build import FieldChoice, choose_field, training_views
 from fieldlab.train.checkpoint import Checkpoint
 from fieldlab.train.config import RunConfig, TrainConfig
@@ -94,6 +95,7 @@ def run(args: Train) -> None:
     """Train, with progress on the terminal. Exits with 130 or 143 after an interruption, when all is saved."""
     native.set_backend(args.backend)
     device = choose_device(args.device)
+    choose_marcher(args.marcher, device)  # says what is missing before anything is read or overwritten
     world: World = connect(device) if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1 else World()
     console = Console(stderr=True, quiet=world.rank > 0)
     try:
