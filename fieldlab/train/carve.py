@@ -60,10 +60,12 @@ def _seen(grid: OccupancyGrid, cameras: Cameras) -> Tensor:
 def _inside_hull(grid: OccupancyGrid, cameras: Cameras, views: Views, cells: Tensor) -> Tensor:
     """Those of ``cells`` that no picture shows to be empty; each picture looks only at what is left."""
     for i in (cameras.model == CameraModel.PERSPECTIVE).nonzero()[:, 0].tolist():
-        alpha = views.image(i)[..., 3].cpu()
-        sums = torch.nn.functional.pad((alpha > 0).int(), (1, 0, 1, 0)).cumsum(0).cumsum(1)
+        filled = views.image(i)[..., 3].cpu() > 0
+        if (mask := views.mask(i)) is not None:
+            filled |= ~mask.cpu()  # a pixel to be ignored says nothing, so it must not carve
+        sums = torch.nn.functional.pad(filled.int(), (1, 0, 1, 0)).cumsum(0).cumsum(1)
         pixels, depth, reach = _project(cameras, i, grid_positions(grid, cells), _radius(grid, cells))
-        height, width = alpha.shape
+        height, width = filled.shape
         low = (pixels - reach[:, None]).floor()
         high = (pixels + reach[:, None]).ceil()
         whole = (low >= 0).all(-1) & (high[:, 0] <= width) & (high[:, 1] <= height) & (depth > 0)

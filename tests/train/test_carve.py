@@ -55,3 +55,18 @@ def test_contradictory_pictures_leave_the_grid_alone():
     grid = OccupancyGrid(BOX, 16, 1, 0.01)
     carve(grid, views, hull=True)
     assert bool(possible(grid).all())
+
+
+def test_ignored_pixels_do_not_carve():
+    """A picture that is all empty rules out everything, unless its pixels are to be ignored."""
+    views = ball_views(16, size=64)
+    first = slice(int(views.offsets[0]), int(views.offsets[1]))
+    views.pixels[first, 3] = 0
+    views.masks = torch.ones(len(views.pixels), dtype=torch.bool)
+    views.masks[first] = False
+    grid = OccupancyGrid(BOX, 32, 1, 0.01)
+    carve(grid, views, hull=True)
+    radius = grid.positions(torch.arange(grid.n_cells)).norm(dim=-1)
+    kept = possible(grid)
+    assert bool(kept[radius < RADIUS].all())
+    assert not bool(kept[radius > 1.35].any())
