@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 
 from fieldlab.bench.measure import Row, seconds_of
 from fieldlab.data.cameras import Cameras
 from fieldlab.data.scene import Scene
+from fieldlab.errors import BackendError
 from fieldlab.ops import native
 from fieldlab.render.model import RadianceModel
 from fieldlab.train.build import FieldChoice, build_model, choose_field, choose_model
@@ -19,14 +20,6 @@ from fieldlab.train.metrics import psnr
 from fieldlab.train.trainer import Trainer
 
 WARM_SECONDS = 8.0  # of training before steps are timed: by then the occupancy grid has found the surfaces
-
-
-@dataclass(frozen=True)
-class Milestone:
-    """Test PSNR after some training time."""
-
-    seconds: float
-    psnr: float
 
 
 def make_trainer(scene: Scene, device: torch.device, train: TrainConfig) -> Trainer:
@@ -51,6 +44,20 @@ def step_rows(scene: Scene, device: torch.device, quick: bool) -> Iterator[Row]:
             trainer.step()
             slow = _samples_per_second(trainer, 1 if quick else 2)
         yield Row("training", f"whole step, {name}", fast / 1e6, "M samples/s", slow / 1e6, "PyTorch reference")
+    if device.type == "cuda":
+        yield from _other_rows(trainer, fast)
+
+
+def _other_rows(trainer: Trainer, ours: float) -> Iterator[Row]:
+    """The same step with nerfacc marching, and with tiny-cuda-nn's networks, where they are installed."""
+    name, unit = "whole step, hidden samples dropped first", "M samples/s"
+    with contextlib.suppress(BackendError):
+        trainer.model.use_marcher("nerfacc")
+        yield Row("training", name, ours / 1e6, unit, _samples_per_second(trainer, 48) / 1e6, "nerfacc marching")
+    trainer.model.use_marcher("native")
+    with contextlib.suppress(BackendError), native.use_backend("tcnn"):
+        trainer.step()
+        yield Row("training", name, ours / 1e6, unit, _samples_per_second(trainer, 48) / 1e6, "tiny-cuda-nn")
 
 
 def _samples_per_second(trainer: Trainer, steps: int) -> float:

@@ -299,11 +299,6 @@ def expected_depth(weighted: Tensor, opacity: Tensor) -> Tensor:
     return weighted / opacity.clamp_min(1e-6)
 
 
-def step_for(aabb: Tensor, steps: int) -> float:
-    """Sampling distance of ``steps`` steps along the box's diagonal."""
-    return float((aabb[1] - aabb[0]).norm()) / steps
-
-
 def unit_length(config: ModelConfig) -> float:
     """World length of the side of the cube the field sees, near the middle of the box (contraction halves it)."""
     box = config.box()
