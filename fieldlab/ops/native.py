@@ -30,7 +30,7 @@ _chosen = "native"
 
 
 class NativeMissingWarning(UserWarning):
-    """The native kernels cannot be used, so the PyTorch references run instead (about twenty times slower)."""
+    """The native kernels cannot be used, so the PyTorch references run instead (ten to twenty times slower)."""
 
 
 def backend() -> str:
