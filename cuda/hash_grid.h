@@ -47,6 +47,12 @@ struct HashGridBackwardInput {
   MatrixIn grad_out;
   MatrixOut grad_x;  // [n,3], overwritten
 };
+// The encoding as the fused renderer takes it.
+struct HashGridEncoder {
+  HashGrid grid;
+  const void* table;
+  bool half;
+};
 
 #ifdef FL_ISA
 inline namespace FL_ISA {
@@ -238,6 +244,21 @@ FL_HD void hash_backward_input(const HashGridBackwardInput& a, std::int64_t star
     store_some(&a.grad_x.at(start, axis), a.grad_x.stride_sample, count, grad[axis]);
 }
 
+FL_HD int channels(const HashGridEncoder& e) { return e.grid.levels * e.grid.features; }
+FL_HD std::int64_t encode_scratch(const HashGridEncoder&, int) { return 0; }
+
+template <int Features, class T>
+FL_HD void encode_tile(const Team& team, const HashGrid& grid, const T* table, const float* x, int tile, float* out) {
+  const int groups = tile / FL_LANES;
+  for (int i = team.rank; i < grid.levels * groups; i += team.size) {
+    const int level = i / groups, at = i % groups * FL_LANES;
+    const Lanes p[3] = {load(x + at), load(x + tile + at), load(x + 2 * tile + at)};
+    Lanes value[Features];
+    encode_level<Features>(grid, grid.level[level], table, p, value);
+    for (int f = 0; f < Features; ++f) store(out + (level * Features + f) * tile + at, value[f]);
+  }
+}
+
 #ifdef FL_ISA
 }  // namespace FL_ISA
 #endif
@@ -251,4 +272,23 @@ FL_HD void hash_backward_input(const HashGridBackwardInput& a, std::int64_t star
     case 8: { constexpr int Features = 8; BODY; break; } \
   }
 
+#ifdef FL_ISA
+inline namespace FL_ISA {
+#endif
+
+FL_HD void encode_tile(const Team& team, const HashGridEncoder& e, const float* x, int tile, float* out, float*) {
+#if defined(__CUDACC__) && !defined(FL_NO_HALF)
+  if (e.half) {
+    FL_WITH_FEATURES(e.grid.features,
+                     (encode_tile<Features>(team, e.grid, static_cast<const __half*>(e.table), x, tile, out)))
+    return;
+  }
+#endif
+  FL_WITH_FEATURES(e.grid.features,
+                   (encode_tile<Features>(team, e.grid, static_cast<const float*>(e.table), x, tile, out)))
+}
+
+#ifdef FL_ISA
+}  // namespace FL_ISA
+#endif
 }  // namespace fieldlab

@@ -42,7 +42,7 @@
   X(keep_fill, KeepFill)                                      \
   X(distortion_forward, DistortionForward)                    \
   X(distortion_backward, DistortionBackward)                  \
-  X(render_hash_field, RenderHashField)
+  X(render_field, RenderField)
 
 namespace fieldlab {
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ class HashGridSpec:
     base_resolution: int = 16
     per_level_scale: float = 2.0 ** (7 / 15)
     interpolation: str = "linear"
+    dims: int = 3
 
     def __post_init__(self) -> None:
         if not 1 <= self.n_levels <= 32:
@@ -51,6 +53,8 @@ class HashGridSpec:
             )
         if self.interpolation not in ("linear", "smoothstep"):
             raise ConfigError("unknown interpolation", found=self.interpolation, expected="linear | smoothstep")
+        if self.dims not in (2, 3):
+            raise ConfigError("a hash grid has 2 or 3 dimensions", field="dims", found=self.dims)
 
     @staticmethod
     def growth_to(base_resolution: int, max_resolution: int, n_levels: int) -> float:
@@ -102,6 +106,35 @@ class HashGridSpec:
     def plan(self) -> tuple[list[float], list[int], list[int], list[bool]]:
         """What the native kernels take: scales, resolutions, offsets, hashed."""
         return list(self.scales), list(self.resolutions), list(self.offsets), list(self.hashed)
+
+
+@dataclass(frozen=True)
+class HashGridPlan:
+    """A hash encoding as the fused renderer takes it; the table is float32, or float16 on CUDA."""
+
+    table: Tensor
+    spec: HashGridSpec
+
+    def __post_init__(self) -> None:
+        if not self.table.is_cuda:
+            object.__setattr__(self, "table", self.table.float())
+
+    @property
+    def n_out(self) -> int:
+        return self.spec.n_out
+
+    def tensors(self) -> list[Tensor]:
+        return [self.table]
+
+    def native(self) -> Any:
+        scales, resolutions, offsets, hashed = self.spec.plan
+        return native.library.hash_grid_encoder(
+            self.spec.n_features, self.spec.interpolation == "smoothstep", scales, resolutions, offsets, hashed,
+            self.table.data_ptr(), self.table.dtype == torch.float16,
+        )  # fmt: skip
+
+    def reference(self, x: Tensor) -> Tensor:
+        return hash_encode_reference(x, self.table.float(), self.spec)
 
 
 def hash_encode(x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:

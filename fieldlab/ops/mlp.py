@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,6 +49,13 @@ class MLPSpec:
         """(inputs, outputs) of each layer."""
         sizes = [self.n_in] + [self.width] * self.n_hidden + [self.n_out]
         return list(itertools.pairwise(sizes))
+
+    def native_shape(self, first: int) -> Any:
+        """The native module's description, where the first of two inputs has ``first`` values."""
+        sigmoid = self.output_activation == "sigmoid"
+        return native.library.MlpShape(
+            first, self.n_in - first, self.n_out, self.width, self.n_hidden, self.bias, sigmoid
+        )
 
     @property
     def n_params(self) -> int:

@@ -48,25 +48,25 @@ void render(std::int64_t n, float* origins, float* directions, float* near, floa
             std::uint64_t* coarse, float* aabb, int resolution, float step, int levels, float* scales,
             std::uint32_t* resolutions, std::uint32_t* offsets, unsigned char* hashed, float* table, float* geometry_params,
             float* color_params, float offset, float* rgb, float* opacity, float* depth, std::int32_t* evaluated) {
-  
-  RenderHashField a{};
+  RenderField a{};
   a.rays = {n, {blocks, coarse, aabb, resolution, 1}, in(origins, n), in(directions, n), near, far, step, 0.f, false, aabb,
             1e-4f, 0.f, out(rgb, n), opacity, depth, evaluated};
-  a.field.grid = {levels, 2, false, {}};
+  HashGridEncoder hash{{levels, 2, false, {}}, table, false};
   for (int l = 0; l < levels; ++l)
-    a.field.grid.level[l] = {scales[l], resolutions[l], offsets[l], offsets[l + 1] - offsets[l], hashed[l] != 0};
-  a.field.table = table;
-  a.field.geometry = {levels * 2, 0, 16, 64, 1, false, false};
-  a.field.geometry_params = geometry_params;
+    hash.grid.level[l] = {scales[l], resolutions[l], offsets[l], offsets[l + 1] - offsets[l], hashed[l] != 0};
+  a.field.encoders = a.field.branches = 1;
+  a.field.encoder[0] = Encoder::of(hash);
+  a.field.branch[0] = {0, 1, true, {levels * 2, 0, 16, 64, 1, false, false}, geometry_params};
+  a.field.latent = 15;
+  a.field.color_perceptron = true;
   a.field.color = {15, 16, 3, 64, 2, false, true};
   a.field.color_params = color_params;
   a.field.sh_degree = 4;
   a.field.offset = offset;
   a.field.ceiling = 6.f;
-  using Tile = HashFieldTile<2, float>;
-  std::vector<float> field_memory(Tile::scratch(a.field, kSmallTile));
+  std::vector<float> field_memory(FieldTile::scratch(a.field, kSmallTile));
   std::vector<double> ray_memory(RenderScratch::bytes(kSmallTile) / sizeof(double) + 1);
-  const Tile field(a.field, kSmallTile, field_memory.data());
+  const FieldTile field(a.field, kSmallTile, field_memory.data());
   const RenderScratch scratch(kSmallTile, reinterpret_cast<float*>(ray_memory.data()));
   block([&](const Team& team) {
     field.begin(team);

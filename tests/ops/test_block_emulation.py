@@ -56,7 +56,9 @@ def test_fused_renderer(block):
     near, far = torch.full((n,), 0.3), torch.full((n,), 9.0)
     with native.use_backend("reference"):
         expected = render_fused(origins, directions, near, far, grid, plan, aabb, step=0.05)
-    scales, resolutions, offsets, hashed = plan.encoding.plan
+    branch = plan.branches[0]
+    hashes = branch.encoders[0]
+    scales, resolutions, offsets, hashed = hashes.spec.plan
     rgb, opacity, depth = torch.full((3, n), 9.0), torch.full((n,), 9.0), torch.full((n,), 9.0)
     evaluated = torch.zeros(n, dtype=torch.int32)
     as_array = {float: torch.float32, int: torch.int32, bool: torch.uint8}
@@ -64,9 +66,9 @@ def test_fused_renderer(block):
     o, d = origins.t().contiguous(), directions.t().contiguous()
     block.render(
         ctypes.c_int64(n), address(o), address(d), address(near), address(far), address(grid.bits),
-        address(grid.coarse), address(aabb), 16, ctypes.c_float(0.05), plan.encoding.n_levels,
+        address(grid.coarse), address(aabb), 16, ctypes.c_float(0.05), hashes.spec.n_levels,
         *[address(v) for v in lists],
-        address(plan.table), address(plan.geometry_params), address(plan.color_params), ctypes.c_float(plan.offset),
+        address(hashes.table), address(branch.params), address(plan.color_params), ctypes.c_float(plan.offset),
         address(rgb), address(opacity), address(depth), address(evaluated),
     )  # fmt: skip
     wrong = (rgb.t() - expected.rgb).abs().amax(-1) > 2e-4
