@@ -23,11 +23,11 @@ inline MatrixOut out(const Array& a) { return {pointer<float>(std::get<0>(a)), s
 
 inline HashGrid hash_grid_of(int features, bool smooth, const std::vector<float>& scales,
                              const std::vector<std::uint32_t>& resolutions, const std::vector<std::uint32_t>& offsets,
-                             const std::vector<bool>& hashed) {
+                             const std::vector<bool>& hashed, int dims = 3) {
   if (scales.size() > kMaxHashLevels || scales.size() != resolutions.size() || scales.size() != hashed.size() ||
       offsets.size() != scales.size() + 1)
     throw nanobind::value_error("a hash grid has at most 32 levels, described by arrays of equal length");
-  HashGrid g{static_cast<int>(scales.size()), features, smooth, {}};
+  HashGrid g{static_cast<int>(scales.size()), features, smooth, {}, dims};
   for (std::size_t l = 0; l < scales.size(); ++l)
     g.level[l] = {scales[l], resolutions[l], offsets[l], offsets[l + 1] - offsets[l], hashed[l]};
   return g;
