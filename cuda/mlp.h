@@ -161,8 +161,8 @@ FL_HD void add_sines(const Team& team, int width, const float* frequencies, floa
 }
 
 // One layer of the forward pass: y = activation(W x + b).
-FL_HD void layer_forward(const Team& team, const MlpShape& s, int layer, const float* packed, const float* bias,
-                         const float* x, float* y, int tile, int used) {
+FL_CALL void layer_forward(const Team& team, const MlpShape& s, int layer, const float* packed, const float* bias,
+                           const float* x, float* y, int tile, int used) {
   const bool last = layer == s.hidden;
   const bool relu = !last && !(layer == 0 && s.sine()), sigmoid = last && s.sigmoid;
   multiply_tile(team, packed, s.out_of(layer), s.in_of(layer), x, tile, used, [&](int row, int column, Lanes value) {

@@ -168,24 +168,22 @@ FL_HD void load_output_gradient(const Team& team, const MlpBackward& a, std::int
   }
 }
 
-// The gradient before the activation whose values are `y`, from that after it.
-FL_HD Lanes through_activation(const MlpShape& s, int layer, const float* y, const float* slope, int at, Lanes d) {
-  if (layer == 0 && s.sine()) return load(slope + at) * d;
-  return where_positive(load(y + at), d);
-}
-
 // d_next = W^T d, the gradient at a layer's inputs; before the activation of the layer that made them, if one did.
-FL_HD void layer_backward(const Team& team, const MlpShape& s, int layer, const float* packed_transposed, const float* x,
-                          const float* slope, const MlpBackwardScratch& m, const float* d, float* d_next, int tile) {
-  const bool skip = layer > 0 && layer == s.skip;
-  multiply_tile(team, packed_transposed, s.in_of(layer), s.out_of(layer), d, tile, tile,
-                [&](int row, int column, Lanes value) {
-                  const int at = row * tile + column;
-                  if (skip && row >= s.width) return store(m.d_inputs + at - s.width * tile, value);
-                  if (layer > 0) value = through_activation(s, layer - 1, x, slope, at, value);
-                  else if (s.skip > 0) value = value + load(m.d_inputs + at);
-                  store(d_next + at, value);
-                });
+FL_CALL void layer_backward(const Team& team, const MlpShape& s, int layer, const float* packed_transposed, const float* x,
+                            const float* slope, const MlpBackwardScratch& m, const float* d, float* d_next, int tile) {
+  const int rows = s.in_of(layer), depth = s.out_of(layer);
+  const bool skip = layer > 0 && layer == s.skip, sine = layer == 1 && s.sine();
+  if (layer > 0 && !skip && !sine)
+    return multiply_tile(team, packed_transposed, rows, depth, d, tile, tile, [&](int row, int column, Lanes value) {
+      const int at = row * tile + column;
+      store(d_next + at, where_positive(load(x + at), value));
+    });
+  multiply_tile(team, packed_transposed, rows, depth, d, tile, tile, [&](int row, int column, Lanes value) {
+    const int at = row * tile + column;
+    if (layer == 0) store(d_next + at, s.skip > 0 ? value + load(m.d_inputs + at) : value);
+    else if (skip && row >= s.width) store(m.d_inputs + at - s.width * tile, value);
+    else store(d_next + at, sine ? value * load(slope + at) : where_positive(load(x + at), value));
+  });
 }
 
 FL_HD void mlp_backward_tile(const Team& team, const MlpBackward& a, const MlpBackwardScratch& m, std::int64_t start,
