@@ -161,8 +161,8 @@ FL_HD void add_sines(const Team& team, int width, const float* frequencies, floa
 }
 
 // One layer of the forward pass: y = activation(W x + b).
-FL_CALL void layer_forward(const Team& team, const MlpShape& s, int layer, const float* packed, const float* bias,
-                           const float* x, float* y, int tile, int used) {
+FL_HD void layer_forward(const Team& team, const MlpShape& s, int layer, const float* packed, const float* bias,
+                         const float* x, float* y, int tile, int used) {
   const bool last = layer == s.hidden;
   const bool relu = !last && !(layer == 0 && s.sine()), sigmoid = last && s.sigmoid;
   multiply_tile(team, packed, s.out_of(layer), s.in_of(layer), x, tile, used, [&](int row, int column, Lanes value) {
@@ -227,8 +227,8 @@ FL_HD float* forward_tile(const Team& team, const MlpShape& s, const float* pack
 
 // The hidden layers, every layer's inputs kept one after another as in `saved_size`; those of the first are there already.
 // Returns the inputs of the last layer.
-FL_HD float* forward_keeping(const Team& team, const MlpShape& s, const float* packed, const float* params, float* x,
-                             int tile) {
+FL_CALL float* forward_keeping(const Team& team, const MlpShape& s, const float* packed, const float* params, float* x,
+                               int tile) {
   const float* inputs = x;
   const float* bias = s.bias ? params + s.weights() : nullptr;
   const float* frequencies = packed + packed_weights(s);
@@ -256,24 +256,30 @@ FL_HD void load_inputs(const Team& team, const MlpShape& s, const MatrixIn& firs
   load_tile(team, second, s.second, start, count, tile, x + s.first * tile);
 }
 
+// Samples [start, start + tile), keeping every layer's inputs; the results are put in `y`.
+FL_CALL void forward_saving(const Team& team, const MlpForward& a, const float* packed, float* y, std::int64_t start,
+                            int count, int tile) {
+  const MlpShape& s = a.shape;
+  float* kept = a.saved + start / tile * saved_size(s, tile);
+  load_inputs(team, s, a.first, a.second, start, count, tile, kept);
+  const float* x = forward_keeping(team, s, packed, a.params, kept, tile);
+  const float* bias = s.bias ? a.params + s.weights() + s.hidden * s.width : nullptr;
+  layer_forward(team, s, s.hidden, packed + packed_weights(s) - pad4(s.out) * s.in_of(s.hidden), bias, x, y, tile, tile);
+  team.sync();
+}
+
 // Samples [start, start + tile); `buffers` has room for two times tile_rows.
 FL_HD void mlp_forward_tile(const Team& team, const MlpForward& a, const float* packed, float* buffers,
                             std::int64_t start, int tile) {
-  const MlpShape& s = a.shape;
   const int count = static_cast<int>(min_of<std::int64_t>(tile, a.n - start));
-  float* y = buffers + tile_rows(s) * tile;
-  if (a.saved == nullptr) {
-    load_inputs(team, s, a.first, a.second, start, count, tile, buffers);
-    y = forward_tile(team, s, packed, a.params, buffers, y, tile, tile);
+  float* y = buffers + tile_rows(a.shape) * tile;
+  if (a.saved != nullptr) {
+    forward_saving(team, a, packed, y, start, count, tile);
   } else {
-    float* kept = a.saved + start / tile * saved_size(s, tile);
-    load_inputs(team, s, a.first, a.second, start, count, tile, kept);
-    const float* x = forward_keeping(team, s, packed, a.params, kept, tile);
-    const float* bias = s.bias ? a.params + s.weights() + s.hidden * s.width : nullptr;
-    layer_forward(team, s, s.hidden, packed + packed_weights(s) - pad4(s.out) * s.in_of(s.hidden), bias, x, y, tile, tile);
-    team.sync();
+    load_inputs(team, a.shape, a.first, a.second, start, count, tile, buffers);
+    y = forward_tile(team, a.shape, packed, a.params, buffers, y, tile, tile);
   }
-  store_tile(team, y, s.out, start, count, tile, a.out);
+  store_tile(team, y, a.shape.out, start, count, tile, a.out);
   team.sync();
 }
 

@@ -91,10 +91,11 @@ FL_HD void outer_product(const float* d, const float* xt, int tile, int xt_strid
 FL_HD void accumulate_weights(const Team& team, const float* d, const float* xt, int rows, int stride, int tile,
                               bool bias, float* gradient) {
   const int panels = (stride + kPanel - 1) / kPanel, row_blocks = (rows + kRows - 1) / kRows;
+  // GPU neighbours take neighbouring columns; a CPU core keeps one panel in its first-level cache if not all fit.
+  const bool by_rows = FL_LANES == 1 || panels * kPanel <= 64;
   for (int item = team.rank; item < row_blocks * panels; item += team.size) {
-    // A CPU core keeps a panel in its first-level cache; GPU neighbours take neighbouring columns.
-    const int row = (FL_LANES == 1 ? item / panels : item % row_blocks) * kRows;
-    const int k = (FL_LANES == 1 ? item % panels : item / row_blocks) * kPanel;
+    const int row = (by_rows ? item / panels : item % row_blocks) * kRows;
+    const int k = (by_rows ? item % panels : item / row_blocks) * kPanel;
     const bool narrow = kRows == 8 && rows - row <= 4, single = FL_LANES > 1 && stride - k < kPanel;
     const int xt_stride = FL_LANES == 1 ? stride : min_of(kPanel, stride - k);
     const float *dr = d + row * tile, *x = xt + (FL_LANES == 1 ? k : k * tile);
