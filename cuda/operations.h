@@ -7,7 +7,7 @@
 #include "frequency.h"
 #include "hash_grid.h"
 #include "march.h"
-#include "mlp.h"
+#include "mlp_backward.h"
 #include "ray_box.h"
 #include "render.h"
 #include "spherical_harmonics.h"

@@ -23,21 +23,25 @@ MatrixOut out(float* data, std::int64_t n) { return {data, 1, n}; }
 
 extern "C" {
 // All arrays are channel by channel.
-void mlp(std::int64_t n, int first, int second, int n_out, int width, int hidden, bool bias, bool sigmoid, float* x0,
-         float* x1, float* params, float* result, float* grad_out, float* grad0, float* grad1, float* grad_params) {
-  const MlpShape shape{first, second, n_out, width, hidden, bias, sigmoid};
-  const MlpForward f{n, shape, in(x0, n), in(x1, n), params, out(result, n)};
-  std::vector<float> memory(forward_scratch(shape, kSmallTile));
+// The regions of memory are apart, as those of a wide network are.
+void mlp(std::int64_t n, int first, int second, int n_out, int width, int hidden, bool bias, bool sigmoid, int skip,
+         float sine_low, float sine_high, float* x0, float* x1, float* params, float* result, float* grad_out, float* grad0,
+         float* grad1, float* grad_params) {
+  const MlpShape shape{first, second, n_out, width, hidden, bias, sigmoid, skip, sine_low, sine_high};
+  const MlpForward f{n, shape, in(x0, n), in(x1, n), params, out(result, n), nullptr};
+  std::vector<float> weights(MlpBackwardScratch::weights_size(shape)), fast(forward_scratch(shape, kSmallTile));
   block([&](const Team& team) {
-    pack_weights(team, shape, params, false, memory.data());
+    pack_weights(team, shape, params, false, weights.data());
     for (std::int64_t start = 0; start < n; start += kSmallTile)
-      mlp_forward_tile(team, f, memory.data(), memory.data() + packed_size(shape), start, kSmallTile);
+      mlp_forward_tile(team, f, weights.data(), fast.data(), start, kSmallTile);
   });
-  const MlpBackward b{n, shape, in(x0, n), in(x1, n), params, in(result, n), in(grad_out, n), out(grad0, n), out(grad1, n),
-                      grad_params};
-  memory.resize(backward_scratch(shape, kSmallTile));
-  const MlpBackwardScratch scratch(shape, kSmallTile, memory.data());
+  const MlpBackward b{n, shape, in(x0, n), in(x1, n), params, nullptr, in(result, n), in(grad_out, n), out(grad0, n),
+                      out(grad1, n), grad_params};
+  std::vector<float> own(MlpBackwardScratch::own_size(shape, kSmallTile));
+  fast.assign(MlpBackwardScratch::fast_size(shape, kSmallTile), 0.f);
+  const MlpBackwardScratch scratch(shape, kSmallTile, weights.data(), own.data(), fast.data());
   block([&](const Team& team) {
+    mlp_backward_pack(team, b, scratch.packed, scratch.packed_transposed);
     mlp_backward_begin(team, b, scratch);
     for (std::int64_t start = 0; start < n; start += kSmallTile) mlp_backward_tile(team, b, scratch, start, kSmallTile);
     mlp_backward_end(team, b, scratch, [](float* to, float value) { *to += value; });

@@ -135,6 +135,10 @@ def test_hash_table_size_is_checked():
 SHAPES = [
     MLPSpec(32, 16, 64, 1), MLPSpec(31, 3, 64, 2, output_activation="sigmoid"), MLPSpec(3, 1, 16, 1, bias=True),
     MLPSpec(20, 33, 128, 3, bias=True), MLPSpec(63, 4, 32, 2), MLPSpec(1, 5, 48, 8, bias=True),
+    MLPSpec(40, 7, 64, 0, bias=True), MLPSpec(9, 3, 16, 0, output_activation="sigmoid"),
+    MLPSpec(16, 3, 64, 1, sine=(1.0, 20.0)), MLPSpec(10, 3, 48, 4, bias=True, sine=(2.0, 2.0), skip=3),
+    MLPSpec(40, 5, 32, 4, skip=1), MLPSpec(40, 5, 32, 4, skip=2), MLPSpec(63, 16, 256, 8, bias=True, skip=4),
+    MLPSpec(70, 3, 160, 2, output_activation="sigmoid", sine=(1.0, 10.0)),
 ]  # fmt: skip
 
 
