@@ -44,6 +44,7 @@ FL_HD bool all_zero(Lanes v) { return v == 0.f; }
 FL_HD LanesU subtract_if_not_below(LanesU v, std::uint32_t bound) { return v >= bound ? v - bound : v; }
 FL_HD Lanes exp_of(Lanes v) { return expf(v); }
 FL_HD float sum_of(Lanes v) { return v; }
+FL_HD void transpose(Lanes (&)[1]) {}
 #else
 typedef float Lanes __attribute__((vector_size(FL_LANES * 4)));
 typedef std::uint32_t LanesU __attribute__((vector_size(FL_LANES * 4)));
@@ -167,6 +168,14 @@ FL_HD void store_some(float* p, std::int64_t stride, int count, Lanes value) {
   store(v, value);
   for (int i = 0; i < count; ++i) p[i * stride] = v[i];
 #endif
+}
+
+// Positions clamped to the unit cube.
+FL_HD void load_position(const MatrixIn& m, std::int64_t start, int count, Lanes x[3]) {
+  for (int axis = 0; axis < 3; ++axis) {
+    const Lanes v = load_some(&m.at(start, axis), m.stride_sample, count);
+    x[axis] = 1.f - at_least(1.f - at_least(v, 0.f), 0.f);  // clamped to [0,1]
+  }
 }
 
 FL_HD Lanes sigmoid_of(Lanes v) { return 1.f / (1.f + exp_of(-v)); }
