@@ -12,13 +12,17 @@ struct LowRankFactor {
   int axis[2];          // of a plane, the faster one first; both the same of a line
 };
 struct LowRank {
+  static constexpr int kProducts = 0, kSum = -1;
   int factors;  // in a product: 2 (VM: plane and line) or 3 (CP: lines)
   int terms;    // 3 (VM) or 1 (CP) sets of `rank` products
   int rank;
   int resolution[3];  // vertices along each axis
-  bool summed;        // one channel, the sum of all products, or a channel for each
+  int outputs;        // kSum, kProducts, or n > 0: so many linear combinations of the products
   LowRankFactor factor[3][3];
-  FL_HD int channels() const { return summed ? 1 : terms * rank; }
+  FL_HD int products() const { return terms * rank; }
+  FL_HD bool summed() const { return outputs == kSum; }
+  FL_HD bool combined() const { return outputs > 0; }
+  FL_HD int channels() const { return summed() ? 1 : combined() ? outputs : products(); }
 };
 
 inline std::int64_t low_rank_values(const LowRank& t, const LowRankFactor& f) {
@@ -26,8 +30,8 @@ inline std::int64_t low_rank_values(const LowRank& t, const LowRankFactor& f) {
   return f.axis[0] == f.axis[1] ? line : line * t.resolution[f.axis[1]];
 }
 // Factors lie one after another, the planes of VM first.
-inline LowRank low_rank_of(bool vm, int r0, int r1, int r2, int rank, bool summed) {
-  LowRank t{vm ? 2 : 3, vm ? 3 : 1, rank, {r0, r1, r2}, summed, {}};
+inline LowRank low_rank_of(bool vm, int r0, int r1, int r2, int rank, int outputs) {
+  LowRank t{vm ? 2 : 3, vm ? 3 : 1, rank, {r0, r1, r2}, outputs, {}};
   std::int64_t offset = 0;
   for (int f = 0; f < t.factors; ++f)
     for (int term = 0; term < t.terms; ++term) {
@@ -45,6 +49,7 @@ struct LowRankForward {
   LowRank tensor;
   MatrixIn x;  // [n,3] in [0,1]
   const float* params;
+  const float* basis;  // [outputs,products] of the combinations, row-major
   MatrixOut out;  // [n,channels]
 };
 struct LowRankBackwardParams {
@@ -52,14 +57,17 @@ struct LowRankBackwardParams {
   LowRank tensor;
   MatrixIn x;
   const float* params;
+  const float* basis;
   MatrixIn grad_out;
   float* grad_params;  // added to
+  float* grad_basis;   // likewise
 };
 struct LowRankBackwardInput {
   std::int64_t n;
   LowRank tensor;
   MatrixIn x;
   const float* params;
+  const float* basis;
   MatrixIn grad_out;
   MatrixOut grad_x;  // [n,3], overwritten
 };
@@ -137,49 +145,97 @@ struct Stencil {
   FL_HD static void keep(T (&to)[FL_LANES], const V& v) { std::memcpy(to, &v, sizeof v); }
 };
 
+// Channels [r, r + channels) of a term at up to FL_LANES samples, a row of samples for each channel.
+template <int Factors>
+FL_HD void low_rank_products(const LowRank& t, const Stencil<Factors>& at, const float* params, int r, int channels,
+                             int count, Lanes (&v)[FL_LANES]) {
+  for (int i = 0; i < count; ++i) v[i] = at.product(params, r, channels, i);
+  for (int i = count; i < FL_LANES; ++i) v[i] = broadcast(0.f);
+  transpose(v);
+}
+
+// The sum of all products, at up to FL_LANES samples.
+template <int Factors>
+FL_HD Lanes low_rank_sum(const LowRank& t, const float* params, const Lanes x[3], int count) {
+  Lanes v[FL_LANES] = {};
+  for (int term = 0; term < t.terms; ++term) {
+    const Stencil<Factors> at(t, term, x);
+    for (int i = 0; i < count; ++i)
+      for (int r = 0; r < t.rank; r += FL_LANES) v[i] += at.product(params, r, min_of(FL_LANES, t.rank - r), i);
+  }
+  transpose(v);
+  for (int c = 1; c < FL_LANES; ++c) v[0] += v[c];
+  return v[0];
+}
+
 // One part of a term's products, at up to FL_LANES samples.
 template <int Factors>
-FL_HD void low_rank_products(const LowRankForward& a, int term, int part, std::int64_t start, int count) {
-  Lanes x[3], v[FL_LANES] = {};
-  load_position(a.x, start, count, x);
+FL_HD void low_rank_part(const LowRankForward& a, const Lanes x[3], int term, int part, std::int64_t start, int count) {
   const Stencil<Factors> at(a.tensor, term, x);
   const int end = min_of(a.tensor.rank, (part + 1) * kLowRankPart);
   for (int r = part * kLowRankPart; r < end; r += FL_LANES) {
     const int channels = min_of(FL_LANES, end - r);
-    for (int i = 0; i < count; ++i) v[i] = at.product(a.params, r, channels, i);
-    transpose(v);
+    Lanes v[FL_LANES];
+    low_rank_products(a.tensor, at, a.params, r, channels, count, v);
     for (int c = 0; c < channels; ++c)
       store_some(&a.out.at(start, term * a.tensor.rank + r + c), a.out.stride_sample, count, v[c]);
   }
 }
 
-// The sum of all products, at up to FL_LANES samples.
+// Linear combinations of all products, at up to FL_LANES samples.
 template <int Factors>
-FL_HD void low_rank_sum(const LowRankForward& a, std::int64_t start, int count) {
-  Lanes x[3], v[FL_LANES] = {};
-  load_position(a.x, start, count, x);
-  for (int term = 0; term < a.tensor.terms; ++term) {
-    const Stencil<Factors> at(a.tensor, term, x);
-    for (int i = 0; i < count; ++i)
-      for (int r = 0; r < a.tensor.rank; r += FL_LANES)
-        v[i] += at.product(a.params, r, min_of(FL_LANES, a.tensor.rank - r), i);
+FL_HD void low_rank_combine(const LowRankForward& a, const Lanes x[3], std::int64_t start, int count) {
+  const LowRank& t = a.tensor;
+  for (int term = 0; term < t.terms; ++term) {
+    const Stencil<Factors> at(t, term, x);
+    for (int r = 0; r < t.rank; r += FL_LANES) {
+      const int channels = min_of(FL_LANES, t.rank - r), first = term * t.rank + r;
+      Lanes v[FL_LANES];
+      low_rank_products(t, at, a.params, r, channels, count, v);
+      for (int o = 0; o < t.outputs; ++o) {
+        const float* weight = a.basis + o * t.products() + first;
+        float* to = &a.out.at(start, o);
+        Lanes total = first == 0 ? broadcast(0.f) : load_some(to, a.out.stride_sample, count);
+        for (int c = 0; c < channels; ++c) total += weight[c] * v[c];
+        store_some(to, a.out.stride_sample, count, total);
+      }
+    }
   }
-  transpose(v);
-  for (int c = 1; c < FL_LANES; ++c) v[0] += v[c];
-  store_some(&a.out.at(start, 0), a.out.stride_sample, count, v[0]);
+}
+
+// The work of a forward pass on some samples falls into items: the parts of all terms, or everything at once.
+FL_HD int low_rank_items(const LowRank& t) { return t.outputs == LowRank::kProducts ? t.terms * low_rank_parts(t) : 1; }
+
+template <int Factors>
+FL_HD void low_rank_item(const LowRankForward& a, const Lanes x[3], int item, std::int64_t start, int count) {
+  const int parts = low_rank_parts(a.tensor);
+  if (a.tensor.summed())
+    store_some(&a.out.at(start, 0), a.out.stride_sample, count, low_rank_sum<Factors>(a.tensor, a.params, x, count));
+  else if (a.tensor.combined())
+    low_rank_combine<Factors>(a, x, start, count);
+  else
+    low_rank_part<Factors>(a, x, item / parts, item % parts, start, count);
 }
 
 // Gradients of channels [r, r + channels) of a term, a row of channels for each sample.
-FL_HD void load_gradients(const LowRank& t, const MatrixIn& grad_out, int term, int r, int channels, std::int64_t start,
-                          int count, Lanes (&g)[FL_LANES]) {
-  if (t.summed) {
-    for (int i = 0; i < count; ++i) g[i] = broadcast(grad_out.at(start + i, 0));
-    return;
+template <class Backward>
+FL_HD void load_gradients(const Backward& a, int term, int r, int channels, std::int64_t start, int count,
+                          Lanes (&g)[FL_LANES]) {
+  const LowRank& t = a.tensor;
+  const int first = term * t.rank + r;
+  for (int i = 0; i < FL_LANES; ++i) g[i] = broadcast(0.f);
+  if (t.summed()) {
+    for (int i = 0; i < count; ++i) g[i] = broadcast(a.grad_out.at(start + i, 0));
+  } else if (t.combined()) {
+    for (int o = 0; o < t.outputs; ++o) {
+      const Lanes weight = load_part(a.basis + o * t.products() + first, channels);
+      for (int i = 0; i < count; ++i) g[i] += weight * a.grad_out.at(start + i, o);
+    }
+  } else {
+    for (int c = 0; c < channels; ++c)
+      g[c] = load_some(&a.grad_out.at(start, first + c), a.grad_out.stride_sample, count);
+    transpose(g);
   }
-  for (int c = 0; c < channels; ++c)
-    g[c] = load_some(&grad_out.at(start, term * t.rank + r + c), grad_out.stride_sample, count);
-  for (int c = channels; c < FL_LANES; ++c) g[c] = broadcast(0.f);
-  transpose(g);
 }
 
 // One part of a term's gradient, added to the factors. `add(pointer, channels, value)` is atomic on the GPU; on the CPU a
@@ -187,13 +243,13 @@ FL_HD void load_gradients(const LowRank& t, const MatrixIn& grad_out, int term, 
 template <int Factors, class Add>
 FL_HD void low_rank_scatter(const LowRankBackwardParams& a, int term, int part, std::int64_t start, int count, Add add) {
   using At = Stencil<Factors>;
-  Lanes x[3], g[FL_LANES];
+  Lanes x[3], g[FL_LANES], product[FL_LANES];
   load_position(a.x, start, count, x);
   const At at(a.tensor, term, x);
   const int end = min_of(a.tensor.rank, (part + 1) * kLowRankPart);
   for (int r = part * kLowRankPart; r < end; r += FL_LANES) {
     const int channels = min_of(FL_LANES, end - r);
-    load_gradients(a.tensor, a.grad_out, term, r, channels, start, count, g);
+    load_gradients(a, term, r, channels, start, count, g);
     for (int i = 0; i < count; ++i) {
       Lanes value[Factors];
       at.interpolate(a.params, r, channels, i, value);
@@ -204,6 +260,13 @@ FL_HD void low_rank_scatter(const LowRankBackwardParams& a, int term, int part, 
         for (int k = 0; k < At::corners(f); ++k)
           add(a.grad_params + at.entry[f][k][i] + r, channels, at.weight[f][k][i] * grad);
       }
+      product[i] = value[0] * value[1];
+      if (Factors == 3) product[i] *= value[Factors - 1];
+    }
+    for (int o = 0; o < a.tensor.outputs; ++o) {
+      Lanes grad = broadcast(0.f);
+      for (int i = 0; i < count; ++i) grad += a.grad_out.at(start + i, o) * product[i];
+      add(a.grad_basis + o * a.tensor.products() + term * a.tensor.rank + r, channels, grad);
     }
   }
 }
@@ -231,7 +294,7 @@ FL_HD void low_rank_input_gradient(const LowRankBackwardInput& a, std::int64_t s
     const Stencil<Factors> at(t, term, x);
     for (int r = 0; r < t.rank; r += FL_LANES) {
       const int channels = min_of(FL_LANES, t.rank - r);
-      load_gradients(t, a.grad_out, term, r, channels, start, count, g);
+      load_gradients(a, term, r, channels, start, count, g);
       for (int i = 0; i < count; ++i) {
         Lanes value[Factors];
         at.interpolate(a.params, r, channels, i, value);
@@ -278,32 +341,37 @@ FL_HD void low_rank_penalty_gradient(const LowRankPenalty& a, const LowRankFacto
   }
 }
 
-// For the fused renderer: a team encodes a tile of positions, rows [3][tile] to rows [channels][tile].
+// For the fused renderer: a team encodes a tile of positions, rows [3][tile] to rows [channels][tile]. The tensor covers a
+// box of the unit cube; outside it products are those at its border and their sum is `outside`.
 struct LowRankEncoder {
   LowRank tensor;
   const float* params;
+  const float* basis;
+  float low[3], high[3];
+  float outside;
 };
 FL_HD int channels(const LowRankEncoder& e) { return e.tensor.channels(); }
 FL_HD std::int64_t encode_scratch(const LowRankEncoder&, int) { return 0; }
 
 template <int Factors>
-FL_HD void low_rank_item(const LowRankForward& a, int item, std::int64_t start, int count) {
-  if (a.tensor.summed)
-    low_rank_sum<Factors>(a, start, count);
-  else
-    low_rank_products<Factors>(a, item / low_rank_parts(a.tensor), item % low_rank_parts(a.tensor), start, count);
+FL_HD void encode_lanes(const LowRankEncoder& e, const float* x, int tile, int item, int start, float* out) {
+  Lanes at[3], beyond = broadcast(0.f);
+  for (int axis = 0; axis < 3; ++axis) {
+    const Lanes v = (load(x + axis * tile + start) - e.low[axis]) / (e.high[axis] - e.low[axis]);
+    beyond += at_least(v - 1.f, 0.f) + at_least(-v, 0.f);
+    at[axis] = 1.f - at_least(1.f - at_least(v, 0.f), 0.f);
+  }
+  low_rank_item<Factors>({tile, e.tensor, {}, e.params, e.basis, {out, 1, tile}}, at, item, start, FL_LANES);
+  if (e.tensor.summed()) store(out + start, where_nonzero(beyond, broadcast(e.outside), load(out + start)));
 }
-FL_HD int low_rank_items(const LowRank& t) { return t.summed ? 1 : t.terms * low_rank_parts(t); }
 
 FL_HD void encode_tile(const Team& team, const LowRankEncoder& e, const float* x, int tile, float* out, float*) {
-  const LowRankForward a{tile, e.tensor, {x, 1, tile}, e.params, {out, 1, tile}};
   const int groups = tile / FL_LANES;
   for (int i = team.rank; i < groups * low_rank_items(e.tensor); i += team.size) {
-    const int item = i / groups, start = i % groups * FL_LANES;
     if (e.tensor.factors == 2)
-      low_rank_item<2>(a, item, start, FL_LANES);
+      encode_lanes<2>(e, x, tile, i / groups, i % groups * FL_LANES, out);
     else
-      low_rank_item<3>(a, item, start, FL_LANES);
+      encode_lanes<3>(e, x, tile, i / groups, i % groups * FL_LANES, out);
   }
 }
 

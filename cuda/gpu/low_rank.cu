@@ -14,8 +14,11 @@ struct AtomicAdd {
 template <int Factors>
 void forward(const LowRankForward& a, const Target& target) {
   const std::int64_t n = a.n;
-  each(n * low_rank_items(a.tensor), target,
-       [a, n] __device__(std::int64_t i) { low_rank_item<Factors>(a, static_cast<int>(i / n), i % n, 1); });
+  each(n * low_rank_items(a.tensor), target, [a, n] __device__(std::int64_t i) {
+    Lanes x[3];
+    load_position(a.x, i % n, 1, x);
+    low_rank_item<Factors>(a, x, static_cast<int>(i / n), i % n, 1);
+  });
 }
 
 template <int Factors>

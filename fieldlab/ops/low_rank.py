@@ -20,6 +20,7 @@ from fieldlab.ops import native
 
 KINDS = ("vm", "cp")
 _MAX_PARAMS = 2**31 - 1
+_PRODUCTS, _SUM = 0, -1  # outputs of a plan, besides numbers of combinations
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,10 @@ class LowRankSpec:
         """Number of values."""
         return sum(math.prod(self.shape(axes)) for axes in self.factors)
 
-    def plan(self, summed: bool) -> list[int]:
-        """What the native kernels take."""
-        return [int(self.kind == "vm"), *self.resolution, self.rank, int(summed)]
+    def plan(self, outputs: int) -> list[int]:
+        """What the native kernels take; ``outputs`` is the number of combinations of products, 0 for the products
+        themselves, -1 for their sum."""
+        return [int(self.kind == "vm"), *self.resolution, self.rank, outputs]
 
 
 def split_factors(params: Tensor, spec: LowRankSpec) -> list[Tensor]:
@@ -105,8 +107,34 @@ def low_rank(x: Tensor, params: Tensor, spec: LowRankSpec, *, summed: bool = Fal
     if params.numel() != spec.n_params:
         raise ConfigError("a low-rank tensor has the wrong size", found=params.numel(), expected=spec.n_params)
     if native.active(x, params):
-        return _low_rank(x, params, spec.plan(summed))
+        return _low_rank(x, params, None, spec.plan(_SUM if summed else _PRODUCTS))
     return low_rank_reference(x, params, spec, summed=summed)
+
+
+def low_rank_combined(x: Tensor, params: Tensor, basis: Tensor, spec: LowRankSpec) -> Tensor:
+    """Linear combinations of the products: B(...) in eq. 10 of the paper.
+
+    On the CPU the products never leave a core's cache; on CUDA they are written out for a matrix product.
+
+    Args:
+        x: float32 [S,3] in [0,1]; values outside are clamped.
+        params: float32 [spec.n_params].
+        basis: float32 [C,spec.n_products].
+        spec: the shape of the tensor.
+
+    Returns:
+        float32 [S,C]; differentiable in ``params``, ``basis`` and ``x``.
+
+    Raises:
+        ConfigError: an array has another size than the spec asks for.
+    """
+    if basis.dim() != 2 or basis.shape[1] != spec.n_products:
+        raise ConfigError("a basis has the wrong shape", found=tuple(basis.shape), expected=("C", spec.n_products))
+    if x.is_cuda or not native.active(x, params, basis):
+        return low_rank(x, params, spec) @ basis.t()
+    if params.numel() != spec.n_params:
+        raise ConfigError("a low-rank tensor has the wrong size", found=params.numel(), expected=spec.n_params)
+    return _low_rank(x, params, basis, spec.plan(basis.shape[0]))
 
 
 def low_rank_reference(x: Tensor, params: Tensor, spec: LowRankSpec, *, summed: bool = False) -> Tensor:
@@ -150,7 +178,7 @@ def add_penalty_gradient(
     """
     if native.active(params, grad):
         native.library.low_rank_penalty(
-            native.target(params), _shape(spec.plan(False)), native.pointer(params), l1, total_variation,
+            native.target(params), _shape(spec.plan(_PRODUCTS)), native.pointer(params), l1, total_variation,
             native.pointer(grad),
         )  # fmt: skip
         return
@@ -198,70 +226,75 @@ def resample(params: Tensor, spec: LowRankSpec, to: LowRankSpec, box: Tensor | N
     return torch.cat(made)
 
 
-def _shape(plan: list[int]) -> tuple[bool, int, int, int, int, bool]:
-    kind, r0, r1, r2, rank, summed = plan
-    return bool(kind), r0, r1, r2, rank, bool(summed)
+def _shape(plan: list[int]) -> tuple[bool, int, int, int, int, int]:
+    kind, r0, r1, r2, rank, outputs = plan
+    return bool(kind), r0, r1, r2, rank, outputs
 
 
 def _channels(plan: list[int]) -> int:
-    kind, _, _, _, rank, summed = plan
-    return 1 if summed else rank * (3 if kind else 1)
+    kind, _, _, _, rank, outputs = plan
+    return {_SUM: 1, _PRODUCTS: rank * (3 if kind else 1)}.get(outputs, outputs)
 
 
 @torch.library.custom_op("fieldlab::low_rank", mutates_args=())
-def _low_rank(x: Tensor, params: Tensor, plan: list[int]) -> Tensor:
+def _low_rank(x: Tensor, params: Tensor, basis: Tensor | None, plan: list[int]) -> Tensor:
     out = native.empty_samples(x, len(x), _channels(plan))
     native.library.low_rank_forward(
-        native.target(x), len(x), _shape(plan), native.array(x), native.pointer(params), native.array(out)
-    )
+        native.target(x), len(x), _shape(plan), native.array(x), native.pointer(params), native.pointer(basis),
+        native.array(out),
+    )  # fmt: skip
     return out
 
 
 @torch.library.custom_op("fieldlab::low_rank_backward_params", mutates_args=())
-def _backward_params(x: Tensor, params: Tensor, grad_out: Tensor, plan: list[int]) -> Tensor:
-    grad = torch.zeros_like(params)
+def _backward_params(
+    x: Tensor, params: Tensor, basis: Tensor | None, grad_out: Tensor, plan: list[int]
+) -> tuple[Tensor, Tensor]:
+    grad, grad_basis = torch.zeros_like(params), params.new_zeros(() if basis is None else basis.shape)
     native.library.low_rank_backward_params(
-        native.target(x), len(x), _shape(plan), native.array(x), native.pointer(params), native.array(grad_out),
-        native.pointer(grad),
+        native.target(x), len(x), _shape(plan), native.array(x), native.pointer(params), native.pointer(basis),
+        native.array(grad_out), native.pointer(grad), native.pointer(grad_basis),
     )  # fmt: skip
-    return grad
+    return grad, grad_basis
 
 
 @torch.library.custom_op("fieldlab::low_rank_backward_input", mutates_args=())
-def _backward_input(x: Tensor, params: Tensor, grad_out: Tensor, plan: list[int]) -> Tensor:
+def _backward_input(x: Tensor, params: Tensor, basis: Tensor | None, grad_out: Tensor, plan: list[int]) -> Tensor:
     grad = native.empty_samples(x, len(x), 3)
     native.library.low_rank_backward_input(
-        native.target(x), len(x), _shape(plan), native.array(x), native.pointer(params), native.array(grad_out),
-        native.array(grad),
+        native.target(x), len(x), _shape(plan), native.array(x), native.pointer(params), native.pointer(basis),
+        native.array(grad_out), native.array(grad),
     )  # fmt: skip
     return grad
 
 
 @_low_rank.register_fake
-def _(x, params, plan):
+def _(x, params, basis, plan):
     return native.empty_samples(x, x.shape[0], _channels(plan))
 
 
 @_backward_params.register_fake
-def _(x, params, grad_out, plan):
-    return torch.empty_like(params)
+def _(x, params, basis, grad_out, plan):
+    return torch.empty_like(params), params.new_empty(() if basis is None else basis.shape)
 
 
 @_backward_input.register_fake
-def _(x, params, grad_out, plan):
+def _(x, params, basis, grad_out, plan):
     return native.empty_samples(x, x.shape[0], 3)
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    x, params, ctx.plan = inputs
-    ctx.save_for_backward(x, params)
+    x, params, basis, ctx.plan = inputs
+    ctx.save_for_backward(x, params, basis)
 
 
 def _backward(ctx, grad_out: Tensor):
-    x, params = ctx.saved_tensors
-    grad_x = _backward_input(x, params, grad_out, ctx.plan) if ctx.needs_input_grad[0] else None
-    grad_params = _backward_params(x, params, grad_out, ctx.plan) if ctx.needs_input_grad[1] else None
-    return grad_x, grad_params, None
+    x, params, basis = ctx.saved_tensors
+    grad_x = _backward_input(x, params, basis, grad_out, ctx.plan) if ctx.needs_input_grad[0] else None
+    if not any(ctx.needs_input_grad[1:3]):
+        return grad_x, None, None, None
+    grad_params, grad_basis = _backward_params(x, params, basis, grad_out, ctx.plan)
+    return grad_x, grad_params, None if basis is None else grad_basis, None
 
 
 _low_rank.register_autograd(_backward, setup_context=_setup_context)

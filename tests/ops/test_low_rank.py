@@ -11,6 +11,7 @@ from fieldlab.ops.low_rank import (
     LowRankSpec,
     add_penalty_gradient,
     low_rank,
+    low_rank_combined,
     low_rank_reference,
     penalty,
     resample,
@@ -50,6 +51,21 @@ def test_values_and_derivatives(device, spec, summed, samples):
     expected.backward(grad)
     assert torch.allclose(p.grad.cpu().double(), q.grad, atol=5e-5)
     assert torch.allclose(a.grad.cpu().double(), b.grad, atol=5e-4)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_combinations(device, spec):
+    x, params, basis = edges_and_random(37), torch.randn(spec.n_params), torch.randn(5, spec.n_products)
+    own = [v.to(device).clone().requires_grad_() for v in (x, params, basis)]
+    out = low_rank_combined(*own, spec)
+    exact = [v.double().requires_grad_() for v in (x, params, basis)]
+    expected = low_rank_reference(exact[0], exact[1], spec) @ exact[2].t()
+    assert torch.allclose(out.cpu().double(), expected, atol=1e-4)
+    grad = torch.randn(expected.shape, dtype=torch.float64)
+    out.backward(grad.float().to(device))
+    expected.backward(grad)
+    for mine, other in zip(own, exact, strict=True):
+        assert torch.allclose(mine.grad.cpu().double(), other.grad, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("layout", ["row-major", "feature-major"])

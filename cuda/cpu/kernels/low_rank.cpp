@@ -34,7 +34,9 @@ void low_rank_forward(const LowRankForward& given, int threads) {
   a.x = x.view();
   const int items = low_rank_items(a.tensor);
   FL_WITH_FACTORS(a.tensor.factors, parallel_lanes(a.n, threads, [&](std::int64_t start, int count) {
-                    for (int item = 0; item < items; ++item) low_rank_item<Factors>(a, item, start, count);
+                    Lanes at[3];
+                    load_position(a.x, start, count, at);
+                    for (int item = 0; item < items; ++item) low_rank_item<Factors>(a, at, item, start, count);
                   }))
 }
 
