@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,6 +81,40 @@ class LowRankSpec:
         """What the native kernels take; ``outputs`` is the number of combinations of products, 0 for the products
         themselves, -1 for their sum."""
         return [int(self.kind == "vm"), *self.resolution, self.rank, outputs]
+
+
+@dataclass(frozen=True)
+class LowRankPlan:
+    """A low-rank tensor over a box in the unit cube as the fused renderer takes it: the sum of its products, ``outside``
+    beyond the box, or, with a basis [C,spec.n_products], their combinations, which go on as at the border."""
+
+    params: Tensor
+    spec: LowRankSpec
+    basis: Tensor | None
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    outside: float
+
+    @property
+    def n_out(self) -> int:
+        return 1 if self.basis is None else len(self.basis)
+
+    def tensors(self) -> list[Tensor]:
+        return [t for t in (self.params, self.basis) if t is not None]
+
+    def native(self) -> Any:
+        plan = self.spec.plan(_SUM if self.basis is None else len(self.basis))
+        return native.library.low_rank_encoder(
+            _shape(plan), native.pointer(self.params), native.pointer(self.basis), self.low, self.high, self.outside
+        )
+
+    def reference(self, x: Tensor) -> Tensor:
+        low, high = (x.new_tensor(side) for side in (self.low, self.high))
+        x = (x - low) / (high - low)
+        if self.basis is not None:
+            return low_rank_reference(x, self.params, self.spec) @ self.basis.t()
+        outside = ((x < 0) | (x > 1)).any(-1, keepdim=True)
+        return low_rank_reference(x, self.params, self.spec, summed=True).masked_fill(outside, self.outside)
 
 
 def split_factors(params: Tensor, spec: LowRankSpec) -> list[Tensor]:
