@@ -176,8 +176,8 @@ FL_HD SparseCell locate_cell(int resolution, const Lanes x[3]) {
   SparseCell cell;
   const float last = static_cast<float>(resolution - 2);
   for (int axis = 0; axis < 3; ++axis) {
-    const Lanes position = (1.f - at_least(1.f - at_least(x[axis], 0.f), 0.f)) * (last + 1.f);
-    const Lanes lower = last - at_least(last - floor_of(position), 0.f);  // x = 1 lies in the last cell
+    const Lanes position = -at_least(-at_least(x[axis], 0.f), -1.f) * (last + 1.f);  // clamped to [0,1]
+    const Lanes lower = -at_least(-floor_of(position), -last);  // x = 1 lies in the last cell
     cell.vertex[axis] = to_unsigned(lower);
     cell.upper[axis] = position - lower;
   }

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fieldlab.ops import native
+from fieldlab.ops.sparse_rows import coalesced
 
 
 @torch.no_grad()
@@ -18,8 +19,8 @@ def adam_step(
     """Update ``param`` and the running moments ``first`` and ``second`` in place.
 
     Args:
-        param, grad, first, second: contiguous float32 arrays of one shape. A gradient may be a coalesced sparse array
-            of rows (as of :func:`fieldlab.ops.sparse_grid.sparse_grid`): then only those rows are looked at.
+        param, grad, first, second: contiguous float32 arrays of one shape. A gradient may be a sparse array of
+            rows (as of :func:`fieldlab.ops.sparse_grid.sparse_grid`): then only those rows are looked at.
         step: number of this step, from 1.
         lr, beta1, beta2, eps: as in the paper; the defaults are Instant-NGP's.
         weight_decay: L2 penalty added to the gradient.
@@ -29,7 +30,7 @@ def adam_step(
     rate = lr / (1 - beta1**step)
     root_correction = 1 / math.sqrt(1 - beta2**step)
     if grad.is_sparse:
-        _adam_rows(param, grad.coalesce(), first, second, rate, root_correction, beta1, beta2, eps, weight_decay, sparse)
+        _adam_rows(param, coalesced(grad), first, second, rate, root_correction, beta1, beta2, eps, weight_decay, sparse)
         return
     if native.active(param):
         pointers = [native.pointer(t) for t in (param, grad.contiguous(), first, second)]

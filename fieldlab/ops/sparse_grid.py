@@ -12,6 +12,7 @@ from torch import Tensor
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native
 from fieldlab.ops.sparse_index import SparseIndex
+from fieldlab.ops.sparse_rows import coalesced
 
 
 def sparse_corners(x: Tensor, index: SparseIndex) -> Tensor:
@@ -53,28 +54,29 @@ def sparse_grid(x: Tensor, corners: Tensor, values: Tensor, resolution: int, emp
 
 
 @torch.no_grad()
-def add_variation(grad: Tensor, values: Tensor, index: SparseIndex, weight: float, softness: float = 1e-3) -> None:
-    """Add the derivative of a total variation to a gradient, at the rows it has.
+def add_variation(values: Tensor, index: SparseIndex, weight: float, softness: float = 1e-3) -> None:
+    """Add the derivative of a total variation to the gradient of ``values``, at the rows it has.
 
     The variation is the sum over pairs of neighboring stored vertices, and over channels, of sqrt(d^2 + softness^2).
     Plenoxels (eq. 5) takes the square root over the three axes together; pair by pair every row can be treated on its
-    own. Rows that no sample touched are left alone, so it is their neighbors that stay.
+    own. Rows that no sample touched are left alone.
 
     Args:
-        grad: coalesced sparse [N,C] as of :func:`sparse_grid`; changed in place.
-        values: float32 [N,C].
+        values: float32 [N,C] with a sparse gradient of :func:`sparse_grid`.
         index: which vertices the rows belong to.
         weight: of the variation.
         softness: differences below this are smoothed quadratically.
     """
-    rows, part = grad.indices()[0], grad.values()
+    assert values.grad is not None
+    values.grad = coalesced(values.grad)
+    rows, grad = values.grad.indices()[0], values.grad.values()
     if native.active(values):
         native.library.sparse_grid_variation(
             native.target(values), len(rows), index.plan, values.shape[1], weight, softness,
-            native.pointer(rows, torch.int64), native.pointer(values), native.pointer(part),
+            native.pointer(rows, torch.int64), native.pointer(values), native.pointer(grad),
         )  # fmt: skip
     else:
-        part.add_(variation_reference(values, index, softness)[rows], alpha=weight)
+        grad.add_(variation_reference(values, index, softness)[rows], alpha=weight)
 
 
 def sparse_corners_reference(x: Tensor, index: SparseIndex) -> Tensor:
