@@ -23,6 +23,11 @@ void bind_sparse_grid(nanobind::module_& m) {
                                       Array gc, Array gd) {
     run::harmonic_color_backward({n, degree, in(c), in(d), in(o), in(go), out(gc), out(gd)}, t);
   });
+  m.def("sparse_grid_encoder", [](const Index& index, float empty, Address density, int channels, Address features) {
+    const int resolution = std::get<0>(index);
+    return Encoder::of(SparseGridEncoder{index_of(index), {resolution, 1, empty, pointer<const float>(density)},
+                                         {resolution, channels, 0.f, pointer<const float>(features)}});
+  });
   m.def("sparse_corners", [](const Target& t, std::int64_t n, const Index& index, Array x, Address corners) {
     run::sparse_corners({n, index_of(index), in(x), pointer<std::int32_t>(corners)}, t);
   });

@@ -27,17 +27,6 @@ struct HarmonicColorBackward {
 inline namespace FL_ISA {
 #endif
 
-// Color of a sample whose ray has these harmonics [degree^2], for the fused renderer; coefficients `stride` apart.
-FL_HD void harmonic_color(const float* coefficients, std::int64_t stride, const float* harmonics, int degree,
-                          float rgb[3]) {
-  const int bands = degree * degree;
-  for (int channel = 0; channel < 3; ++channel) {
-    float sum = 0.f;
-    for (int k = 0; k < bands; ++k) sum += coefficients[(channel * bands + k) * stride] * harmonics[k];
-    rgb[channel] = 1.f / (1.f + expf(-sum));
-  }
-}
-
 FL_HD void harmonic_color_forward(const HarmonicColorForward& a, std::int64_t start, int count) {
   const int bands = a.degree * a.degree;
   const float* d = &a.directions.at(start, 0);

@@ -8,7 +8,7 @@
 #include "harmonic_color.h"
 #include "hash_grid.h"
 #include "march.h"
-#include "mlp.h"
+#include "mlp_backward.h"
 #include "ray_box.h"
 #include "render.h"
 #include "sparse_grid.h"
@@ -45,7 +45,7 @@
   X(keep_fill, KeepFill)                                      \
   X(distortion_forward, DistortionForward)                    \
   X(distortion_backward, DistortionBackward)                  \
-  X(render_hash_field, RenderHashField)                       \
+  X(render_field, RenderField)                                \
   X(harmonic_color_forward, HarmonicColorForward)             \
   X(harmonic_color_backward, HarmonicColorBackward)           \
   X(sparse_corners, SparseCorners)                            \

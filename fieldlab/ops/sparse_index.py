@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fieldlab.errors import CheckpointError, ConfigError
+from fieldlab.errors import ConfigError
 from fieldlab.ops import native
 
 BRICK = 8
@@ -67,24 +67,42 @@ class SparseIndex:
         """An index from arrays of unknown origin.
 
         Raises:
-            CheckpointError: they describe no lattice.
+            ConfigError: they describe no lattice.
         """
         if not 2 <= resolution <= MAX_RESOLUTION:
-            raise CheckpointError("a lattice has an impossible resolution", field="resolution", found=resolution,
+            raise ConfigError("a lattice has an impossible resolution", field="resolution", found=resolution,
                                   expected=f"2 to {MAX_RESOLUTION}")  # fmt: skip
         if bricks.dtype != torch.int32 or bricks.dim() != 1:
-            raise CheckpointError("the places of bricks are no list of int32", field="bricks", found=bricks.dtype)
+            raise ConfigError("the places of bricks are no list of int32", field="bricks", found=bricks.dtype)
         if words.dtype != torch.int64 or words.shape != (len(bricks), BRICK):
-            raise CheckpointError("bricks have words of another shape", field="words", found=tuple(words.shape),
+            raise ConfigError("bricks have words of another shape", field="words", found=tuple(words.shape),
                                   expected=(len(bricks), BRICK))  # fmt: skip
         side = -(-resolution // BRICK)
         wide = bricks.long()
         if len(wide) and (int(wide[0]) < 0 or int(wide[-1]) >= side**3 or bool((wide[1:] <= wide[:-1]).any())):
-            raise CheckpointError("the places of bricks are not ascending, or outside the lattice", field="bricks")
+            raise ConfigError("the places of bricks are not ascending, or outside the lattice", field="bricks")
         index = SparseIndex(resolution, bricks, words)
         if len(wide) and int(index.vertices.max()) >= resolution:
-            raise CheckpointError("bricks hold vertices outside the lattice", field="words")
+            raise ConfigError("bricks hold vertices outside the lattice", field="words")
         return index
+
+    def near(self, vertices: Tensor, resolution: int, reach: float) -> SparseIndex:
+        """The index of a lattice of another (or the same) resolution, of its vertices that are near given ones.
+
+        Args:
+            vertices: int64 [P,3] of this lattice.
+            resolution: of the other lattice.
+            reach: how near: the distance along each axis is below this many cells of this lattice.
+        """
+        _check_resolution(resolution)
+        scale = (resolution - 1) / (self.resolution - 1)
+        first, end = (torch.ceil((vertices + side * reach) * scale).clamp_(0, resolution).long() for side in (-1, 1))
+        # Bounds that fall on a vertex of the other lattice do not belong to it (the distance is not below the reach).
+        first += ((vertices - reach) * scale == first) & (vertices - reach >= 0)
+        keys = [
+            layer.keys + 0 for layer in ()
+        ]
+        return SparseIndex.of_keys(torch.cat(keys), resolution)
 
     def to(self, device: torch.device) -> SparseIndex:
         """The same on a device."""
