@@ -15,6 +15,7 @@ enum class EncoderKind {
 };
 
 struct Encoder {
+  Encoder() : kind{} {}
   EncoderKind kind;
   union {
 #define FL_MEMBER(name, Type) Type name;
@@ -37,29 +38,29 @@ inline namespace FL_ISA {
 #endif
 
 #define FL_CASE(name, Type) \
-  case EncoderKind::name: return FL_CALL(e.name);
+  case EncoderKind::name: return FL_EACH(e.name);
 
 // Features per position.
 FL_HD int channels(const Encoder& e) {
-#define FL_CALL(member) channels(member)
+#define FL_EACH(member) channels(member)
   switch (e.kind) { FL_ENCODERS(FL_CASE) }
-#undef FL_CALL
+#undef FL_EACH
   return 0;
 }
 
 // Floats of fast memory that `encode_tile` needs besides its output.
 FL_HD std::int64_t encode_scratch(const Encoder& e, int tile) {
-#define FL_CALL(member) encode_scratch(member, tile)
+#define FL_EACH(member) encode_scratch(member, tile)
   switch (e.kind) { FL_ENCODERS(FL_CASE) }
-#undef FL_CALL
+#undef FL_EACH
   return 0;
 }
 
 // Rows [channels][tile] of features at positions x [3][tile] in the unit cube. The caller synchronises afterwards.
 FL_HD void encode_tile(const Team& team, const Encoder& e, const float* x, int tile, float* out, float* scratch) {
-#define FL_CALL(member) encode_tile(team, member, x, tile, out, scratch)
+#define FL_EACH(member) encode_tile(team, member, x, tile, out, scratch)
   switch (e.kind) { FL_ENCODERS(FL_CASE) }
-#undef FL_CALL
+#undef FL_EACH
 }
 
 #undef FL_CASE

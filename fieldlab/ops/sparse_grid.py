@@ -6,6 +6,9 @@ a step touches a small part of a large grid. The values have to be a leaf (a par
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -77,6 +80,35 @@ def add_variation(values: Tensor, index: SparseIndex, weight: float, softness: f
         )  # fmt: skip
     else:
         grad.add_(variation_reference(values, index, softness)[rows], alpha=weight)
+
+
+@dataclass(frozen=True)
+class SparseGridPlan:
+    """A sparse grid as the fused renderer takes it: raw log-density [N,1], ``empty`` where there is none, and features
+    [N,C]."""
+
+    index: SparseIndex
+    density: Tensor
+    features: Tensor
+    empty: float
+
+    @property
+    def n_out(self) -> int:
+        return 1 + self.features.shape[1]
+
+    def tensors(self) -> list[Tensor]:
+        return [self.density, self.features, self.index.words]
+
+    def native(self) -> Any:
+        return native.library.sparse_grid_encoder(
+            self.index.plan, self.empty, native.pointer(self.density), self.features.shape[1],
+            native.pointer(self.features),
+        )  # fmt: skip
+
+    def reference(self, x: Tensor) -> Tensor:
+        corners, r = sparse_corners_reference(x, self.index), self.index.resolution
+        density = sparse_grid_reference(x, corners, self.density, r, self.empty)
+        return torch.cat((density, sparse_grid_reference(x, corners, self.features, r)), 1)
 
 
 def sparse_corners_reference(x: Tensor, index: SparseIndex) -> Tensor:

@@ -86,24 +86,6 @@ class SparseIndex:
             raise ConfigError("bricks hold vertices outside the lattice", field="words")
         return index
 
-    def near(self, vertices: Tensor, resolution: int, reach: float) -> SparseIndex:
-        """The index of a lattice of another (or the same) resolution, of its vertices that are near given ones.
-
-        Args:
-            vertices: int64 [P,3] of this lattice.
-            resolution: of the other lattice.
-            reach: how near: the distance along each axis is below this many cells of this lattice.
-        """
-        _check_resolution(resolution)
-        scale = (resolution - 1) / (self.resolution - 1)
-        first, end = (torch.ceil((vertices + side * reach) * scale).clamp_(0, resolution).long() for side in (-1, 1))
-        # Bounds that fall on a vertex of the other lattice do not belong to it (the distance is not below the reach).
-        first += ((vertices - reach) * scale == first) & (vertices - reach >= 0)
-        keys = [
-            layer.keys + 0 for layer in ()
-        ]
-        return SparseIndex.of_keys(torch.cat(keys), resolution)
-
     def to(self, device: torch.device) -> SparseIndex:
         """The same on a device."""
         return self if self.device == device else SparseIndex(
@@ -180,6 +162,37 @@ class SparseIndex:
             native.pointer(self.bricks, torch.int32), native.pointer(self.words, torch.int64),
             native.pointer(self.first, torch.int32),
         )  # fmt: skip
+
+
+def near(vertices: Tensor, resolution: int, onto: int, reach: int = 0) -> SparseIndex:
+    """The vertices of a lattice that are near vertices of another (or the same) lattice.
+
+    Args:
+        vertices: int64 [P,3] of the lattice with ``resolution`` vertices a side.
+        resolution: theirs.
+        onto: vertices a side of the lattice asked for.
+        reach: 0: those that interpolation gives a part of the vertex; n: up to n cells farther along each axis.
+    """
+    _check_resolution(onto)
+    cells, side = onto - 1, -(-onto // BRICK)
+    reached = (1 + reach) * cells  # f is near v where |f (R-1) - v cells| is less
+    first = ((vertices - 1 - reach) * cells).div(resolution - 1, rounding_mode="floor") + 1
+    steps = torch.arange(-(-2 * reached // (resolution - 1)), device=vertices.device)
+    keys = []
+    for layer in range(side):
+        below = first[:, 2] < (layer + 1) * BRICK
+        here = below & (first[:, 2] + len(steps) > layer * BRICK)
+        f = first[here][:, None] + steps[:, None]  # [p, steps, 3]
+        fits = ((f * (resolution - 1) - vertices[here][:, None] * cells).abs() < reached) & (f >= 0) & (f <= cells)
+        fits[..., 2] &= f[..., 2] >> 3 == layer
+        places = f * torch.tensor([1, side * BRICK, (side * BRICK) ** 2], device=f.device)
+        flat = places[:, :, None, None, 0] + places[:, None, :, None, 1] + places[:, None, None, :, 2]
+        valid = fits[:, :, None, None, 0] & fits[:, None, :, None, 1] & fits[:, None, None, :, 2]
+        mask = torch.zeros(BRICK * (side * BRICK) ** 2, dtype=torch.bool, device=f.device)
+        mask[flat[valid] - layer * BRICK * (side * BRICK) ** 2] = True
+        bricks = mask.view(BRICK, side, BRICK, side, BRICK).permute(1, 3, 0, 2, 4).reshape(-1)
+        keys.append(bricks.nonzero()[:, 0] + layer * side**2 * 512)
+    return SparseIndex.of_keys(torch.cat(keys), onto)
 
 
 _BITS_IN_BYTE = torch.tensor([bin(i).count("1") for i in range(256)])
