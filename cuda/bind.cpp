@@ -29,5 +29,6 @@ NB_MODULE(_native, m) {
   bind_low_rank(m);
   bind_networks(m);
   bind_rays(m);
+  bind_sparse_grid(m);
   bind_render(m);
 }

@@ -2,8 +2,9 @@
 // in its own header, a struct of pointers and sizes, `channels`, `encode_scratch` and `encode_tile`.
 #pragma once
 #include "hash_grid.h"
+#include "sparse_grid.h"
 
-#define FL_ENCODERS(X) X(hash_grid, HashGridEncoder)
+#define FL_ENCODERS(X) X(hash_grid, HashGridEncoder) X(sparse_grid, SparseGridEncoder)
 
 namespace fieldlab {
 

@@ -5,12 +5,14 @@
 #include "composite.h"
 #include "contract.h"
 #include "frequency.h"
+#include "harmonic_color.h"
 #include "hash_grid.h"
 #include "low_rank.h"
 #include "march.h"
 #include "mlp_backward.h"
 #include "ray_box.h"
 #include "render.h"
+#include "sparse_grid.h"
 #include "spherical_harmonics.h"
 
 #define FL_OPERATIONS(X)                                      \
@@ -28,6 +30,7 @@
   X(mlp_forward, MlpForward)                                  \
   X(mlp_backward, MlpBackward)                                \
   X(adam_step, AdamStep)                                      \
+  X(adam_rows, AdamRows)                                      \
   X(ray_box, RayBox)                                          \
   X(occupancy_pack, OccupancyPack)                            \
   X(occupancy_query, OccupancyQuery)                          \
@@ -47,7 +50,16 @@
   X(keep_fill, KeepFill)                                      \
   X(distortion_forward, DistortionForward)                    \
   X(distortion_backward, DistortionBackward)                  \
-  X(render_field, RenderField)
+  X(render_field, RenderField)                                \
+  X(harmonic_color_forward, HarmonicColorForward)             \
+  X(harmonic_color_backward, HarmonicColorBackward)           \
+  X(sparse_corners, SparseCorners)                            \
+  X(sparse_touched, SparseTouched)                            \
+  X(sparse_touched_rows, SparseTouchedRows)                   \
+  X(sparse_grid_forward, SparseGridForward)                   \
+  X(sparse_grid_backward_values, SparseGridBackwardValues)    \
+  X(sparse_grid_backward_input, SparseGridBackwardInput)      \
+  X(sparse_grid_variation, SparseGridVariation)
 
 namespace fieldlab {
 
