@@ -28,4 +28,5 @@ NB_MODULE(_native, m) {
   bind_encodings(m);
   bind_networks(m);
   bind_rays(m);
+  bind_rbf(m);
 }

@@ -36,5 +36,6 @@ inline HashGrid hash_grid_of(int features, bool smooth, const std::vector<float>
 void bind_encodings(nanobind::module_& m);
 void bind_networks(nanobind::module_& m);
 void bind_rays(nanobind::module_& m);
+void bind_rbf(nanobind::module_& m);
 
 }  // namespace fieldlab

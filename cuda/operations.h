@@ -9,6 +9,7 @@
 #include "march.h"
 #include "mlp.h"
 #include "ray_box.h"
+#include "rbf.h"
 #include "render.h"
 #include "spherical_harmonics.h"
 
@@ -20,6 +21,12 @@
   X(hash_grid_forward, HashGridForward)                       \
   X(hash_grid_backward_table, HashGridBackwardTable)          \
   X(hash_grid_backward_input, HashGridBackwardInput)          \
+  X(rbf_neighbors, RbfNeighbors)                              \
+  X(rbf_basis_forward, RbfBasisForward)                       \
+  X(rbf_basis_backward, RbfBasisBackward)                     \
+  X(rbf_mix_forward, RbfMixForward)                           \
+  X(rbf_mix_backward_weights, RbfMixBackwardWeights)          \
+  X(rbf_mix_backward_basis, RbfMixBackwardBasis)              \
   X(mlp_forward, MlpForward)                                  \
   X(mlp_backward, MlpBackward)                                \
   X(adam_step, AdamStep)                                      \
