@@ -148,7 +148,7 @@ def rbf_neighbors_reference(x: Tensor, index: RbfIndex, k: int) -> Tensor:
     parts = []
     for part in x.detach().clamp(0.0, 1.0).split(4096):
         distance = (part[:, None] - centers[None]).square().sum(-1)
-        near = distance.sort(1, stable=True).indices[:, :k]
+        near = distance.sort(dim=1, stable=True).indices[:, :k]
         parts.append(used.sort().values[near].int())
     found = torch.cat(parts) if parts else torch.empty(0, min(k, len(used)), dtype=torch.int32, device=x.device)
     return torch.nn.functional.pad(found, (0, k - found.shape[1]), value=-1)
