@@ -29,4 +29,5 @@ NB_MODULE(_native, m) {
   bind_networks(m);
   bind_rays(m);
   bind_rbf(m);
+  bind_render(m);
 }

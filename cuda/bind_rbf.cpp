@@ -48,6 +48,9 @@ void bind_rbf(nanobind::module_& m) {
           run::rbf_mix_backward_weights({n, k, mixture_of(mix), in(phi), ids_of<Ids>(ids), in(go),
                                          pointer<float>(grad_weights)}, t);
         });
+  m.def("rbf_encoder", [](Tree tree, Basis basis, Mixture mixture, int k) {
+    return Encoder::of(RbfEncoder{tree_of(tree), basis_of(basis), mixture_of(mixture), k});
+  });
   m.def("rbf_mix_backward_basis",
         [](const Target& t, std::int64_t n, int k, Mixture mix, Array phi, Array ids, Array go, Array grad_phi) {
           run::rbf_mix_backward_basis({n, k, mixture_of(mix), in(phi), ids_of<Ids>(ids), in(go), out(grad_phi)}, t);

@@ -21,12 +21,13 @@ struct HashGrid {
   int features;  // 1, 2, 4 or 8 per level
   bool smooth;
   HashLevel level[kMaxHashLevels];
+  int dims;  // of space: 2 or 3
 };
 
 struct HashGridForward {
   std::int64_t n;
   HashGrid grid;
-  MatrixIn x;         // [n,3] in [0,1]
+  MatrixIn x;         // [n,dims] in [0,1]
   const void* table;  // float, or __half on the GPU
   bool half;
   MatrixOut out;      // [n,levels*features]
@@ -45,7 +46,13 @@ struct HashGridBackwardInput {
   const void* table;
   bool half;
   MatrixIn grad_out;
-  MatrixOut grad_x;  // [n,3], overwritten
+  MatrixOut grad_x;  // [n,dims], overwritten
+};
+// The encoding as the fused renderer takes it.
+struct HashGridEncoder {
+  HashGrid grid;
+  const void* table;
+  bool half;
 };
 
 #ifdef FL_ISA
@@ -53,15 +60,17 @@ inline namespace FL_ISA {
 #endif
 
 // Where samples lie in a level: lower vertex, interpolation weights of the upper one, and the weights' derivatives.
+template <int Dims>
 struct HashCell {
-  LanesU vertex[3];
-  Lanes upper[3];
-  Lanes slope[3];
+  LanesU vertex[Dims];
+  Lanes upper[Dims];
+  Lanes slope[Dims];
 };
 
-FL_HD HashCell locate(const HashGrid& grid, const HashLevel& level, const Lanes x[3]) {
-  HashCell cell;
-  for (int axis = 0; axis < 3; ++axis) {
+template <int Dims>
+FL_HD HashCell<Dims> locate(const HashGrid& grid, const HashLevel& level, const Lanes (&x)[Dims]) {
+  HashCell<Dims> cell;
+  for (int axis = 0; axis < Dims; ++axis) {
     const Lanes position = x[axis] * level.scale + 0.5f;
     const Lanes lower = floor_of(position);
     const Lanes fraction = position - lower;
@@ -72,28 +81,54 @@ FL_HD HashCell locate(const HashGrid& grid, const HashLevel& level, const Lanes 
   return cell;
 }
 
-// Entries, within the level, of the eight corners; corner bit 0 is x. Dense indices exceed the level by less than its
+// Entries, within the level, of the cell's corners; corner bit 0 is x. Dense indices exceed the level by less than its
 // size (only in the last cells), so one subtraction is tiny-cuda-nn's modulo.
-FL_HD void corner_entries(const HashLevel& level, const HashCell& cell, LanesU entry[8]) {
+template <int Dims>
+FL_HD void corner_entries(const HashLevel& level, const HashCell<Dims>& cell, LanesU (&entry)[1 << Dims]) {
   const bool hashed = level.hashed;
-  const std::uint32_t py = hashed ? 2654435761u : level.resolution;
-  const std::uint32_t pz = hashed ? 805459861u : level.resolution * level.resolution;
-  const LanesU x[2] = {cell.vertex[0], cell.vertex[0] + 1u};
-  const LanesU y[2] = {cell.vertex[1] * py, cell.vertex[1] * py + py};
-  const LanesU z[2] = {cell.vertex[2] * pz, cell.vertex[2] * pz + pz};
-  for (int c = 0; c < 8; ++c) {
-    if (hashed)
-      entry[c] = (x[c & 1] ^ y[c >> 1 & 1] ^ z[c >> 2]) & (level.entries - 1u);
-    else
-      entry[c] = subtract_if_not_below(x[c & 1] + y[c >> 1 & 1] + z[c >> 2], level.entries);
+  const std::uint32_t factor[3] = {1u, hashed ? 2654435761u : level.resolution,
+                                   hashed ? 805459861u : level.resolution * level.resolution};
+  LanesU side[Dims][2];
+  for (int axis = 0; axis < Dims; ++axis) {
+    side[axis][0] = cell.vertex[axis] * factor[axis];
+    side[axis][1] = side[axis][0] + factor[axis];
+  }
+  for (int c = 0; c < 1 << Dims; ++c) {
+    LanesU e = side[0][c & 1];
+    if (hashed) {
+      for (int axis = 1; axis < Dims; ++axis) e ^= side[axis][c >> axis & 1];
+      entry[c] = e & (level.entries - 1u);
+    } else {
+      for (int axis = 1; axis < Dims; ++axis) e += side[axis][c >> axis & 1];
+      entry[c] = subtract_if_not_below(e, level.entries);
+    }
   }
 }
 
-FL_HD void corner_weights(const HashCell& cell, Lanes weight[8]) {
-  const Lanes x[2] = {1.f - cell.upper[0], cell.upper[0]};
-  const Lanes y[2] = {1.f - cell.upper[1], cell.upper[1]};
-  const Lanes z[2] = {1.f - cell.upper[2], cell.upper[2]};
-  for (int c = 0; c < 8; ++c) weight[c] = x[c & 1] * y[c >> 1 & 1] * z[c >> 2];
+template <int Dims>
+FL_HD void corner_weights(const HashCell<Dims>& cell, Lanes (&weight)[1 << Dims]) {
+  for (int c = 0; c < 1 << Dims; ++c) {
+    weight[c] = c & 1 ? cell.upper[0] : 1.f - cell.upper[0];
+    for (int axis = 1; axis < Dims; ++axis) weight[c] *= c >> axis & 1 ? cell.upper[axis] : 1.f - cell.upper[axis];
+  }
+}
+
+// Derivative along an axis of what interpolates the corners' values v: differences along it, interpolated along the
+// other axes in turn.
+template <int Axis, int Dims>
+FL_HD Lanes derivative_along(const HashCell<Dims>& cell, const Lanes (&v)[1 << Dims]) {
+  Lanes d[1 << (Dims - 1)];
+  for (int i = 0; i < 1 << (Dims - 1); ++i) {
+    const int low = (i >> Axis << (Axis + 1)) | (i & ((1 << Axis) - 1));
+    d[i] = v[low | 1 << Axis] - v[low];
+  }
+  int left = 1 << (Dims - 1);
+  for (int other = 0; other < Dims; ++other) {
+    if (other == Axis) continue;
+    left /= 2;
+    for (int i = 0; i < left; ++i) d[i] = (1.f - cell.upper[other]) * d[2 * i] + cell.upper[other] * d[2 * i + 1];
+  }
+  return cell.slope[Axis] * d[0];
 }
 
 FL_HD float table_value(const float* table, std::int64_t i) { return table[i]; }
@@ -140,34 +175,35 @@ FL_HD void fetch(const T* table, LanesU entry, Lanes value[Features]) {
 #endif
 }
 
-FL_HD void load_position(const MatrixIn& m, std::int64_t start, int count, Lanes x[3]) {
-  for (int axis = 0; axis < 3; ++axis) {
+template <int Dims>
+FL_HD void load_position(const MatrixIn& m, std::int64_t start, int count, Lanes (&x)[Dims]) {
+  for (int axis = 0; axis < Dims; ++axis) {
     const Lanes v = load_some(&m.at(start, axis), m.stride_sample, count);
     x[axis] = 1.f - at_least(1.f - at_least(v, 0.f), 0.f);  // clamped to [0,1]
   }
 }
 
 // The features of one level at up to FL_LANES positions.
-template <int Features, class T>
-FL_HD void encode_level(const HashGrid& grid, const HashLevel& level, const T* table, const Lanes x[3],
+template <int Features, int Dims, class T>
+FL_HD void encode_level(const HashGrid& grid, const HashLevel& level, const T* table, const Lanes (&x)[Dims],
                         Lanes total[Features]) {
-  const HashCell cell = locate(grid, level, x);
-  LanesU entry[8];
-  Lanes weight[8];
+  const HashCell<Dims> cell = locate(grid, level, x);
+  LanesU entry[1 << Dims];
+  Lanes weight[1 << Dims];
   corner_entries(level, cell, entry);
   corner_weights(cell, weight);
   const T* base = table + std::int64_t{level.offset} * Features;
   for (int f = 0; f < Features; ++f) total[f] = broadcast(0.f);
-  for (int c = 0; c < 8; ++c) {
+  for (int c = 0; c < 1 << Dims; ++c) {
     Lanes value[Features];
     fetch<Features>(base, entry[c], value);
     for (int f = 0; f < Features; ++f) total[f] += weight[c] * value[f];
   }
 }
 
-template <int Features, class T>
+template <int Features, int Dims, class T>
 FL_HD void hash_forward(const HashGridForward& a, int level, std::int64_t start, int count) {
-  Lanes x[3], total[Features];
+  Lanes x[Dims], total[Features];
   load_position(a.x, start, count, x);
   encode_level<Features>(a.grid, a.grid.level[level], static_cast<const T*>(a.table), x, total);
   for (int f = 0; f < Features; ++f)
@@ -176,13 +212,14 @@ FL_HD void hash_forward(const HashGridForward& a, int level, std::int64_t start,
 
 // Adds one level's share of the gradient to the table. `add(pointer, value)` is atomic on the GPU; on the CPU a level
 // belongs to one thread, so that plain additions in a fixed order do.
-template <int Features, class Add>
+template <int Features, int Dims, class Add>
 FL_HD void hash_backward_table(const HashGridBackwardTable& a, int level, std::int64_t start, int count, Add add) {
   const HashLevel& l = a.grid.level[level];
-  Lanes x[3], weight[8];
-  LanesU entry[8];
+  constexpr int Corners = 1 << Dims;
+  Lanes x[Dims], weight[Corners];
+  LanesU entry[Corners];
   load_position(a.x, start, count, x);
-  const HashCell cell = locate(a.grid, l, x);
+  const HashCell<Dims> cell = locate(a.grid, l, x);
   corner_entries(l, cell, entry);
   corner_weights(cell, weight);
   float* base = a.grad_table + std::int64_t{l.offset} * Features;
@@ -190,52 +227,63 @@ FL_HD void hash_backward_table(const HashGridBackwardTable& a, int level, std::i
   (void)count;
   for (int f = 0; f < Features; ++f) {
     const float g = a.grad_out.at(start, level * Features + f);
-    for (int c = 0; c < 8; ++c) add(base + std::int64_t{entry[c]} * Features + f, weight[c] * g);
+    for (int c = 0; c < Corners; ++c) add(base + std::int64_t{entry[c]} * Features + f, weight[c] * g);
   }
 #else
-  float w[8][FL_LANES], g[Features][FL_LANES];
-  std::uint32_t e[8][FL_LANES];
-  for (int c = 0; c < 8; ++c) {
+  float w[Corners][FL_LANES], g[Features][FL_LANES];
+  std::uint32_t e[Corners][FL_LANES];
+  for (int c = 0; c < Corners; ++c) {
     store(w[c], weight[c]);
     std::memcpy(e[c], &entry[c], sizeof entry[c]);
   }
   for (int f = 0; f < Features; ++f)
     store(g[f], load_some(&a.grad_out.at(start, level * Features + f), a.grad_out.stride_sample, count));
-  // Corners inside, samples outside: neighbours on a ray share cells, and eight additions between two to the same place
+  // Corners inside, samples outside: neighbours on a ray share cells, and the additions between two to the same place
   // hide their latency.
   for (int i = 0; i < count; ++i) add(base, e, w, g, i);
 #endif
 }
 
-template <int Features, class T>
+template <int Features, int Dims, class T>
 FL_HD void hash_backward_input(const HashGridBackwardInput& a, std::int64_t start, int count) {
-  Lanes x[3], grad[3] = {broadcast(0.f), broadcast(0.f), broadcast(0.f)};
+  Lanes x[Dims], grad[Dims];
+  for (int axis = 0; axis < Dims; ++axis) grad[axis] = broadcast(0.f);
   load_position(a.x, start, count, x);
   for (int level = 0; level < a.grid.levels; ++level) {
     const HashLevel& l = a.grid.level[level];
-    const HashCell cell = locate(a.grid, l, x);
-    LanesU entry[8];
+    const HashCell<Dims> cell = locate(a.grid, l, x);
+    LanesU entry[1 << Dims];
     corner_entries(l, cell, entry);
-    Lanes g[Features], v[8];
+    Lanes g[Features], v[1 << Dims];
     for (int f = 0; f < Features; ++f)
       g[f] = load_some(&a.grad_out.at(start, level * Features + f), a.grad_out.stride_sample, count);
-    for (int c = 0; c < 8; ++c) {
+    for (int c = 0; c < 1 << Dims; ++c) {
       Lanes value[Features];
       fetch<Features>(static_cast<const T*>(a.table) + std::int64_t{l.offset} * Features, entry[c], value);
       v[c] = g[0] * value[0];
       for (int f = 1; f < Features; ++f) v[c] += g[f] * value[f];
     }
-    const Lanes ux = cell.upper[0], uy = cell.upper[1], uz = cell.upper[2];
-    const Lanes lx = 1.f - ux, ly = 1.f - uy, lz = 1.f - uz;
-    grad[0] += cell.slope[0] * (lz * (ly * (v[1] - v[0]) + uy * (v[3] - v[2])) +
-                                uz * (ly * (v[5] - v[4]) + uy * (v[7] - v[6])));
-    grad[1] += cell.slope[1] * (lz * (lx * (v[2] - v[0]) + ux * (v[3] - v[1])) +
-                                uz * (lx * (v[6] - v[4]) + ux * (v[7] - v[5])));
-    grad[2] += cell.slope[2] * (ly * (lx * (v[4] - v[0]) + ux * (v[5] - v[1])) +
-                                uy * (lx * (v[6] - v[2]) + ux * (v[7] - v[3])));
+    grad[0] += derivative_along<0>(cell, v);
+    grad[1] += derivative_along<1>(cell, v);
+    if constexpr (Dims == 3) grad[2] += derivative_along<2>(cell, v);
   }
-  for (int axis = 0; axis < 3; ++axis)
+  for (int axis = 0; axis < Dims; ++axis)
     store_some(&a.grad_x.at(start, axis), a.grad_x.stride_sample, count, grad[axis]);
+}
+
+FL_HD int channels(const HashGridEncoder& e) { return e.grid.levels * e.grid.features; }
+FL_HD std::int64_t encode_scratch(const HashGridEncoder&, int) { return 0; }
+
+template <int Features, class T>
+FL_HD void encode_tile(const Team& team, const HashGrid& grid, const T* table, const float* x, int tile, float* out) {
+  const int groups = tile / FL_LANES;
+  for (int i = team.rank; i < grid.levels * groups; i += team.size) {
+    const int level = i / groups, at = i % groups * FL_LANES;
+    const Lanes p[3] = {load(x + at), load(x + tile + at), load(x + 2 * tile + at)};
+    Lanes value[Features];
+    encode_level<Features>(grid, grid.level[level], table, p, value);
+    for (int f = 0; f < Features; ++f) store(out + (level * Features + f) * tile + at, value[f]);
+  }
 }
 
 #ifdef FL_ISA
@@ -243,12 +291,41 @@ FL_HD void hash_backward_input(const HashGridBackwardInput& a, std::int64_t star
 #endif
 
 // Calls body with an integral constant of the number of features.
-#define FL_WITH_FEATURES(features, BODY) \
-  switch (features) {                    \
-    case 1: { constexpr int Features = 1; BODY; break; } \
-    case 2: { constexpr int Features = 2; BODY; break; } \
-    case 4: { constexpr int Features = 4; BODY; break; } \
-    case 8: { constexpr int Features = 8; BODY; break; } \
+#define FL_WITH_FEATURES(features, ...) \
+  switch (features) {                   \
+    case 1: { constexpr int Features = 1; __VA_ARGS__; break; } \
+    case 2: { constexpr int Features = 2; __VA_ARGS__; break; } \
+    case 4: { constexpr int Features = 4; __VA_ARGS__; break; } \
+    case 8: { constexpr int Features = 8; __VA_ARGS__; break; } \
   }
 
+// The same for the features and the dimensions of a grid.
+#define FL_WITH_GRID(grid, ...)                        \
+  if ((grid).dims == 2) {                              \
+    constexpr int Dims = 2;                            \
+    FL_WITH_FEATURES((grid).features, __VA_ARGS__)     \
+  } else {                                             \
+    constexpr int Dims = 3;                            \
+    FL_WITH_FEATURES((grid).features, __VA_ARGS__)     \
+  }
+
+#ifdef FL_ISA
+inline namespace FL_ISA {
+#endif
+
+FL_HD void encode_tile(const Team& team, const HashGridEncoder& e, const float* x, int tile, float* out, float*) {
+#if defined(__CUDACC__) && !defined(FL_NO_HALF)
+  if (e.half) {
+    FL_WITH_FEATURES(e.grid.features,
+                     (encode_tile<Features>(team, e.grid, static_cast<const __half*>(e.table), x, tile, out)))
+    return;
+  }
+#endif
+  FL_WITH_FEATURES(e.grid.features,
+                   (encode_tile<Features>(team, e.grid, static_cast<const float*>(e.table), x, tile, out)))
+}
+
+#ifdef FL_ISA
+}  // namespace FL_ISA
+#endif
 }  // namespace fieldlab

@@ -43,9 +43,13 @@ FL_HD Lanes where_nonzero(Lanes test, Lanes a, Lanes b) { return test != 0.f ? a
 FL_HD bool all_zero(Lanes v) { return v == 0.f; }
 FL_HD LanesU subtract_if_not_below(LanesU v, std::uint32_t bound) { return v >= bound ? v - bound : v; }
 FL_HD Lanes exp_of(Lanes v) { return expf(v); }
+FL_HD void sincos_of(Lanes v, Lanes& sine, Lanes& cosine) {
+  sine = sinf(v);
+  cosine = cosf(v);
+}
 FL_HD float sum_of(Lanes v) { return v; }
 FL_HD Lanes sqrt_of(Lanes v) { return sqrtf(v); }
-FL_HD Lanes gather(const float* base, LanesI index) { return base[index]; }
+FL_HD Lanes gather(const float* base, LanesU index) { return base[index]; }
 #else
 typedef float Lanes __attribute__((vector_size(FL_LANES * 4)));
 typedef std::uint32_t LanesU __attribute__((vector_size(FL_LANES * 4)));
@@ -136,6 +140,20 @@ FL_HD Lanes exp_of(Lanes x) {
   const LanesI exponent = (__builtin_convertvector(n, LanesI) + 127) << 23;
   return p * (Lanes)exponent;
 }
+
+// Sine and cosine to within 1e-7 for |x| up to 1e4: what is left of x beside the nearest multiple of pi/2, which is
+// subtracted in three parts, goes through Cephes' polynomials; the quadrant says which is which.
+FL_HD void sincos_of(Lanes x, Lanes& sine, Lanes& cosine) {
+  const Lanes n = floor_of(x * 0.636619772367581343f + 0.5f);
+  const Lanes r = ((x - n * 1.5703125f) - n * 4.837512969970703125e-4f) - n * 7.54978995489188216e-8f;
+  const Lanes r2 = r * r;
+  const Lanes s = r + r * r2 * (-1.6666654611e-1f + r2 * (8.3321608736e-3f - r2 * 1.9515295891e-4f));
+  const Lanes c = 1.f - 0.5f * r2 +
+                  r2 * r2 * (4.166664568298827e-2f + r2 * (-1.388731625493765e-3f + r2 * 2.443315711809948e-5f));
+  const LanesI quadrant = __builtin_convertvector(n, LanesI), odd = -(quadrant & 1);
+  sine = (Lanes)((((LanesI)c & odd) | ((LanesI)s & ~odd)) ^ ((quadrant & 2) << 30));
+  cosine = (Lanes)((((LanesI)s & odd) | ((LanesI)c & ~odd)) ^ (((quadrant + 1) & 2) << 30));
+}
 #endif
 
 #if FL_LANES > 1
@@ -193,6 +211,16 @@ FL_HD void store_some(float* p, std::int64_t stride, int count, Lanes value) {
 #endif
 }
 
+FL_HD Lanes sin_of(Lanes v) {
+  Lanes sine, cosine;
+  sincos_of(v, sine, cosine);
+  return sine;
+}
+FL_HD Lanes cos_of(Lanes v) {
+  Lanes sine, cosine;
+  sincos_of(v, sine, cosine);
+  return cosine;
+}
 FL_HD Lanes sigmoid_of(Lanes v) { return 1.f / (1.f + exp_of(-v)); }
 
 #ifdef FL_ISA

@@ -1,7 +1,10 @@
-// Fused small multilayer perceptrons (Müller et al. 2021): a team takes a tile of samples through all layers in fast
-// memory. A team is one CPU core with SIMD lanes over samples, or a block of GPU threads sharing on-chip memory; the
-// register-blocked products below are the same source for both. The backward pass recomputes the forward one, which is
-// cheaper than storing and reading hidden layers.
+// Fused multilayer perceptrons (Müller et al. 2021): a team takes a tile of samples through all layers in fast memory. A
+// team is one CPU core with SIMD lanes over samples, or a block of GPU threads sharing on-chip memory; the
+// register-blocked products below are the same source for both.
+//
+// Inference on a tile, for instance in the fused renderer: `packed_size` floats filled once by `pack_weights`, two buffers
+// of `tile_rows(shape) * tile` floats each, inputs in the first rows of one of them, then `forward_tile`. `tile` is a
+// multiple of kColumnBlock. Weights too large for a GPU's fast memory may lie in its main memory; nothing else changes.
 #pragma once
 #include "lanes.h"
 
@@ -12,13 +15,16 @@ struct MlpShape {
   int second;  // channels of the second input, concatenated after the first; 0 if absent
   int out;
   int width;
-  int hidden;  // hidden layers
+  int hidden;  // hidden layers; none: one linear map
   bool bias;
   bool sigmoid;  // on the outputs
+  int skip = 0;  // hidden layer that sees the inputs again, after its width other ones; 0: none
+  float sine_low = 0.f, sine_high = 0.f;  // frequencies of the first hidden layer's sines; 0: ReLU as elsewhere
   FL_HD int inputs() const { return first + second; }
-  FL_HD int in_of(int layer) const { return layer == 0 ? inputs() : width; }
+  FL_HD int in_of(int layer) const { return layer == 0 ? inputs() : layer == skip ? width + inputs() : width; }
   FL_HD int out_of(int layer) const { return layer == hidden ? out : width; }
-  FL_HD int widest() const { return max_of(max_of(inputs(), width), out); }
+  FL_HD int widest() const { return max_of(max_of(inputs(), in_of(skip)), max_of(width, out)); }
+  FL_HD bool sine() const { return sine_high > 0.f; }
   FL_HD int weights() const {
     int n = 0;
     for (int l = 0; l <= hidden; ++l) n += in_of(l) * out_of(l);
@@ -33,18 +39,7 @@ struct MlpForward {
   MatrixIn second;
   const float* params;
   MatrixOut out;
-};
-struct MlpBackward {
-  std::int64_t n;
-  MlpShape shape;
-  MatrixIn first;
-  MatrixIn second;
-  const float* params;
-  MatrixIn out;
-  MatrixIn grad_out;
-  MatrixOut grad_first;   // data == nullptr: not wanted
-  MatrixOut grad_second;  // likewise
-  float* grad_params;     // added to
+  float* saved;  // activations for the backward pass, `saved_size` floats a tile of kTile samples; nullptr: not wanted
 };
 
 #ifdef FL_ISA
@@ -54,13 +49,14 @@ inline namespace FL_ISA {
 // Register blocks: kRows outputs by kColumns lane groups of samples; for weight gradients kRows by kSpan lane groups of
 // inputs. Chosen so that accumulators and operands fill, and do not overflow, the registers.
 #if FL_LANES == 16
-constexpr int kRows = 8, kColumns = 3, kSpan = 2, kTile = 96;
+constexpr int kRows = 8, kColumns = 3, kSpan = 2;
 #elif FL_LANES == 1
-constexpr int kRows = 8, kColumns = 4, kSpan = 4, kTile = 64;
+constexpr int kRows = 8, kColumns = 4, kSpan = 4;
 #else
-constexpr int kRows = 4, kColumns = 3, kSpan = 2, kTile = 96;
+constexpr int kRows = 4, kColumns = 3, kSpan = 2;
 #endif
 
+constexpr int kTile = FL_LANES == 1 ? 64 : 96;
 constexpr int kColumnBlock = kColumns * FL_LANES;
 
 FL_HD int pad4(int n) { return (n + 3) / 4 * 4; }
@@ -71,36 +67,26 @@ FL_HD int pad_lanes(int n) {
 
 // Sizes, in floats, of the pieces of a team's fast memory; whole cache lines, so that rows stay aligned.
 FL_HD int whole_lines(int n) { return (n + 15) / 16 * 16; }
-FL_HD int packed_size(const MlpShape& s) {
+FL_HD int packed_weights(const MlpShape& s) {
   int n = 0;
   for (int l = 0; l <= s.hidden; ++l) n += pad4(s.out_of(l)) * s.in_of(l);
-  return whole_lines(n);
+  return n;
 }
-FL_HD int packed_transposed_size(const MlpShape& s) {
-  int n = 0;
-  for (int l = 0; l <= s.hidden; ++l) n += pad4(s.in_of(l)) * s.out_of(l);
-  return whole_lines(n);
-}
-FL_HD int gradient_size(const MlpShape& s) {
-  int n = 0;
-  for (int l = 0; l <= s.hidden; ++l) n += pad4(s.out_of(l)) * (pad_lanes(s.in_of(l)) + 1);
-  return whole_lines(n);
-}
-FL_HD int activations_size(const MlpShape& s, int tile) {
-  int rows = 0;
-  for (int l = 0; l <= s.hidden; ++l) rows += s.in_of(l);
-  return rows * tile;
-}
+FL_HD int packed_size(const MlpShape& s) { return whole_lines(packed_weights(s) + (s.sine() ? s.width : 0)); }
+FL_HD int tile_rows(const MlpShape& s) { return pad4(s.widest()); }
 FL_HD std::int64_t forward_scratch(const MlpShape& s, int tile) {
-  return packed_size(s) + 2 * std::int64_t{pad4(s.widest())} * tile;
+  return packed_size(s) + 2 * std::int64_t{tile_rows(s)} * tile;
 }
-FL_HD std::int64_t backward_scratch(const MlpShape& s, int tile) {
-  return packed_size(s) + packed_transposed_size(s) + gradient_size(s) + activations_size(s, tile) +
-         2 * std::int64_t{pad4(s.widest())} * tile + std::int64_t{tile} * pad_lanes(s.widest());
+
+// What the backward pass needs of the forward one: the inputs of every layer, and the slopes of the sines.
+FL_HD std::int64_t saved_size(const MlpShape& s, int tile) {
+  int rows = s.sine() ? s.width : 0;
+  for (int l = 0; l <= s.hidden; ++l) rows += s.in_of(l);
+  return std::int64_t{rows} * tile;
 }
 
 // Weights in blocks of four outputs, [outputs/4][inputs][4], zero-padded; or, transposed, in blocks of four inputs,
-// [inputs/4][outputs][4]. Products then read them in order.
+// [inputs/4][outputs][4]. Products then read them in order. After them the frequencies of the sines, if there are any.
 FL_HD void pack_weights(const Team& team, const MlpShape& s, const float* params, bool transposed, float* packed) {
   for (int l = 0; l <= s.hidden; ++l) {
     const int n_in = s.in_of(l), n_out = s.out_of(l);
@@ -112,6 +98,9 @@ FL_HD void pack_weights(const Team& team, const MlpShape& s, const float* params
     params += n_in * n_out;
     packed += pad4(rows) * depth;
   }
+  if (!s.sine() || transposed) return;
+  const float octaves = s.width > 1 ? log2f(s.sine_high / s.sine_low) / (s.width - 1) : 0.f;
+  for (int j = team.rank; j < s.width; j += team.size) packed[j] = s.sine_low * exp2f(octaves * j);
 }
 
 // acc[r][c] = sum over k of weight(r,k) * x[k][c], for `Rows` rows starting at a block of four.
@@ -158,14 +147,27 @@ FL_HD void multiply_tile(const Team& team, const float* packed, int rows, int de
   }
 }
 
+// h <- h + sin(f h) on rows of hidden units, each with its frequency f; the slope 1 + f cos(f h) on request.
+FL_HD void add_sines(const Team& team, int width, const float* frequencies, float* h, float* slope, int tile, int used) {
+  const int groups = used / FL_LANES;
+  for (int i = team.rank; i < width * groups; i += team.size) {
+    const int row = i / groups, at = row * tile + i % groups * FL_LANES;
+    const Lanes value = load(h + at);
+    Lanes sine, cosine;
+    sincos_of(value * frequencies[row], sine, cosine);
+    store(h + at, value + sine);
+    if (slope != nullptr) store(slope + at, 1.f + frequencies[row] * cosine);
+  }
+}
+
 // One layer of the forward pass: y = activation(W x + b).
 FL_HD void layer_forward(const Team& team, const MlpShape& s, int layer, const float* packed, const float* bias,
                          const float* x, float* y, int tile, int used) {
   const bool last = layer == s.hidden;
-  const bool sigmoid = last && s.sigmoid;
+  const bool relu = !last && !(layer == 0 && s.sine()), sigmoid = last && s.sigmoid;
   multiply_tile(team, packed, s.out_of(layer), s.in_of(layer), x, tile, used, [&](int row, int column, Lanes value) {
     if (bias != nullptr) value = value + bias[row];
-    if (!last) value = at_least(value, 0.f);
+    if (relu) value = at_least(value, 0.f);
     if (sigmoid) value = sigmoid_of(value);
     store(y + row * tile + column, value);
   });
@@ -192,14 +194,27 @@ FL_HD void store_tile(const Team& team, const float* x, int channels, std::int64
   }
 }
 
-// All layers of the forward pass on the first `used` samples of a tile that lies in `x`; the result is in the returned one
-// of the two buffers.
+FL_HD void copy_rows(const Team& team, const float* from, float* to, int rows, int tile) {
+  for (int i = team.rank * FL_LANES; i < rows * tile; i += team.size * FL_LANES) store(to + i, load(from + i));
+}
+
+// All layers of the forward pass on the first `used` samples (a multiple of kColumnBlock) of a tile that lies in `x`; the
+// result is in the returned one of the two buffers.
 FL_HD float* forward_tile(const Team& team, const MlpShape& s, const float* packed, const float* params, float* x,
                           float* y, int tile, int used) {
   const float* bias = s.bias ? params + s.weights() : nullptr;
+  const float* frequencies = packed + packed_weights(s);
+  team.sync();
+  // The inputs that are to come back wait in y below the rows that layers write, until the buffer they are wanted in is free.
+  if (s.skip > 0) copy_rows(team, x, y + s.width * tile, s.inputs(), tile);
   for (int l = 0; l <= s.hidden; ++l) {
     team.sync();
+    if (l == s.skip - 1 && l % 2 == 1) copy_rows(team, x + s.width * tile, y + s.width * tile, s.inputs(), tile);
     layer_forward(team, s, l, packed, bias, x, y, tile, used);
+    if (l == 0 && s.sine()) {
+      team.sync();
+      add_sines(team, s.width, frequencies, y, nullptr, tile, used);
+    }
     packed += pad4(s.out_of(l)) * s.in_of(l);
     if (bias != nullptr) bias += s.out_of(l);
     float* swap = x;
@@ -210,191 +225,62 @@ FL_HD float* forward_tile(const Team& team, const MlpShape& s, const float* pack
   return x;
 }
 
+// The hidden layers, every layer's inputs kept one after another as in `saved_size`; those of the first are there already.
+// Returns the inputs of the last layer.
+FL_CALL float* forward_keeping(const Team& team, const MlpShape& s, const float* packed, const float* params, float* x,
+                               int tile) {
+  const float* inputs = x;
+  const float* bias = s.bias ? params + s.weights() : nullptr;
+  const float* frequencies = packed + packed_weights(s);
+  float* slope = x + saved_size(s, tile) - s.width * tile;
+  for (int l = 0; l < s.hidden; ++l) {
+    float* y = x + s.in_of(l) * tile;
+    team.sync();
+    if (l == s.skip - 1) copy_rows(team, inputs, y + s.width * tile, s.inputs(), tile);
+    layer_forward(team, s, l, packed, bias, x, y, tile, tile);
+    if (l == 0 && s.sine()) {
+      team.sync();
+      add_sines(team, s.width, frequencies, y, slope, tile, tile);
+    }
+    packed += pad4(s.out_of(l)) * s.in_of(l);
+    if (bias != nullptr) bias += s.out_of(l);
+    x = y;
+  }
+  team.sync();
+  return x;
+}
+
+FL_HD void load_inputs(const Team& team, const MlpShape& s, const MatrixIn& first, const MatrixIn& second,
+                       std::int64_t start, int count, int tile, float* x) {
+  load_tile(team, first, s.first, start, count, tile, x);
+  load_tile(team, second, s.second, start, count, tile, x + s.first * tile);
+}
+
+// Samples [start, start + tile), keeping every layer's inputs; the results are put in `y`.
+FL_CALL void forward_saving(const Team& team, const MlpForward& a, const float* packed, float* y, std::int64_t start,
+                            int count, int tile) {
+  const MlpShape& s = a.shape;
+  float* kept = a.saved + start / tile * saved_size(s, tile);
+  load_inputs(team, s, a.first, a.second, start, count, tile, kept);
+  const float* x = forward_keeping(team, s, packed, a.params, kept, tile);
+  const float* bias = s.bias ? a.params + s.weights() + s.hidden * s.width : nullptr;
+  layer_forward(team, s, s.hidden, packed + packed_weights(s) - pad4(s.out) * s.in_of(s.hidden), bias, x, y, tile, tile);
+  team.sync();
+}
+
+// Samples [start, start + tile); `buffers` has room for two times tile_rows.
 FL_HD void mlp_forward_tile(const Team& team, const MlpForward& a, const float* packed, float* buffers,
                             std::int64_t start, int tile) {
   const int count = static_cast<int>(min_of<std::int64_t>(tile, a.n - start));
-  float* other = buffers + pad4(a.shape.widest()) * tile;
-  load_tile(team, a.first, a.shape.first, start, count, tile, buffers);
-  load_tile(team, a.second, a.shape.second, start, count, tile, buffers + a.shape.first * tile);
-  const float* y = forward_tile(team, a.shape, packed, a.params, buffers, other, tile, tile);
+  float* y = buffers + tile_rows(a.shape) * tile;
+  if (a.saved != nullptr) {
+    forward_saving(team, a, packed, y, start, count, tile);
+  } else {
+    load_inputs(team, a.shape, a.first, a.second, start, count, tile, buffers);
+    y = forward_tile(team, a.shape, packed, a.params, buffers, y, tile, tile);
+  }
   store_tile(team, y, a.shape.out, start, count, tile, a.out);
   team.sync();
-}
-
-// Transposes tile rows [channels][tile] to [tile][stride]; columns up to `stride` are zero.
-FL_HD void transpose_tile(const Team& team, const float* x, int channels, int tile, int stride, float* out) {
-#if FL_LANES == 1
-  for (int i = team.rank; i < stride * tile; i += team.size)
-    out[i] = i % stride < channels ? x[i % stride * tile + i / stride] : 0.f;
-#else
-  (void)team;
-  for (int k = 0; k < stride; k += FL_LANES)
-    for (int s = 0; s < tile; s += FL_LANES) {
-      Lanes v[FL_LANES];
-#pragma GCC unroll 16
-      for (int i = 0; i < FL_LANES; ++i) v[i] = k + i < channels ? load(x + (k + i) * tile + s) : broadcast(0.f);
-      transpose(v);
-#pragma GCC unroll 16
-      for (int i = 0; i < FL_LANES; ++i) store(out + (s + i) * stride + k, v[i]);
-    }
-#endif
-}
-
-// gradient[row][k] += sum over samples of d[row][sample] * xt[sample][k], a block of Rows by Span lane groups.
-template <int Rows, int Span>
-FL_HD void outer_product(const float* d, const float* xt, int tile, int stride, float* gradient) {
-  Lanes acc[Rows][Span];
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-    for (int c = 0; c < Span; ++c) acc[r][c] = broadcast(0.f);
-  for (int s = 0; s < tile; ++s) {
-    Lanes v[Span];
-#pragma GCC unroll 4
-    for (int c = 0; c < Span; ++c) v[c] = load(xt + s * stride + c * FL_LANES);
-#pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) {
-      const Lanes w = broadcast(d[r * tile + s]);
-#pragma GCC unroll 4
-      for (int c = 0; c < Span; ++c) acc[r][c] += w * v[c];
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-    for (int c = 0; c < Span; ++c) {
-      float* to = gradient + r * stride + c * FL_LANES;
-      store(to, load(to) + acc[r][c]);
-    }
-}
-
-// The weight gradient of one layer, [pad4(rows)][stride], and after it the bias gradient [pad4(rows)].
-FL_HD void accumulate_weights(const Team& team, const float* d, const float* xt, int rows, int stride, int tile,
-                              bool bias, float* gradient) {
-  const int spans = (stride + kSpan * FL_LANES - 1) / (kSpan * FL_LANES), row_blocks = (rows + kRows - 1) / kRows;
-  for (int item = team.rank; item < row_blocks * spans; item += team.size) {
-    const int row = item / spans * kRows, k = item % spans * kSpan * FL_LANES;
-    const bool narrow = kRows == 8 && rows - row <= 4, single = FL_LANES > 1 && stride - k < kSpan * FL_LANES;
-    const float* dr = d + row * tile;
-    float* to = gradient + row * stride + k;
-    if (narrow && single) outer_product<4, FL_LANES == 1 ? kSpan : 1>(dr, xt + k, tile, stride, to);
-    else if (narrow) outer_product<4, kSpan>(dr, xt + k, tile, stride, to);
-    else if (single) outer_product<kRows, FL_LANES == 1 ? kSpan : 1>(dr, xt + k, tile, stride, to);
-    else outer_product<kRows, kSpan>(dr, xt + k, tile, stride, to);
-  }
-  if (!bias) return;
-  for (int row = team.rank; row < rows; row += team.size) {
-    Lanes total = broadcast(0.f);
-    for (int s = 0; s < tile; s += FL_LANES) total += load(d + row * tile + s);
-    gradient[pad4(rows) * stride + row] += sum_of(total);
-  }
-}
-
-// A team's fast memory for the backward pass.
-struct MlpBackwardScratch {
-  float *packed, *packed_transposed, *gradient, *activations, *d, *d_next, *xt;
-  FL_HD MlpBackwardScratch(const MlpShape& s, int tile, float* memory) {
-    packed = memory;
-    packed_transposed = packed + packed_size(s);
-    gradient = packed_transposed + packed_transposed_size(s);
-    activations = gradient + gradient_size(s);
-    d = activations + activations_size(s, tile);
-    d_next = d + pad4(s.widest()) * tile;
-    xt = d_next + pad4(s.widest()) * tile;
-  }
-};
-
-// Once per team: packs the weights and clears the gradients.
-FL_HD void mlp_backward_begin(const Team& team, const MlpBackward& a, const MlpBackwardScratch& m) {
-  pack_weights(team, a.shape, a.params, false, m.packed);
-  pack_weights(team, a.shape, a.params, true, m.packed_transposed);
-  for (int i = team.rank; i < gradient_size(a.shape); i += team.size) m.gradient[i] = 0.f;
-  team.sync();
-}
-
-// The gradient at the outputs, before their activation; rows padded to four with zeros.
-FL_HD void load_output_gradient(const Team& team, const MlpBackward& a, std::int64_t start, int count, int tile,
-                                float* d) {
-  load_tile(team, a.grad_out, a.shape.out, start, count, tile, d);
-  for (int i = team.rank + a.shape.out * tile; i < pad4(a.shape.out) * tile; i += team.size) d[i] = 0.f;
-  if (!a.shape.sigmoid) return;
-  const int groups = tile / FL_LANES;
-  for (int i = team.rank; i < a.shape.out * groups; i += team.size) {
-    const int channel = i / groups, at = i % groups * FL_LANES, here = min_of(FL_LANES, count - at);
-    if (here <= 0) continue;
-    const Lanes y = load_some(&a.out.at(start + at, channel), a.out.stride_sample, here);
-    float* to = d + channel * tile + at;
-    store(to, load(to) * y * (1.f - y));
-  }
-}
-
-FL_HD void mlp_backward_tile(const Team& team, const MlpBackward& a, const MlpBackwardScratch& m, std::int64_t start,
-                             int tile) {
-  const MlpShape& s = a.shape;
-  const int count = static_cast<int>(min_of<std::int64_t>(tile, a.n - start));
-  load_tile(team, a.first, s.first, start, count, tile, m.activations);
-  load_tile(team, a.second, s.second, start, count, tile, m.activations + s.first * tile);
-  load_output_gradient(team, a, start, count, tile, m.d);
-
-  const float* packed = m.packed;
-  const float* bias = s.bias ? a.params + s.weights() : nullptr;
-  float* x = m.activations;
-  for (int l = 0; l < s.hidden; ++l) {
-    team.sync();
-    layer_forward(team, s, l, packed, bias, x, x + s.in_of(l) * tile, tile, tile);
-    x += s.in_of(l) * tile;
-    packed += pad4(s.out_of(l)) * s.in_of(l);
-    if (bias != nullptr) bias += s.out_of(l);
-  }
-
-  const float* packed_transposed = m.packed_transposed;
-  float* gradient = m.gradient;
-  for (int l = 0; l <= s.hidden; ++l) {
-    packed_transposed += pad4(s.in_of(l)) * s.out_of(l);
-    gradient += pad4(s.out_of(l)) * (pad_lanes(s.in_of(l)) + 1);
-  }
-  float *d = m.d, *d_next = m.d_next;
-  for (int l = s.hidden; l >= 0; --l) {
-    const int n_in = s.in_of(l), n_out = s.out_of(l), stride = pad_lanes(n_in);
-    packed_transposed -= pad4(n_in) * n_out;
-    gradient -= pad4(n_out) * (stride + 1);
-    team.sync();
-    transpose_tile(team, x, n_in, tile, stride, m.xt);
-    if (l > 0 || a.grad_first.data != nullptr || a.grad_second.data != nullptr)
-      multiply_tile(team, packed_transposed, n_in, n_out, d, tile, tile, [&](int row, int column, Lanes value) {
-        if (l > 0) value = where_positive(load(x + row * tile + column), value);
-        store(d_next + row * tile + column, value);
-      });
-    team.sync();
-    accumulate_weights(team, d, m.xt, n_out, stride, tile, s.bias, gradient);
-    team.sync();
-    float* swap = d;
-    d = d_next;
-    d_next = swap;
-    if (l > 0) x -= s.in_of(l - 1) * tile;
-  }
-  if (a.grad_first.data != nullptr) store_tile(team, d, s.first, start, count, tile, a.grad_first);
-  if (a.grad_second.data != nullptr) store_tile(team, d + s.first * tile, s.second, start, count, tile, a.grad_second);
-  team.sync();
-}
-
-// Adds the team's gradients to the flat array; `add(pointer, value)` is safe between teams.
-template <class Add>
-FL_HD void mlp_backward_end(const Team& team, const MlpBackward& a, const MlpBackwardScratch& m, const Add& add) {
-  const MlpShape& s = a.shape;
-  const float* gradient = m.gradient;
-  float* weights = a.grad_params;
-  float* biases = a.grad_params + s.weights();
-  for (int l = 0; l <= s.hidden; ++l) {
-    const int n_in = s.in_of(l), n_out = s.out_of(l), stride = pad_lanes(n_in);
-    for (int i = team.rank; i < n_in * n_out; i += team.size) add(weights + i, gradient[i / n_in * stride + i % n_in]);
-    gradient += pad4(n_out) * stride;
-    if (s.bias)
-      for (int i = team.rank; i < n_out; i += team.size) add(biases + i, gradient[i]);
-    gradient += pad4(n_out);
-    weights += n_in * n_out;
-    biases += n_out;
-  }
 }
 
 #ifdef FL_ISA

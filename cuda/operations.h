@@ -7,7 +7,7 @@
 #include "frequency.h"
 #include "hash_grid.h"
 #include "march.h"
-#include "mlp.h"
+#include "mlp_backward.h"
 #include "ray_box.h"
 #include "rbf.h"
 #include "render.h"
@@ -49,7 +49,7 @@
   X(keep_fill, KeepFill)                                      \
   X(distortion_forward, DistortionForward)                    \
   X(distortion_backward, DistortionBackward)                  \
-  X(render_hash_field, RenderHashField)
+  X(render_field, RenderField)
 
 namespace fieldlab {
 

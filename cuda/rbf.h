@@ -4,7 +4,6 @@
 #pragma once
 #include "lanes_select.h"
 #include "rbf_tree.h"
-#include "sine.h"
 
 namespace fieldlab {
 

@@ -5,7 +5,7 @@
 #pragma once
 #include "composite.h"
 #include "contract.h"
-#include "hash_field.h"
+#include "field_program.h"
 #include "march.h"
 
 namespace fieldlab {
@@ -24,9 +24,9 @@ struct RenderRays {
   float *opacity, *depth;  // [n]; depth is the weighted sum of distances
   std::int32_t* evaluated;  // [n]: samples evaluated
 };
-struct RenderHashField {
+struct RenderField {
   RenderRays rays;
-  HashField field;
+  FieldProgram field;
 };
 
 #ifdef FL_ISA
@@ -170,7 +170,6 @@ FL_HD void integrate_slot(const RenderRays& a, const RenderScratch& m, int slot)
 }
 
 // Renders rays [begin, end).
-template <class FieldTile>
 FL_HD void render_chunk(const Team& team, const RenderRays& a, const FieldTile& field, const RenderScratch& m,
                         std::int64_t begin, std::int64_t end, int tile) {
   const int slots = RenderScratch::slot_count(tile);

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from fieldlab.errors import ConfigError
-from fieldlab.ops.render_fused import HashFieldPlan
+from fieldlab.ops.field_plan import FieldPlan
+from fieldlab.ops.mlp import MLPSpec
+
+if TYPE_CHECKING:
+    from fieldlab.fields.encoding import Encoding
 
 # exp(15) per world unit is opaque within any step; beyond it only the gradient's size would grow.
 MAX_EXPONENT = 15.0
@@ -41,10 +46,81 @@ def trunc_exp(x: Tensor, ceiling: float = MAX_EXPONENT) -> Tensor:
 
 
 @dataclass(frozen=True)
+class FieldSize:
+    """The most a field becomes: values that are trained, values that are fixed once placed, and bytes of both."""
+
+    trainable: int
+    fixed: int = 0
+    n_bytes: int = 0
+
+    @staticmethod
+    def of_floats(trainable: int, fixed: int = 0) -> FieldSize:
+        """The size of so many values of four bytes."""
+        return FieldSize(trainable, fixed, 4 * (trainable + fixed))
+
+
+@dataclass(frozen=True)
+class FieldProgress:
+    """How far training is, as a field sees it.
+
+    Args:
+        step: steps done.
+        fraction: of training done, 0 to 1; what happens once happens at a fraction, since training is often limited by
+            time.
+        occupied: unit coordinates [P,3] -> bool [P], whether training looks there.
+        generator: CPU random numbers.
+    """
+
+    step: int
+    fraction: float
+    occupied: Callable[[Tensor], Tensor]
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
 class FieldConfig:
     """Plain values a field is built from; one subclass per representation."""
 
     kind: ClassVar[str]
+    recipe: ClassVar[Mapping[str, Any]] = {}
+    """Training settings this representation does best with, by their names in ``TrainConfig``."""
+
+    def size(self) -> FieldSize:
+        """The size of the whole field once it is fully grown.
+
+        Raises:
+            ConfigError: that is not known beforehand.
+        """
+        raise ConfigError("the size of this field is not known beforehand", field=self.kind)
+
+    def encoding_size(self, dims: int) -> FieldSize:
+        """The size of ``build_encoding(dims)`` once it is fully grown.
+
+        Raises:
+            ConfigError: it has no encoding in so many dimensions.
+        """
+        return FieldSize.of_floats(sum(p.numel() for p in self.build_encoding(dims).parameters()))
+
+    def build_encoding(self, dims: int, generator: torch.Generator | None = None) -> Encoding:
+        """The trainable memory of this representation alone, over the unit square or cube.
+
+        Raises:
+            ConfigError: it has none in so many dimensions.
+        """
+        raise ConfigError(f"this field cannot hold signals of {dims} dimensions", field=self.kind)
+
+    def decoder(self, n_in: int, n_out: int) -> MLPSpec:
+        """The perceptron that makes an image or a distance field of the encoding (NeuRBF, Chen et al. 2023: three
+        linear layers, 64 wide)."""
+        return MLPSpec(n_in, n_out, 64, 2, bias=True)
+
+    def encoding_fitted_to(self, n_parameters: int, dims: int) -> FieldConfig:
+        """The same configuration with the largest encoding of at most ``n_parameters`` trainable values.
+
+        Raises:
+            ConfigError: this field has no size to choose, or even its smallest one is larger.
+        """
+        raise ConfigError("this field has no size to choose", field=self.kind, found=n_parameters)
 
     def fitted_to(self, n_parameters: int) -> FieldConfig:
         """The same configuration with the largest capacity of at most ``n_parameters`` trainable values.
@@ -138,15 +214,31 @@ class Field(nn.Module, ABC):
         return sum(p.numel() for p in self.parameters())
 
     @property
+    def n_fixed(self) -> int:
+        """How many values are kept besides."""
+        return sum(b.numel() for b in self.buffers())
+
+    @property
     def n_bytes(self) -> int:
         """Bytes of everything that has to be kept to use the field."""
         kept = [*self.parameters(), *self.buffers()]
         return sum(t.numel() * t.element_size() for t in kept)
 
-    def schedule(self, step: int, fraction: float) -> None:
-        """Called before every training step with the step and the fraction of training done: coarse to fine."""
+    def schedule(self, progress: FieldProgress) -> bool:
+        """Called before every training step: coarse to fine. True when parameters were replaced by others."""
+        return False
 
-    def fused_plan(self, appearance: Tensor | None = None) -> HashFieldPlan | None:
+    def regularize(self, fraction: float) -> None:
+        """Called after the derivatives of the loss: adds those of the field's own regularisers to them."""
+
+    def resize_like(self, arrays: Mapping[str, Tensor]) -> None:
+        """Give parameters and buffers the shapes of a checkpoint's arrays, which are named as in ``state_dict``.
+
+        Raises:
+            ConfigError: shapes this configuration cannot have.
+        """
+
+    def fused_plan(self, appearance: Tensor | None = None) -> FieldPlan | None:
         """What the fused native renderer needs, with one appearance [A] for all samples, or None when it cannot render
         this field."""
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import torch
@@ -37,7 +38,9 @@ def config_type(kind: str) -> type[FieldConfig]:
     """
     _load()
     if kind not in _FIELDS:
-        raise ConfigError("there is no such field", found=kind, expected=" | ".join(sorted(_FIELDS)))
+        near = get_close_matches(kind, _FIELDS, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else None
+        raise ConfigError("there is no such field", found=kind, expected=" | ".join(sorted(_FIELDS)), hint=hint)
     return _FIELDS[kind].config_type
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ _MASK = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class HashGridSpec:
-    """The shape of a hash grid over [0,1]^3.
+    """The shape of a hash grid over [0,1]^dims.
 
     ``per_level_scale`` is the ratio of successive resolutions (b in eq. 3 of the paper); ``growth_to`` finds it.
     """
@@ -33,8 +34,11 @@ class HashGridSpec:
     base_resolution: int = 16
     per_level_scale: float = 2.0 ** (7 / 15)
     interpolation: str = "linear"
+    dims: int = 3
 
     def __post_init__(self) -> None:
+        if self.dims not in (2, 3):
+            raise ConfigError("a hash grid has 2 or 3 dimensions", field="dims", found=self.dims)
         if not 1 <= self.n_levels <= 32:
             raise ConfigError("a hash grid has 1 to 32 levels", field="n_levels", found=self.n_levels)
         if self.n_features not in (1, 2, 4, 8):
@@ -51,6 +55,8 @@ class HashGridSpec:
             )
         if self.interpolation not in ("linear", "smoothstep"):
             raise ConfigError("unknown interpolation", found=self.interpolation, expected="linear | smoothstep")
+        if self.dims not in (2, 3):
+            raise ConfigError("a hash grid has 2 or 3 dimensions", field="dims", found=self.dims)
 
     @staticmethod
     def growth_to(base_resolution: int, max_resolution: int, n_levels: int) -> float:
@@ -76,7 +82,7 @@ class HashGridSpec:
     def entries(self) -> tuple[int, ...]:
         """Table entries of each level."""
         cap = 1 << self.log2_hashmap_size
-        return tuple(min((r**3 + 7) // 8 * 8, cap) for r in self.resolutions)
+        return tuple(min((r**self.dims + 7) // 8 * 8, cap) for r in self.resolutions)
 
     @functools.cached_property
     def offsets(self) -> tuple[int, ...]:
@@ -86,7 +92,7 @@ class HashGridSpec:
     @functools.cached_property
     def hashed(self) -> tuple[bool, ...]:
         """Whether a level is hashed (it has fewer entries than vertices)."""
-        return tuple(e < r**3 for e, r in zip(self.entries, self.resolutions, strict=True))
+        return tuple(e < r**self.dims for e, r in zip(self.entries, self.resolutions, strict=True))
 
     @property
     def n_out(self) -> int:
@@ -104,11 +110,40 @@ class HashGridSpec:
         return list(self.scales), list(self.resolutions), list(self.offsets), list(self.hashed)
 
 
+@dataclass(frozen=True)
+class HashGridPlan:
+    """A hash encoding as the fused renderer takes it; the table is float32, or float16 on CUDA."""
+
+    table: Tensor
+    spec: HashGridSpec
+
+    def __post_init__(self) -> None:
+        if not self.table.is_cuda:
+            object.__setattr__(self, "table", self.table.float())
+
+    @property
+    def n_out(self) -> int:
+        return self.spec.n_out
+
+    def tensors(self) -> list[Tensor]:
+        return [self.table]
+
+    def native(self) -> Any:
+        scales, resolutions, offsets, hashed = self.spec.plan
+        return native.library.hash_grid_encoder(
+            self.spec.n_features, self.spec.interpolation == "smoothstep", scales, resolutions, offsets, hashed,
+            self.table.data_ptr(), self.table.dtype == torch.float16,
+        )  # fmt: skip
+
+    def reference(self, x: Tensor) -> Tensor:
+        return hash_encode_reference(x, self.table.float(), self.spec)
+
+
 def hash_encode(x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
     """Interpolate the features of every level at ``x`` (eq. 2-4 of the paper).
 
     Args:
-        x: float32 [S,3] in [0,1]; values outside are clamped.
+        x: float32 [S,dims] in [0,1]; values outside are clamped.
         table: float32 [spec.n_params] (on CUDA float16 works too).
         spec: the shape of the grid.
 
@@ -116,8 +151,10 @@ def hash_encode(x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
         float32 [S, n_levels * n_features], level by level; differentiable in ``table`` and ``x``.
 
     Raises:
-        ConfigError: the table has another size than the spec asks for.
+        ConfigError: positions or table have another size than the spec asks for.
     """
+    if x.shape[1] != spec.dims:
+        raise ConfigError("positions have the wrong number of coordinates", found=x.shape[1], expected=spec.dims)
     if table.numel() != spec.n_params:
         raise ConfigError("a hash table has the wrong size", found=table.numel(), expected=spec.n_params)
     if native.active(x, table):
@@ -143,8 +180,8 @@ def hash_encode_reference(x: Tensor, table: Tensor, spec: HashGridSpec) -> Tenso
         if spec.interpolation == "smoothstep":
             fraction = fraction * fraction * (3 - 2 * fraction)
         total = x.new_zeros(len(x), spec.n_features)
-        for corner in range(8):
-            bits = torch.tensor([corner & 1, corner >> 1 & 1, corner >> 2], device=x.device)
+        for corner in range(1 << spec.dims):
+            bits = torch.tensor([corner >> axis & 1 for axis in range(spec.dims)], device=x.device)
             index = _entry(cell.long() + bits, level, spec)
             weight = torch.where(bits.bool(), fraction, 1 - fraction).prod(-1)
             total = total + weight[:, None] * entries[index]
@@ -153,13 +190,13 @@ def hash_encode_reference(x: Tensor, table: Tensor, spec: HashGridSpec) -> Tenso
 
 
 def _entry(vertex: Tensor, level: int, spec: HashGridSpec) -> Tensor:
-    """Index into the table's entries of integer vertices [S,3]."""
+    """Index into the table's entries of integer vertices [S,dims]."""
     if spec.hashed[level]:
-        terms = vertex * torch.tensor(PRIMES, device=vertex.device) & _MASK
-        index = terms[:, 0] ^ terms[:, 1] ^ terms[:, 2]
+        terms = vertex * torch.tensor(PRIMES[: spec.dims], device=vertex.device) & _MASK
+        index = functools.reduce(torch.bitwise_xor, terms.unbind(1))
     else:
         r = spec.resolutions[level]
-        index = vertex[:, 0] + vertex[:, 1] * r + vertex[:, 2] * r * r
+        index = (vertex * torch.tensor([r**axis for axis in range(spec.dims)], device=vertex.device)).sum(1)
     return spec.offsets[level] + index % spec.entries[level]
 
 
@@ -170,7 +207,7 @@ def _hash_encode(
 ) -> Tensor:
     out = native.empty_samples(x, len(x), len(scales) * n_features)
     native.library.hash_grid_forward(
-        native.target(x), len(x), n_features, smooth, scales, resolutions, offsets, hashed,
+        native.target(x), len(x), x.shape[1], n_features, smooth, scales, resolutions, offsets, hashed,
         native.array(x), table.data_ptr(), table.dtype == torch.float16, native.array(out),
     )
     return out
@@ -183,7 +220,7 @@ def _backward_table(
 ) -> Tensor:
     grad = torch.zeros(offsets[-1] * n_features, device=x.device)
     native.library.hash_grid_backward_table(
-        native.target(x), len(x), n_features, smooth, scales, resolutions, offsets, hashed,
+        native.target(x), len(x), x.shape[1], n_features, smooth, scales, resolutions, offsets, hashed,
         native.array(x), native.array(grad_out), native.pointer(grad),
     )
     return grad
@@ -194,9 +231,9 @@ def _backward_input(
     x: Tensor, table: Tensor, grad_out: Tensor, n_features: int, smooth: bool, scales: list[float],
     resolutions: list[int], offsets: list[int], hashed: list[bool],
 ) -> Tensor:
-    grad = native.empty_samples(x, len(x), 3)
+    grad = native.empty_samples(x, *x.shape)
     native.library.hash_grid_backward_input(
-        native.target(x), len(x), n_features, smooth, scales, resolutions, offsets, hashed,
+        native.target(x), len(x), x.shape[1], n_features, smooth, scales, resolutions, offsets, hashed,
         native.array(x), table.data_ptr(), table.dtype == torch.float16, native.array(grad_out), native.array(grad),
     )
     return grad
@@ -214,7 +251,7 @@ def _(x, grad_out, n_features, smooth, scales, resolutions, offsets, hashed):
 
 @_backward_input.register_fake
 def _(x, table, grad_out, n_features, smooth, scales, resolutions, offsets, hashed):
-    return native.empty_samples(x, x.shape[0], 3)
+    return native.empty_samples(x, *x.shape)
 
 
 def _setup_context(ctx, inputs, output) -> None:

@@ -1,4 +1,4 @@
-"""Small multilayer perceptrons with ReLU between layers, evaluated whole by one kernel (Müller et al. 2021, 2022).
+"""Multilayer perceptrons with ReLU between layers, evaluated whole by one kernel (Müller et al. 2021, 2022).
 
 Parameters are one flat array: weight matrices row-major [out,in] from first to last, then the biases, if any, in the
 same order. ``to_tcnn`` and ``from_tcnn`` convert to tiny-cuda-nn's padded arrays.
@@ -6,9 +6,9 @@ same order. ``to_tcnn`` and ``from_tcnn`` convert to tiny-cuda-nn's padded array
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,11 +18,27 @@ from fieldlab.ops import native
 
 ACTIVATIONS = ("none", "sigmoid")
 _TCNN_ALIGNMENT = 16
+_SAVING_WIDTH = 128
 
 
 @dataclass(frozen=True)
 class MLPSpec:
-    """The shape of a multilayer perceptron: ``n_hidden`` hidden layers of ``width``, then ``n_out`` outputs."""
+    """The shape of a multilayer perceptron: ``n_hidden`` hidden layers of ``width``, then ``n_out`` outputs.
+
+    Args:
+        n_in, n_out: inputs and outputs, 1 to 1024.
+        width: units of a hidden layer, a multiple of 16 up to 256.
+        n_hidden: hidden layers, at most 8; with none the network is one linear map.
+        bias: whether layers have biases.
+        output_activation: ``none`` or ``sigmoid``.
+        sine: unit j of the first hidden layer gives h + sin(f_j h) in place of ReLU, its frequencies f_j spaced evenly in
+            logarithm from the first to the second of these limits (NeuRBF, Chen et al. 2023, eq. 9).
+        skip: this hidden layer sees the inputs again, after the units of the one before (counted from 0, which means
+            that none does); NeRF (Mildenhall et al. 2020) has 4.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
 
     n_in: int
     n_out: int
@@ -30,14 +46,25 @@ class MLPSpec:
     n_hidden: int = 1
     bias: bool = False
     output_activation: str = "none"
+    sine: tuple[float, float] | None = None
+    skip: int = 0
 
     def __post_init__(self) -> None:
         if self.n_in < 1 or self.n_out < 1 or self.n_in > 1024 or self.n_out > 1024:
             raise ConfigError("an MLP takes and gives 1 to 1024 values", found=(self.n_in, self.n_out))
-        if self.width % 16 or not 16 <= self.width <= 128:
-            raise ConfigError("the width of a fused MLP is a multiple of 16 from 16 to 128", found=self.width)
-        if not 1 <= self.n_hidden <= 8:
-            raise ConfigError("a fused MLP has 1 to 8 hidden layers", found=self.n_hidden)
+        if self.width % 16 or not 16 <= self.width <= 256:
+            raise ConfigError("the width of a fused MLP is a multiple of 16 from 16 to 256", found=self.width)
+        if not 0 <= self.n_hidden <= 8:
+            raise ConfigError("a fused MLP has 0 to 8 hidden layers", found=self.n_hidden)
+        if self.skip < 0 or self.skip >= max(self.n_hidden, 1):
+            raise ConfigError(
+                "an MLP sees its inputs again in a hidden layer after the first", field="skip", found=self.skip,
+                expected=f"0 (nowhere) to {max(self.n_hidden, 1) - 1}",
+            )
+        if self.sine is not None and (self.n_hidden == 0 or not 0 < self.sine[0] <= self.sine[1]):
+            raise ConfigError(
+                "sines need a hidden layer and two positive frequencies, the lower first", field="sine", found=self.sine
+            )
         if self.output_activation not in ACTIVATIONS:
             raise ConfigError(
                 "unknown output activation", found=self.output_activation, expected=" | ".join(ACTIVATIONS)
@@ -46,8 +73,17 @@ class MLPSpec:
     @property
     def layers(self) -> list[tuple[int, int]]:
         """(inputs, outputs) of each layer."""
-        sizes = [self.n_in] + [self.width] * self.n_hidden + [self.n_out]
-        return list(itertools.pairwise(sizes))
+        ins = [self.n_in] + [self.width] * self.n_hidden
+        if self.skip:
+            ins[self.skip] += self.n_in
+        return list(zip(ins, [self.width] * self.n_hidden + [self.n_out], strict=True))
+
+    def native_shape(self, first: int) -> Any:
+        """The native module's description, where the first of two inputs has ``first`` values."""
+        sigmoid = self.output_activation == "sigmoid"
+        return native.library.MlpShape(
+            first, self.n_in - first, self.n_out, self.width, self.n_hidden, self.bias, sigmoid
+        )
 
     @property
     def n_params(self) -> int:
@@ -102,23 +138,50 @@ def mlp(inputs: Tensor | tuple[Tensor, Tensor], params: Tensor, spec: MLPSpec) -
             expected=(spec.n_in, spec.n_params),
         )
     if native.active(first, params):
-        if native.backend() == "tcnn" and first.is_cuda and not spec.bias:
+        if native.backend() == "tcnn" and first.is_cuda and _tcnn_can(spec):
             from fieldlab.ops import tcnn
 
             return tcnn.mlp(first, second, params, spec)
         sigmoid = spec.output_activation == "sigmoid"
-        return _mlp(first, second, params, spec.n_out, spec.width, spec.n_hidden, spec.bias, sigmoid)
+        shape = [spec.n_out, spec.width, spec.n_hidden, spec.bias, sigmoid, spec.skip]
+        return _mlp(first, second, params, shape, list(spec.sine or (0.0, 0.0)), _saves(spec, first, second, params))[0]
     return mlp_reference(inputs, params, spec)
 
 
 def mlp_reference(inputs: Tensor | tuple[Tensor, Tensor], params: Tensor, spec: MLPSpec) -> Tensor:
     """The same in plain PyTorch."""
-    hidden = torch.cat(inputs, 1) if isinstance(inputs, tuple) else inputs
+    x = torch.cat(inputs, 1) if isinstance(inputs, tuple) else inputs
     weights, biases = split_params(params, spec)
-    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        hidden = torch.nn.functional.linear(hidden, weight, bias).relu()
+    hidden = x
+    for layer, (weight, bias) in enumerate(zip(weights[:-1], biases[:-1], strict=True)):
+        if spec.skip and layer == spec.skip:
+            hidden = torch.cat([hidden, x], 1)
+        hidden = torch.nn.functional.linear(hidden, weight, bias)
+        if spec.sine and layer == 0:
+            hidden = hidden + (hidden * sine_frequencies(spec).to(hidden)).sin()
+        else:
+            hidden = hidden.relu()
     out = torch.nn.functional.linear(hidden, weights[-1], biases[-1])
     return out.sigmoid() if spec.output_activation == "sigmoid" else out
+
+
+def sine_frequencies(spec: MLPSpec) -> Tensor:
+    """Frequencies of the first hidden layer's sines, [width]."""
+    assert spec.sine is not None
+    low, high = (math.log2(limit) for limit in spec.sine)
+    return 2.0 ** torch.linspace(low, high, spec.width, dtype=torch.float64)
+
+
+def _saves(spec: MLPSpec, *inputs: Tensor | None) -> bool:
+    """Whether the forward pass shall save activations: computing them again costs more in networks this wide."""
+    return (
+        spec.width >= _SAVING_WIDTH and torch.is_grad_enabled() and not inputs[0].is_cuda  # type: ignore[union-attr]
+        and any(t is not None and t.requires_grad for t in inputs)
+    )
+
+
+def _tcnn_can(spec: MLPSpec) -> bool:
+    return not spec.bias and not spec.skip and spec.sine is None and spec.n_hidden > 0
 
 
 def to_tcnn(params: Tensor, spec: MLPSpec) -> Tensor:
@@ -148,48 +211,59 @@ def _padded(n: int) -> int:
     return -(-n // _TCNN_ALIGNMENT) * _TCNN_ALIGNMENT
 
 
+def _native_shape(first: Tensor, second: Tensor | None, shape: list[int], sine: list[float]) -> tuple[float, ...]:
+    """A shape as the native module takes it."""
+    n_out, width, n_hidden, bias, sigmoid, skip = shape
+    n_second = 0 if second is None else second.shape[1]
+    return first.shape[1], n_second, n_out, width, n_hidden, bool(bias), bool(sigmoid), skip, *sine
+
+
+_NOTHING = (0, 0, 0)
+
+
 @torch.library.custom_op("fieldlab::mlp", mutates_args=())
 def _mlp(
-    first: Tensor, second: Tensor | None, params: Tensor, n_out: int, width: int, n_hidden: int, bias: bool,
-    sigmoid: bool,
-) -> Tensor:
-    out = native.empty_samples(first, len(first), n_out)
-    n_second = 0 if second is None else second.shape[1]
+    first: Tensor, second: Tensor | None, params: Tensor, shape: list[int], sine: list[float], save: bool
+) -> tuple[Tensor, Tensor]:
+    native_shape = _native_shape(first, second, shape, sine)
+    out = native.empty_samples(first, len(first), shape[0])
+    saved = first.new_empty(native.library.mlp_saved_size(len(first), native_shape) if save else 0)
     native.library.mlp_forward(
-        native.target(first), len(first), first.shape[1], n_second, n_out, width, n_hidden, bias, sigmoid,
-        native.array(first), (0, 0, 0) if second is None else native.array(second), native.pointer(params),
-        native.array(out),
-    )
-    return out
+        native.target(first), len(first), native_shape, native.array(first),
+        _NOTHING if second is None else native.array(second), native.pointer(params), native.array(out),
+        native.pointer(saved) if save else 0,
+    )  # fmt: skip
+    return out, saved
 
 
 @torch.library.custom_op("fieldlab::mlp_backward", mutates_args=())
 def _mlp_backward(
-    first: Tensor, second: Tensor | None, params: Tensor, out: Tensor, grad_out: Tensor, n_out: int, width: int,
-    n_hidden: int, bias: bool, sigmoid: bool, need_first: bool, need_second: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    n_second = 0 if second is None else second.shape[1]
+    first: Tensor, second: Tensor | None, params: Tensor, saved: Tensor, out: Tensor, grad_out: Tensor,
+    shape: list[int], sine: list[float], need_first: bool, need_second: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     grad_params = torch.zeros_like(params)
     grad_first = native.empty_samples(first, len(first) if need_first else 0, first.shape[1])
-    grad_second = native.empty_samples(first, len(first) if need_second else 0, n_second)
-    nothing = (0, 0, 0)
-    native.library.mlp_backward(
-        native.target(first), len(first), first.shape[1], n_second, n_out, width, n_hidden, bias, sigmoid,
-        native.array(first), nothing if second is None else native.array(second), native.pointer(params),
-        native.array(out), native.array(grad_out),
-        native.array(grad_first) if need_first else nothing, native.array(grad_second) if need_second else nothing,
-        native.pointer(grad_params),
+    grad_second = native.empty_samples(
+        first, len(first) if need_second else 0, 0 if second is None else second.shape[1]
     )
+    native.library.mlp_backward(
+        native.target(first), len(first), _native_shape(first, second, shape, sine), native.array(first),
+        _NOTHING if second is None else native.array(second), native.pointer(params),
+        native.pointer(saved) if saved.numel() else 0, native.array(out), native.array(grad_out),
+        native.array(grad_first) if need_first else _NOTHING, native.array(grad_second) if need_second else _NOTHING,
+        native.pointer(grad_params),
+    )  # fmt: skip
     return grad_first, grad_second, grad_params
 
 
 @_mlp.register_fake
-def _(first, second, params, n_out, width, n_hidden, bias, sigmoid):
-    return native.empty_samples(first, first.shape[0], n_out)
+def _(first, second, params, shape, sine, save):
+    saved = torch.library.get_ctx().new_dynamic_size() if save else 0
+    return native.empty_samples(first, first.shape[0], shape[0]), first.new_empty(saved)
 
 
 @_mlp_backward.register_fake
-def _(first, second, params, out, grad_out, n_out, width, n_hidden, bias, sigmoid, need_first, need_second):
+def _(first, second, params, saved, out, grad_out, shape, sine, need_first, need_second):
     n_second = 0 if second is None else second.shape[1]
     return (
         native.empty_samples(first, first.shape[0] if need_first else 0, first.shape[1]),
@@ -199,17 +273,22 @@ def _(first, second, params, out, grad_out, n_out, width, n_hidden, bias, sigmoi
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    first, second, params, *ctx.shape = inputs
-    ctx.save_for_backward(first, second, params, output)
+    first, second, params, ctx.shape, ctx.sine, _ = inputs
+    out, saved = output
+    ctx.save_for_backward(first, second, params, saved, out)
+    ctx.mark_non_differentiable(saved)
+    ctx.set_materialize_grads(False)
 
 
-def _backward(ctx, grad_out: Tensor):
-    first, second, params, out = ctx.saved_tensors
+def _backward(ctx, grad_out: Tensor | None, _):
+    if grad_out is None:
+        return (None,) * 6
+    first, second, params, saved, out = ctx.saved_tensors
     need_first, need_second = ctx.needs_input_grad[0], second is not None and ctx.needs_input_grad[1]
     grad_first, grad_second, grad_params = _mlp_backward(
-        first, second, params, out, grad_out, *ctx.shape, need_first, need_second
+        first, second, params, saved, out, grad_out, ctx.shape, ctx.sine, need_first, need_second
     )
-    return grad_first if need_first else None, grad_second if need_second else None, grad_params, *[None] * 5
+    return grad_first if need_first else None, grad_second if need_second else None, grad_params, None, None, None
 
 
 _mlp.register_autograd(_backward, setup_context=_setup_context)

@@ -8,6 +8,7 @@ memory. The meaning is that of the separate operations, but for one economy: sam
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,36 +17,9 @@ from fieldlab.errors import BackendError
 from fieldlab.ops import native
 from fieldlab.ops.composite import composite
 from fieldlab.ops.contract import ray_points
-from fieldlab.ops.hash_grid import HashGridSpec, hash_encode_reference
+from fieldlab.ops.field_plan import Branch, FieldPlan
 from fieldlab.ops.march import march_reference
-from fieldlab.ops.mlp import MLPSpec, mlp_reference
 from fieldlab.ops.occupancy import OccupancyBits, native_grid
-from fieldlab.ops.spherical_harmonics import spherical_harmonics_reference
-
-
-@dataclass(frozen=True)
-class HashFieldPlan:
-    """A field of a hash grid and two perceptrons, as the fused renderer takes it.
-
-    Args:
-        table: [encoding.n_params], float32, or float16 on CUDA.
-        geometry: encoding -> (log-density before ``offset``, latent).
-        color: (latent, harmonics of the direction, constants) -> rgb, with sigmoid.
-        constants: values every sample's color sees alike (an appearance vector), [n] or None.
-        offset: added to log-density.
-        ceiling: largest log-density.
-    """
-
-    table: Tensor
-    encoding: HashGridSpec
-    geometry_params: Tensor
-    geometry: MLPSpec
-    color_params: Tensor
-    color: MLPSpec
-    sh_degree: int
-    offset: float
-    ceiling: float
-    constants: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +40,7 @@ class FusedPixels:
 
 
 def render_fused(
-    origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, grid: OccupancyBits, plan: HashFieldPlan,
+    origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, grid: OccupancyBits, plan: FieldPlan,
     aabb: Tensor, *, step: float, cone_angle: float = 0.0, contracted: bool = False, early_stop: float = 1e-4,
     least_weight: float = 1e-4,
 ) -> FusedPixels:  # fmt: skip
@@ -86,7 +60,7 @@ def render_fused(
     Raises:
         BackendError: the arrays are not on one device.
     """
-    if any(t.device != origins.device for t in (plan.table, plan.geometry_params, grid.bits, aabb)):
+    if any(t.device != origins.device for t in (*plan.tensors(), grid.bits, aabb)):
         raise BackendError("rays, field and occupancy must be on one device", found=origins.device)
     if not native.active(origins):
         return render_reference(
@@ -97,40 +71,40 @@ def render_fused(
         torch.empty(n, 3, device=device), torch.empty(n, device=device), torch.empty(n, device=device),
         torch.empty(n, dtype=torch.int32, device=device),
     )  # fmt: skip
-    table = plan.table if plan.table.is_cuda or plan.table.dtype == torch.float32 else plan.table.float()
-    scales, resolutions, offsets, hashed = plan.encoding.plan
     bits, coarse, grid_aabb, resolution, levels = native_grid(grid)
-    g, c, constants = plan.geometry, plan.color, plan.constants
+    cells = (native.pointer(bits, torch.int64), native.pointer(coarse, torch.int64), native.pointer(grid_aabb))
     near, far, aabb = near.contiguous(), far.contiguous(), aabb.contiguous()
-    native.library.render_hash_field(
-        native.target(origins), n, native.array(origins), native.array(directions), native.pointer(near),
-        native.pointer(far), native.pointer(bits, torch.int64), native.pointer(coarse, torch.int64),
-        native.pointer(grid_aabb), resolution, levels, step, cone_angle, contracted, native.pointer(aabb), early_stop,
-        least_weight, plan.encoding.n_features, plan.encoding.interpolation == "smoothstep", scales, resolutions,
-        offsets, hashed, table.data_ptr(), table.dtype == torch.float16, (g.n_out, g.width, g.n_hidden, g.bias),
-        native.pointer(plan.geometry_params), (g.n_out - 1, c.width, c.n_hidden, c.bias),
-        native.pointer(plan.color_params), plan.sh_degree, 0 if constants is None else constants.numel(),
-        native.pointer(constants), plan.offset, plan.ceiling, native.array(pixels.rgb), native.pointer(pixels.opacity),
-        native.pointer(pixels.depth), native.pointer(pixels.evaluated, torch.int32),
+    march = (
+        native.pointer(near), native.pointer(far), step, cone_angle, contracted, native.pointer(aabb), early_stop,
+        least_weight,
+    )  # fmt: skip
+    color = None if plan.color is None else plan.color.native_shape(plan.n_out - 1)
+    constants = (0 if plan.constants is None else plan.constants.numel(), native.pointer(plan.constants))
+    native.library.render_field(
+        native.target(origins), n, (*cells, resolution, levels), native.array(origins), native.array(directions), march,
+        [_native_branch(branch) for branch in plan.branches], plan.n_out - 1, plan.sh_degree,
+        (color, native.pointer(plan.color_params), *constants), plan.offset, plan.ceiling,
+        (native.array(pixels.rgb), native.pointer(pixels.opacity), native.pointer(pixels.depth),
+         native.pointer(pixels.evaluated, torch.int32)),
     )  # fmt: skip
     return pixels
 
 
+def _native_branch(branch: Branch) -> tuple[list[Any], Any, int]:
+    shape = None if branch.spec is None else branch.spec.native_shape(branch.spec.n_in)
+    return [encoder.native() for encoder in branch.encoders], shape, native.pointer(branch.params)
+
+
 def render_reference(
-    origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, grid: OccupancyBits, plan: HashFieldPlan,
+    origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, grid: OccupancyBits, plan: FieldPlan,
     aabb: Tensor, step: float, cone_angle: float, contracted: bool, early_stop: float,
 ) -> FusedPixels:  # fmt: skip
     """The same by the references of the separate operations."""
     with native.use_backend("reference"):
         samples = march_reference(origins, directions, near, far, grid, step, cone_angle)
         x, views = ray_points(origins, directions, samples, aabb, contracted)
-        encoded = hash_encode_reference(x, plan.table.float(), plan.encoding)
-        out = mlp_reference(encoded, plan.geometry_params, plan.geometry)
-        sigmas = (out[:, 0] + plan.offset).clamp(max=plan.ceiling).exp()
-        inputs = [out[:, 1:], spherical_harmonics_reference(views, plan.sh_degree)]
-        if plan.constants is not None:
-            inputs.append(plan.constants.expand(len(x), -1))
-        colors = mlp_reference(torch.cat(inputs, 1), plan.color_params, plan.color)
+        log_density, latent = plan.geometry_reference(x)
+        sigmas, colors = log_density.exp(), plan.color_reference(latent, views)
         seen = composite(sigmas, colors, samples, early_stop)
     counts = (samples.ray_offsets[1:] - samples.ray_offsets[:-1]).int()
     return FusedPixels(seen.values, seen.opacity, seen.depth, counts)

@@ -64,7 +64,7 @@ def _encoding(spec: HashGridSpec) -> torch.nn.Module:
         "per_level_scale": spec.per_level_scale,
         "interpolation": spec.interpolation.capitalize(),
     }
-    return require().Encoding(3, config)
+    return require().Encoding(spec.dims, config)
 
 
 @functools.lru_cache(maxsize=32)

@@ -15,10 +15,11 @@ from fieldlab.errors import ConfigError
 from fieldlab.fields.base import Field
 from fieldlab.ops import native
 from fieldlab.ops.composite import composite, visible
-from fieldlab.ops.contract import contract, ray_points
-from fieldlab.ops.occupancy import scaled_aabb
+from fieldlab.ops.contract import contract, ray_points, uncontract
+from fieldlab.ops.field_plan import FieldPlan
+from fieldlab.ops.occupancy import query_occupancy, scaled_aabb
 from fieldlab.ops.ray_box import ray_box
-from fieldlab.ops.render_fused import HashFieldPlan, render_fused
+from fieldlab.ops.render_fused import render_fused
 from fieldlab.ops.samples import Samples, keep
 from fieldlab.render.marcher import Marcher, choose_marcher
 from fieldlab.render.normals import normals_from_depth
@@ -141,6 +142,11 @@ class RadianceModel(nn.Module):
         """Coordinates [P,3] the field sees of world points [P,3]."""
         return contract(points, self.aabb, self.config.unbounded)
 
+    def occupied(self, x: Tensor) -> Tensor:
+        """Whether samples are taken at field coordinates [P,3]: bool [P]."""
+        inner = x.clamp(1e-6, 1 - 1e-6) if self.config.unbounded else x  # its faces are at infinity
+        return query_occupancy(self.occupancy.packed(), uncontract(inner, self.aabb, self.config.unbounded))
+
     def density(self, points: Tensor) -> Tensor:
         """Density [P] per world unit of length at world points [P,3]; zero outside a bounded scene's box."""
         sigma = self.field.density(self.to_unit(points))
@@ -218,7 +224,7 @@ class RadianceModel(nn.Module):
         parts = [self._render_chunk(rays[i : i + chunk], back) for i in range(0, max(len(rays), 1), chunk)]
         return Pixels(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Pixels)))
 
-    def _render_fused(self, rays: Rays, plan: HashFieldPlan, background: Tensor) -> Pixels:
+    def _render_fused(self, rays: Rays, plan: FieldPlan, background: Tensor) -> Pixels:
         near, far = self._ranges(rays)
         seen = render_fused(
             rays.origins, rays.directions, near, far, self.occupancy.packed(), plan, self.aabb, step=self.config.step,
@@ -268,7 +274,7 @@ class RadianceModel(nn.Module):
         """Label and value of what is worth knowing."""
         return [
             ("field", self.field.kind),
-            ("parameters", f"{self.field.n_parameters:,}"),
+            ("parameters", f"{self.field.n_parameters:,} trained, {self.field.n_fixed:,} fixed"),
             ("bytes", f"{self.field.n_bytes:,}"),
             ("box", " ".join(f"{v:.4g}" for v in self.config.aabb)),
             ("unbounded", "yes" if self.config.unbounded else "no"),

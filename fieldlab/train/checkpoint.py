@@ -17,10 +17,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fieldlab.errors import CheckpointError
+from fieldlab.errors import CheckpointError, ConfigError
+from fieldlab.fields.encoding import part
 from fieldlab.files import write_with
+from fieldlab.render.model import RadianceModel
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_RENAMED = {1: {"model.field.table": "model.field.encoding.table"}}  # arrays since the version before
 _KEY = "fieldlab"
 _MAX_HEADER = 100 << 20
 
@@ -35,8 +38,7 @@ class Checkpoint:
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The arrays whose names start with ``prefix`` and a dot, without it."""
-        start = prefix + "."
-        return {name[len(start) :]: array for name, array in self.arrays.items() if name.startswith(start)}
+        return part(self.arrays, prefix)
 
 
 def write_checkpoint(path: Path, arrays: dict[str, Tensor], header: dict[str, Any]) -> None:
@@ -72,7 +74,26 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             "a checkpoint is damaged", file=path, found=error, hint="delete it; the one before it will be used"
         ) from error
+    for version, names in _RENAMED.items():
+        if header["format_version"] <= version:
+            arrays = {names.get(name, name): array for name, array in arrays.items()}
     return Checkpoint(arrays, header, path)
+
+
+def load_model(model: RadianceModel, checkpoint: Checkpoint) -> None:
+    """Give a model the state of a checkpoint, whatever stage of growth its field was at.
+
+    Raises:
+        CheckpointError: the arrays do not fit the model's configuration.
+    """
+    arrays = checkpoint.part("model")
+    try:
+        model.field.resize_like(part(arrays, "field"))
+    except ConfigError as error:
+        raise CheckpointError("an array in a checkpoint does not fit its configuration", file=checkpoint.path,
+                              field=error.field, found=error.found, expected=error.expected) from error  # fmt: skip
+    load_arrays(model, arrays, checkpoint.path)
+    model.occupancy.changed()
 
 
 def load_arrays(module: torch.nn.Module, arrays: dict[str, Tensor], path: Path | None) -> None:

@@ -22,10 +22,20 @@ class Adam:
     def __init__(self, groups: list[ParamGroup]) -> None:
         self.groups = groups
         self.step_count = 0
-        self._moments = {
-            name: (torch.zeros_like(p, requires_grad=False), torch.zeros_like(p, requires_grad=False))
-            for name, p, _ in self._entries()
-        }
+        self._moments: dict[str, tuple[Tensor, Tensor]] = {}
+        self._of: dict[str, torch.nn.Parameter] = {}
+        self.regroup(groups)
+
+    def regroup(self, groups: list[ParamGroup]) -> None:
+        """Go on with these groups; parameters that are the same as before, by name and identity, keep their moments,
+        the others begin with none."""
+        self.groups = groups
+        moments, of = self._moments, self._of
+        self._moments, self._of = {}, {}
+        for name, p, _ in self._entries():
+            zero = torch.zeros_like(p.detach())
+            self._moments[name] = moments[name] if of.get(name) is p else (zero, zero.clone())
+            self._of[name] = p
 
     def step(self, learning_rate: float) -> None:
         """One update of every parameter that has a gradient; gradients are gone afterwards."""

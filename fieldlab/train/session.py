@@ -16,7 +16,7 @@ from fieldlab.data.scene import Scene
 from fieldlab.errors import CheckpointError, ConfigError
 from fieldlab.render.model import ModelConfig, RadianceModel, config_dict
 from fieldlab.train.build import build_model, choose_model, training_views
-from fieldlab.train.checkpoint import Checkpoint, load_arrays
+from fieldlab.train.checkpoint import Checkpoint, load_arrays, load_model
 from fieldlab.train.config import RunConfig, from_dict
 from fieldlab.train.distributed import World
 from fieldlab.train.pose import PoseCorrections
@@ -168,8 +168,7 @@ def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[Radi
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError("a checkpoint's header is incomplete", file=checkpoint.path, field=str(error)) from error
     model = build_model(config.field, model_config, seed=0)
-    load_arrays(model, checkpoint.part("model"), checkpoint.path)
-    model.occupancy.changed()
+    load_model(model, checkpoint)
     if "train" in cameras and (corrections := checkpoint.part("poses")):
         cameras["train"] = _corrected(cameras["train"], corrections, model, checkpoint.path)
     rows = [row for row in run.metrics() if row.get("psnr") is not None and row.get("step", 0) <= step]

@@ -13,11 +13,11 @@ from torch import Tensor
 from fieldlab.data.cameras import Rays
 from fieldlab.data.views import Views
 from fieldlab.errors import CheckpointError, DataError
-from fieldlab.fields.base import ParamGroup
+from fieldlab.fields.base import FieldProgress, ParamGroup
 from fieldlab.ops.distortion import distortion_loss
 from fieldlab.render.model import BACKGROUNDS, RadianceModel, RayOutput
 from fieldlab.train.carve import carve
-from fieldlab.train.checkpoint import Checkpoint, load_arrays
+from fieldlab.train.checkpoint import Checkpoint, load_arrays, load_model
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.distributed import World
 from fieldlab.train.loader import RayBatch, RayLoader
@@ -115,13 +115,15 @@ class Trainer:
             self.prepare()
         start = time.perf_counter()
         fraction = self.schedule.fraction(now.step, now.seconds)
-        self.model.field.schedule(now.step, fraction)
+        if self.model.field.schedule(self._field_progress(fraction)):
+            self.optimizer.regroup(self._groups())
         self.model.step_scale = self._step_scale(now.step)
         self._update_occupancy()
         batch, jitter, background = self._draw(now.rays)
         loss, mse, out = self._forward(batch, jitter, background, now.rays * self.world.size)
         if loss.requires_grad:
             loss.backward()
+            self.model.field.regularize(fraction)
         self.world.sum_gradients(self.optimizer.parameters() if self.world.size > 1 else ())
         rate = self.schedule.learning_rate(now.step, fraction)
         self.optimizer.step(rate)
@@ -213,6 +215,9 @@ class Trainer:
         elif now.step > self.config.occupancy_warmup and now.step % self.config.occupancy_every == 0:
             now.cells_due -= grid.update(self.model.density, self.generator, int(now.cells_due))
 
+    def _field_progress(self, fraction: float) -> FieldProgress:
+        return FieldProgress(self.progress.step, fraction, self.model.occupied, self.generator)
+
     def _groups(self) -> list[ParamGroup]:
         groups = list(self.model.field.param_groups())
         if self.model.appearance is not None:
@@ -252,8 +257,8 @@ class Trainer:
         Raises:
             CheckpointError: it does not fit.
         """
-        load_arrays(self.model, checkpoint.part("model"), checkpoint.path)
-        self.model.occupancy.changed()
+        load_model(self.model, checkpoint)
+        self.optimizer.regroup(self._groups())
         if self.poses is not None:
             load_arrays(self.poses, checkpoint.part("poses"), checkpoint.path)
         try:

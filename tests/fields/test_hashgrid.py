@@ -9,7 +9,8 @@ import torch
 
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import MAX_EXPONENT, trunc_exp
-from fieldlab.fields.hashgrid import HashGridConfig, HashGridField, _Split
+from fieldlab.fields.encoded import split_first
+from fieldlab.fields.hashgrid import HashGridConfig, HashGridField
 from fieldlab.fields.registry import build_field, config_from_dict, config_to_dict, kinds
 from fieldlab.ops.hash_grid import hash_encode_reference
 from fieldlab.ops.mlp import mlp_reference
@@ -19,11 +20,11 @@ from tests.scenes import tiny_field
 
 def test_field_is_encoding_then_networks():
     field = HashGridField(tiny_field(), 2.0, torch.Generator().manual_seed(0))
-    field.table.data.mul_(1e3)
+    field.encoding.table.data.mul_(1e3)
     x = torch.rand(50, 3)
     d = torch.nn.functional.normalize(torch.randn(50, 3), dim=-1)
     log_density, latent = field.geometry(x)
-    encoded = hash_encode_reference(x, field.table, field.encoding)
+    encoded = hash_encode_reference(x, field.encoding.table, field.encoding.spec)
     out = mlp_reference(encoded, field.geometry_params, field.geometry_net)
     assert torch.allclose(log_density, out[:, 0] - math.log(2.0), atol=1e-5)
     assert torch.allclose(latent, out[:, 1:], atol=1e-5)
@@ -37,7 +38,7 @@ def test_split_has_the_derivative_of_two_slices():
     a = torch.randn(7, 5, requires_grad=True)
     b = a.detach().clone().requires_grad_()
     weights = torch.randn(7, 5)
-    first, rest = _Split.apply(a)
+    first, rest = split_first(a)
     ((first * weights[:, 0]).sum() + (rest * weights[:, 1:]).sum()).backward()
     ((b[:, 0] * weights[:, 0]).sum() + (b[:, 1:] * weights[:, 1:]).sum()).backward()
     assert torch.equal(a.grad, b.grad)
@@ -63,7 +64,7 @@ def test_all_parameters_are_in_one_group():
     field = HashGridField(tiny_field(), 1.0)
     grouped = [id(p) for group in field.param_groups() for p in group.parameters]
     assert sorted(grouped) == sorted(id(p) for p in field.parameters())
-    assert field.n_parameters == field.config.count() == sum(p.numel() for p in field.parameters())
+    assert field.n_parameters == field.config.size().trainable == sum(p.numel() for p in field.parameters())
     assert field.n_bytes == 4 * field.n_parameters
 
 
@@ -71,11 +72,11 @@ def test_all_parameters_are_in_one_group():
 def test_budget_is_used_and_kept(budget):
     config = HashGridConfig().fitted_to(budget)
     larger = HashGridConfig(log2_hashmap_size=config.log2_hashmap_size + 1)
-    assert config.count() <= budget < larger.count()
+    assert config.size().trainable <= budget < larger.size().trainable
 
 
 def test_budget_too_small():
-    with pytest.raises(ConfigError, match="smallest hash grid"):
+    with pytest.raises(ConfigError, match="smallest hashgrid"):
         HashGridConfig().fitted_to(1000)
 
 

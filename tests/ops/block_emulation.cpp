@@ -23,21 +23,25 @@ MatrixOut out(float* data, std::int64_t n) { return {data, 1, n}; }
 
 extern "C" {
 // All arrays are channel by channel.
-void mlp(std::int64_t n, int first, int second, int n_out, int width, int hidden, bool bias, bool sigmoid, float* x0,
-         float* x1, float* params, float* result, float* grad_out, float* grad0, float* grad1, float* grad_params) {
-  const MlpShape shape{first, second, n_out, width, hidden, bias, sigmoid};
-  const MlpForward f{n, shape, in(x0, n), in(x1, n), params, out(result, n)};
-  std::vector<float> memory(forward_scratch(shape, kSmallTile));
+// The regions of memory are apart, as those of a wide network are.
+void mlp(std::int64_t n, int first, int second, int n_out, int width, int hidden, bool bias, bool sigmoid, int skip,
+         float sine_low, float sine_high, float* x0, float* x1, float* params, float* result, float* grad_out, float* grad0,
+         float* grad1, float* grad_params) {
+  const MlpShape shape{first, second, n_out, width, hidden, bias, sigmoid, skip, sine_low, sine_high};
+  const MlpForward f{n, shape, in(x0, n), in(x1, n), params, out(result, n), nullptr};
+  std::vector<float> weights(MlpBackwardScratch::weights_size(shape)), fast(forward_scratch(shape, kSmallTile));
   block([&](const Team& team) {
-    pack_weights(team, shape, params, false, memory.data());
+    pack_weights(team, shape, params, false, weights.data());
     for (std::int64_t start = 0; start < n; start += kSmallTile)
-      mlp_forward_tile(team, f, memory.data(), memory.data() + packed_size(shape), start, kSmallTile);
+      mlp_forward_tile(team, f, weights.data(), fast.data(), start, kSmallTile);
   });
-  const MlpBackward b{n, shape, in(x0, n), in(x1, n), params, in(result, n), in(grad_out, n), out(grad0, n), out(grad1, n),
-                      grad_params};
-  memory.resize(backward_scratch(shape, kSmallTile));
-  const MlpBackwardScratch scratch(shape, kSmallTile, memory.data());
+  const MlpBackward b{n, shape, in(x0, n), in(x1, n), params, nullptr, in(result, n), in(grad_out, n), out(grad0, n),
+                      out(grad1, n), grad_params};
+  std::vector<float> own(MlpBackwardScratch::own_size(shape, kSmallTile));
+  fast.assign(MlpBackwardScratch::fast_size(shape, kSmallTile), 0.f);
+  const MlpBackwardScratch scratch(shape, kSmallTile, weights.data(), own.data(), fast.data());
   block([&](const Team& team) {
+    mlp_backward_pack(team, b, scratch.packed, scratch.packed_transposed);
     mlp_backward_begin(team, b, scratch);
     for (std::int64_t start = 0; start < n; start += kSmallTile) mlp_backward_tile(team, b, scratch, start, kSmallTile);
     mlp_backward_end(team, b, scratch, [](float* to, float value) { *to += value; });
@@ -48,25 +52,25 @@ void render(std::int64_t n, float* origins, float* directions, float* near, floa
             std::uint64_t* coarse, float* aabb, int resolution, float step, int levels, float* scales,
             std::uint32_t* resolutions, std::uint32_t* offsets, unsigned char* hashed, float* table, float* geometry_params,
             float* color_params, float offset, float* rgb, float* opacity, float* depth, std::int32_t* evaluated) {
-  
-  RenderHashField a{};
+  RenderField a{};
   a.rays = {n, {blocks, coarse, aabb, resolution, 1}, in(origins, n), in(directions, n), near, far, step, 0.f, false, aabb,
             1e-4f, 0.f, out(rgb, n), opacity, depth, evaluated};
-  a.field.grid = {levels, 2, false, {}};
+  HashGridEncoder hash{{levels, 2, false, {}}, table, false};
   for (int l = 0; l < levels; ++l)
-    a.field.grid.level[l] = {scales[l], resolutions[l], offsets[l], offsets[l + 1] - offsets[l], hashed[l] != 0};
-  a.field.table = table;
-  a.field.geometry = {levels * 2, 0, 16, 64, 1, false, false};
-  a.field.geometry_params = geometry_params;
+    hash.grid.level[l] = {scales[l], resolutions[l], offsets[l], offsets[l + 1] - offsets[l], hashed[l] != 0};
+  a.field.encoders = a.field.branches = 1;
+  a.field.encoder[0] = Encoder::of(hash);
+  a.field.branch[0] = {0, 1, true, {levels * 2, 0, 16, 64, 1, false, false}, geometry_params};
+  a.field.latent = 15;
+  a.field.color_perceptron = true;
   a.field.color = {15, 16, 3, 64, 2, false, true};
   a.field.color_params = color_params;
   a.field.sh_degree = 4;
   a.field.offset = offset;
   a.field.ceiling = 6.f;
-  using Tile = HashFieldTile<2, float>;
-  std::vector<float> field_memory(Tile::scratch(a.field, kSmallTile));
+  std::vector<float> field_memory(FieldTile::scratch(a.field, kSmallTile));
   std::vector<double> ray_memory(RenderScratch::bytes(kSmallTile) / sizeof(double) + 1);
-  const Tile field(a.field, kSmallTile, field_memory.data());
+  const FieldTile field(a.field, kSmallTile, field_memory.data());
   const RenderScratch scratch(kSmallTile, reinterpret_cast<float*>(ray_memory.data()));
   block([&](const Team& team) {
     field.begin(team);

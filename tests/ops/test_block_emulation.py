@@ -26,7 +26,11 @@ def address(tensor):
 
 @pytest.mark.parametrize(
     "spec",
-    [MLPSpec(31, 3, 64, 2, output_activation="sigmoid"), MLPSpec(20, 17, 32, 1, bias=True), MLPSpec(9, 16, 128, 3)],
+    [
+        MLPSpec(31, 3, 64, 2, output_activation="sigmoid"), MLPSpec(20, 17, 32, 1, bias=True), MLPSpec(9, 16, 128, 3),
+        MLPSpec(10, 5, 64, 0, bias=True), MLPSpec(20, 4, 48, 2, sine=(1.0, 30.0)), MLPSpec(63, 16, 256, 3, True, skip=2),
+        MLPSpec(40, 3, 32, 3, skip=1),
+    ],
     ids=str,
 )
 def test_networks(block, spec):
@@ -37,7 +41,8 @@ def test_networks(block, spec):
     out, grad_x, grad_params = torch.empty(spec.n_out, n), torch.empty(spec.n_in, n), torch.zeros(spec.n_params)
     block.mlp(
         ctypes.c_int64(n), first, spec.n_in - first, spec.n_out, spec.width, spec.n_hidden, spec.bias,
-        spec.output_activation == "sigmoid", address(x[:first]), address(x[first:]), address(params), address(out),
+        spec.output_activation == "sigmoid", spec.skip, *[ctypes.c_float(f) for f in spec.sine or (0.0, 0.0)],
+        address(x[:first]), address(x[first:]), address(params), address(out),
         address(grad), address(grad_x[:first]), address(grad_x[first:]), address(grad_params),
     )  # fmt: skip
     a, p = x.t().double().requires_grad_(), params.double().requires_grad_()
@@ -56,7 +61,9 @@ def test_fused_renderer(block):
     near, far = torch.full((n,), 0.3), torch.full((n,), 9.0)
     with native.use_backend("reference"):
         expected = render_fused(origins, directions, near, far, grid, plan, aabb, step=0.05)
-    scales, resolutions, offsets, hashed = plan.encoding.plan
+    branch = plan.branches[0]
+    hashes = branch.encoders[0]
+    scales, resolutions, offsets, hashed = hashes.spec.plan
     rgb, opacity, depth = torch.full((3, n), 9.0), torch.full((n,), 9.0), torch.full((n,), 9.0)
     evaluated = torch.zeros(n, dtype=torch.int32)
     as_array = {float: torch.float32, int: torch.int32, bool: torch.uint8}
@@ -64,9 +71,9 @@ def test_fused_renderer(block):
     o, d = origins.t().contiguous(), directions.t().contiguous()
     block.render(
         ctypes.c_int64(n), address(o), address(d), address(near), address(far), address(grid.bits),
-        address(grid.coarse), address(aabb), 16, ctypes.c_float(0.05), plan.encoding.n_levels,
+        address(grid.coarse), address(aabb), 16, ctypes.c_float(0.05), hashes.spec.n_levels,
         *[address(v) for v in lists],
-        address(plan.table), address(plan.geometry_params), address(plan.color_params), ctypes.c_float(plan.offset),
+        address(hashes.table), address(branch.params), address(plan.color_params), ctypes.c_float(plan.offset),
         address(rgb), address(opacity), address(depth), address(evaluated),
     )  # fmt: skip
     wrong = (rgb.t() - expected.rgb).abs().amax(-1) > 2e-4

@@ -38,25 +38,28 @@ def brute_force_encode(x, table, spec):
         w = (position - cell).astype(np.float64)
         if spec.interpolation == "smoothstep":
             w = w * w * (3 - 2 * w)
-        for corner in itertools.product((0, 1), repeat=3):
+        axes = range(spec.dims)
+        for corner in itertools.product((0, 1), repeat=spec.dims):
             v = cell + corner
-            weight = np.prod([w[a] if corner[a] else 1 - w[a] for a in range(3)])
-            if res**3 > spec.entries[level]:
+            weight = np.prod([w[a] if corner[a] else 1 - w[a] for a in axes])
+            if res**spec.dims > spec.entries[level]:
                 index = 0
-                for a in range(3):
+                for a in axes:
                     index ^= int(v[a]) * primes[a] & 0xFFFFFFFF
             else:
-                index = int(v[0] + v[1] * res + v[2] * res * res)
+                index = sum(int(v[a]) * res**a for a in axes)
             entry = spec.offsets[level] + index % spec.entries[level]
             lo = level * spec.n_features
             out[i, lo : lo + spec.n_features] += weight * entries[entry]
     return torch.from_numpy(out)
 
 
+@pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("interpolation", ["linear", "smoothstep"])
-def test_reference_is_the_formula(interpolation):
-    spec = HashGridSpec(6, 2, 10, 4, 1.9, interpolation)
-    x = torch.cat([torch.rand(40, 3), torch.zeros(1, 3), torch.ones(1, 3)])
+def test_reference_is_the_formula(dims, interpolation):
+    spec = HashGridSpec(6, 2, 10 if dims == 3 else 7, 4, 1.9, interpolation, dims)
+    assert set(spec.hashed) == {False, True}
+    x = torch.cat([torch.rand(40, dims), torch.zeros(1, dims), torch.ones(1, dims)])
     table = torch.randn(spec.n_params)
     assert torch.allclose(hash_encode_reference(x, table, spec).double(), brute_force_encode(x, table, spec), atol=1e-5)
 
@@ -79,24 +82,34 @@ def check_hash(spec, x, device):
     assert torch.allclose(a.grad.cpu() / max(spec.scales), b.grad / max(spec.scales), atol=2e-5 * spec.n_out)
 
 
+@pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("features", [1, 2, 4, 8])
 @pytest.mark.parametrize("interpolation", ["linear", "smoothstep"])
-def test_hash_native_is_the_reference(device, features, interpolation):
+def test_hash_native_is_the_reference(device, dims, features, interpolation):
     # Positions on a fine dyadic lattice: a sample within rounding of a cell border would make derivatives differ.
-    x = (torch.randint(0, 4096, (777, 3)) + 0.37) / 4096
-    check_hash(HashGridSpec(5, features, 9, 5, 1.7, interpolation), x, device)
+    x = (torch.randint(0, 4096, (777, dims)) + 0.37) / 4096
+    check_hash(HashGridSpec(5, features, 9 if dims == 3 else 6, 5, 1.7, interpolation, dims), x, device)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("interpolation", ["linear", "smoothstep"])
+def test_hash_against_finite_differences(dims, interpolation):
+    spec = HashGridSpec(3, 2, 6, 3, 1.7, interpolation, dims)
+    x = ((torch.randint(0, 64, (9, dims)) + 0.37) / 64).double().requires_grad_()
+    table = torch.randn(spec.n_params, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda v, t: hash_encode_reference(v, t, spec), (x, table), eps=1e-7)
 
 
 @settings(max_examples=25, deadline=None)
 @given(
     levels=st.integers(1, 8), log2=st.integers(4, 12), base=st.integers(2, 20), growth=st.floats(1.0, 2.2),
-    samples=st.integers(0, 40), seed=st.integers(0, 1000),
+    samples=st.integers(0, 40), seed=st.integers(0, 1000), dims=st.sampled_from([2, 3]),
 )
-def test_hash_values_for_many_shapes(levels, log2, base, growth, samples, seed):
-    spec = HashGridSpec(levels, 2, log2, base, growth)
+def test_hash_values_for_many_shapes(levels, log2, base, growth, samples, seed, dims):
+    spec = HashGridSpec(levels, 2, log2, base, growth, dims=dims)
     generator = torch.Generator().manual_seed(seed)
-    x = torch.rand(samples, 3, generator=generator)
-    x[: samples // 4] = x[: samples // 4].round()  # faces and corners of the cube
+    x = torch.rand(samples, dims, generator=generator)
+    x[: samples // 4] = x[: samples // 4].round()  # faces and corners of the square or cube
     table = torch.randn(spec.n_params, generator=generator)
     # Rounding at a cell border picks another cell with the same interpolated value, so values always agree.
     assert torch.allclose(hash_encode(x, table, spec), hash_encode_reference(x, table, spec), atol=3e-3)
@@ -112,11 +125,20 @@ def test_hash_clamps_positions(device):
 def test_hash_table_size_is_checked():
     with pytest.raises(ConfigError, match="wrong size"):
         hash_encode(torch.rand(2, 3), torch.zeros(5), HashGridSpec())
+    flat = HashGridSpec(dims=2)
+    with pytest.raises(ConfigError, match="number of coordinates"):
+        hash_encode(torch.rand(2, 3), torch.zeros(flat.n_params), flat)
+    with pytest.raises(ConfigError, match="2 or 3 dimensions"):
+        HashGridSpec(dims=4)
 
 
 SHAPES = [
     MLPSpec(32, 16, 64, 1), MLPSpec(31, 3, 64, 2, output_activation="sigmoid"), MLPSpec(3, 1, 16, 1, bias=True),
     MLPSpec(20, 33, 128, 3, bias=True), MLPSpec(63, 4, 32, 2), MLPSpec(1, 5, 48, 8, bias=True),
+    MLPSpec(40, 7, 64, 0, bias=True), MLPSpec(9, 3, 16, 0, output_activation="sigmoid"),
+    MLPSpec(16, 3, 64, 1, sine=(1.0, 20.0)), MLPSpec(10, 3, 48, 4, bias=True, sine=(2.0, 2.0), skip=3),
+    MLPSpec(40, 5, 32, 4, skip=1), MLPSpec(40, 5, 32, 4, skip=2), MLPSpec(63, 16, 256, 8, bias=True, skip=4),
+    MLPSpec(70, 3, 160, 2, output_activation="sigmoid", sine=(1.0, 10.0)),
 ]  # fmt: skip
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 import torch
 
 from fieldlab.ops import native
-from fieldlab.ops.hash_grid import HashGridSpec
+from fieldlab.ops.field_plan import Branch, FieldPlan
+from fieldlab.ops.hash_grid import HashGridPlan, HashGridSpec
 from fieldlab.ops.mlp import MLPSpec, init_mlp
 from fieldlab.ops.occupancy import pack_occupancy
-from fieldlab.ops.render_fused import HashFieldPlan, render_fused
+from fieldlab.ops.render_fused import render_fused
 
 
 def make_plan(features=2, constants=0, bias=False, offset=1.0):
@@ -17,9 +20,10 @@ def make_plan(features=2, constants=0, bias=False, offset=1.0):
     encoding = HashGridSpec(6, features, 11, 6, 1.6)
     geometry = MLPSpec(encoding.n_out, 16, 64, 1, bias)
     color = MLPSpec(15 + 16 + constants, 3, 64, 2, bias, "sigmoid")
-    return HashFieldPlan(
-        torch.rand(encoding.n_params, generator=generator) * 4 - 2, encoding, init_mlp(geometry, generator), geometry,
-        init_mlp(color, generator), color, 4, offset, 6.0,
+    table = torch.rand(encoding.n_params, generator=generator) * 4 - 2
+    branch = Branch((HashGridPlan(table, encoding),), init_mlp(geometry, generator), geometry)
+    return FieldPlan(
+        (branch,), init_mlp(color, generator), color, 4, offset, 6.0,
         torch.rand(constants, generator=generator) if constants else None,
     )  # fmt: skip
 
@@ -32,8 +36,17 @@ def make_rays(n, seed=0):
 
 
 def to_device(plan, device):
-    moved = {k: v.to(device) for k, v in vars(plan).items() if isinstance(v, torch.Tensor)}
-    return HashFieldPlan(**{**vars(plan), **moved})
+    def moved(value):
+        if isinstance(value, torch.Tensor):
+            return value.to(device)
+        if isinstance(value, tuple):
+            return tuple(moved(v) for v in value)
+        if isinstance(value, (Branch, FieldPlan, HashGridPlan)):
+            parts = {f.name: moved(getattr(value, f.name)) for f in fields(value) if f.init}
+            return type(value)(**parts)
+        return value
+
+    return moved(plan)
 
 
 def check(device, n, plan, levels=1, contracted=False, cone=0.0, occupied=0.4):
@@ -80,3 +93,24 @@ def test_fused_unbounded(device):
 def test_fused_where_all_is_opaque_or_empty(device):
     check(device, 200, make_plan(offset=6.0), occupied=1.0)
     check(device, 50, make_plan(), occupied=0.0)
+
+
+def test_fused_branches_are_added(device):
+    one, two = make_plan(), make_plan(features=4)
+    plan = FieldPlan((*one.branches, *two.branches), one.color_params, one.color, 4, 0.0, 6.0)
+    check(device, 300, plan)
+
+
+def test_fused_encoders_side_by_side(device):
+    one, two = make_plan().branches[0].encoders[0], make_plan(features=1).branches[0].encoders[0]
+    geometry = MLPSpec(one.n_out + two.n_out, 16, 64, 1)
+    generator = torch.Generator().manual_seed(2)
+    branch = Branch((one, two), init_mlp(geometry, generator), geometry)
+    color = make_plan()
+    check(device, 300, FieldPlan((branch,), color.color_params, color.color, 4, 1.0, 6.0))
+
+
+def test_fused_without_perceptrons(device):
+    encoding = HashGridSpec(7, 4, 11, 6, 1.6)  # log-density and three times nine coefficients
+    table = torch.rand(encoding.n_params, generator=torch.Generator().manual_seed(3)) * 6 - 3
+    check(device, 300, FieldPlan((Branch((HashGridPlan(table, encoding),)),), None, None, 3, 1.0, 6.0))

@@ -24,7 +24,7 @@ def test_the_fused_path_sees_what_training_sees(appearance, unbounded):
     )  # fmt: skip
     model = build_model(field, config, seed=3)
     with torch.no_grad():
-        model.field.table.uniform_(-1.5, 1.5)
+        model.field.encoding.table.uniform_(-1.5, 1.5)
         if appearance:
             model.appearance.uniform_(-1, 1)
     values = model.occupancy.values

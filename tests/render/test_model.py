@@ -144,7 +144,7 @@ def test_errors():
 
 def test_rendering_is_differentiable_in_the_field_and_the_rays():
     field = build_field(tiny_field(), 2.0, torch.Generator().manual_seed(0))
-    field.table.data.mul_(1e3)
+    field.encoding.table.data.mul_(1e3)
     model = RadianceModel(field, ModelConfig(BOX, step=0.05, grid_resolution=8))
     rays = ring_cameras(1, 4).image_rays(0)
     origins = rays.origins.clone().requires_grad_()

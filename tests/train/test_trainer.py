@@ -57,7 +57,7 @@ def test_same_seed_same_result():
     for trainer in (a, b, other):
         list(trainer.events())
     assert all(torch.equal(x, y) for x, y in zip(arrays_of(a).values(), arrays_of(b).values(), strict=True))
-    assert not torch.equal(a.model.field.table, other.model.field.table)
+    assert not torch.equal(a.model.field.encoding.table, other.model.field.encoding.table)
 
 
 def test_resuming_changes_nothing():

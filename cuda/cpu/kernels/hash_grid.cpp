@@ -25,12 +25,13 @@ struct AddCorners {
 #if FL_LANES == 1
   void operator()(float* to, float value) const { *to += value; }
 #else
-  void operator()(float* base, const std::uint32_t (&entry)[8][FL_LANES], const float (&weight)[8][FL_LANES],
+  template <int Corners>
+  void operator()(float* base, const std::uint32_t (&entry)[Corners][FL_LANES], const float (&weight)[Corners][FL_LANES],
                   const float (&grad)[Features][FL_LANES], int i) const {
     if constexpr (Features == 2) {
       typedef float Pair __attribute__((vector_size(8)));
       const Pair g = {grad[0][i], grad[1][i]};
-      for (int c = 0; c < 8; ++c) {
+      for (int c = 0; c < Corners; ++c) {
         float* to = base + std::int64_t{entry[c][i]} * 2;
         Pair v;
         std::memcpy(&v, to, sizeof v);
@@ -38,7 +39,7 @@ struct AddCorners {
         std::memcpy(to, &v, sizeof v);
       }
     } else {
-      for (int c = 0; c < 8; ++c)
+      for (int c = 0; c < Corners; ++c)
         for (int f = 0; f < Features; ++f)
           base[std::int64_t{entry[c][i]} * Features + f] += weight[c][i] * grad[f][i];
     }
@@ -50,32 +51,32 @@ struct AddCorners {
 
 void hash_grid_forward(const HashGridForward& given, int threads) {
   HashGridForward a = given;
-  const ChannelMajor x(given.x, given.n, 3, threads);
+  const ChannelMajor x(given.x, given.n, given.grid.dims, threads);
   a.x = x.view();
-  FL_WITH_FEATURES(a.grid.features,
+  FL_WITH_GRID(a.grid,
                    each_level_chunk(a.grid.levels, a.n, threads, [&](int level, std::int64_t start, int count) {
-                     hash_forward<Features, float>(a, level, start, count);
+                     hash_forward<Features, Dims, float>(a, level, start, count);
                    }))
 }
 
 void hash_grid_backward_table(const HashGridBackwardTable& given, int threads) {
   HashGridBackwardTable a = given;
-  const ChannelMajor x(given.x, given.n, 3, threads);
+  const ChannelMajor x(given.x, given.n, given.grid.dims, threads);
   const ChannelMajor grad_out(given.grad_out, given.n, given.grid.levels * given.grid.features, threads);
   a.x = x.view();
   a.grad_out = grad_out.view();
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
   for (int task = 0; task < a.grid.levels; ++task) {
     const int level = a.grid.levels - 1 - task;  // the finest are the slowest: start them first
-    FL_WITH_FEATURES(a.grid.features, for (std::int64_t i = 0; i < a.n; i += FL_LANES) hash_backward_table<Features>(
+    FL_WITH_GRID(a.grid, for (std::int64_t i = 0; i < a.n; i += FL_LANES) hash_backward_table<Features, Dims>(
                                           a, level, i, static_cast<int>(min_of<std::int64_t>(FL_LANES, a.n - i)),
                                           AddCorners<Features>{}))
   }
 }
 
 void hash_grid_backward_input(const HashGridBackwardInput& a, int threads) {
-  FL_WITH_FEATURES(a.grid.features, parallel_lanes(a.n, threads, [&](std::int64_t start, int count) {
-                     hash_backward_input<Features, float>(a, start, count);
+  FL_WITH_GRID(a.grid, parallel_lanes(a.n, threads, [&](std::int64_t start, int count) {
+                     hash_backward_input<Features, Dims, float>(a, start, count);
                    }))
 }
 

@@ -24,8 +24,9 @@ void mlp_backward(const MlpBackward& a, int threads) {
 #pragma omp parallel num_threads(threads) if (threads > 1 && tiles > 1)
   {
     const Team team;
-    Scratch<float> memory(backward_scratch(a.shape, kTile));
+    Scratch<float> memory(MlpBackwardScratch::size(a.shape, kTile));
     const MlpBackwardScratch scratch(a.shape, kTile, memory.data);
+    mlp_backward_pack(team, a, scratch.packed, scratch.packed_transposed);
     mlp_backward_begin(team, a, scratch);
 #pragma omp for schedule(dynamic, 16)
     for (std::int64_t t = 0; t < tiles; ++t) mlp_backward_tile(team, a, scratch, t * kTile, kTile);

@@ -7,29 +7,23 @@ namespace {
 
 constexpr std::int64_t kRays = 4096;
 
-template <int Features>
-void render(const RenderHashField& a, int threads) {
+}  // namespace
+
+void render_field(const RenderField& a, int threads) {
   const std::int64_t chunks = divide_up(a.rays.n, kRays);
   (void)threads;
 #pragma omp parallel num_threads(threads) if (threads > 1 && chunks > 1)
   {
-    using Tile = HashFieldTile<Features, float>;
     const Team team;
-    Scratch<float> field_memory(Tile::scratch(a.field, kRenderTile));
+    Scratch<float> field_memory(FieldTile::scratch(a.field, kRenderTile));
     Scratch<float> ray_memory(RenderScratch::bytes(kRenderTile) / sizeof(float));
-    const Tile field(a.field, kRenderTile, field_memory.data);
+    const FieldTile field(a.field, kRenderTile, field_memory.data);
     const RenderScratch scratch(kRenderTile, ray_memory.data);
     field.begin(team);
 #pragma omp for schedule(dynamic, 1)
     for (std::int64_t c = 0; c < chunks; ++c)
       render_chunk(team, a.rays, field, scratch, c * kRays, min_of((c + 1) * kRays, a.rays.n), kRenderTile);
   }
-}
-
-}  // namespace
-
-void render_hash_field(const RenderHashField& a, int threads) {
-  FL_WITH_FEATURES(a.field.grid.features, render<Features>(a, threads))
 }
 
 }  // namespace fieldlab::FL_ISA::cpu

@@ -1,0 +1,170 @@
+"""The shape most fields share: an encoding, a perceptron to density and latent, and another to color."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from fieldlab.errors import ConfigError
+from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup
+from fieldlab.fields.encoding import Encoding, part
+from fieldlab.ops.field_plan import Branch, EncoderPlan, FieldPlan
+from fieldlab.ops.mlp import MLPSpec, init_mlp, mlp
+from fieldlab.ops.spherical_harmonics import spherical_harmonics
+
+C = TypeVar("C", bound="EncodedConfig")
+
+
+@dataclass(frozen=True)
+class EncodedConfig(FieldConfig):
+    """Sizes of the perceptrons around an encoding."""
+
+    width: int = 64
+    """Width of both perceptrons."""
+    geometry_layers: int = 1
+    """Hidden layers from encoding to density and latent."""
+    color_layers: int = 2
+    """Hidden layers from latent and direction to color."""
+    latent: int = 15
+    """Latent values per sample."""
+    sh_degree: int = 4
+    """Bands of spherical harmonics of the viewing direction."""
+    appearance: int = 0
+    """Values of the appearance vector, 0 for none."""
+
+    @property
+    @abstractmethod
+    def n_encoded(self) -> int:
+        """Features per position of the encoding in three dimensions."""
+
+    @abstractmethod
+    def smallest_encoding(self, dims: int) -> int:
+        """The fewest trainable values an encoding of this kind can have."""
+
+    def geometry_spec(self) -> MLPSpec:
+        """Encoding -> raw log-density and latent."""
+        return MLPSpec(self.n_encoded, 1 + self.latent, self.width, self.geometry_layers)
+
+    def color_spec(self) -> MLPSpec:
+        """Latent, spherical harmonics and appearance -> color."""
+        n_in = self.latent + self.sh_degree**2 + self.appearance
+        return MLPSpec(n_in, 3, self.width, self.color_layers, output_activation="sigmoid")
+
+    def size(self) -> FieldSize:
+        encoding, networks = self.encoding_size(3), self.network_size()
+        return FieldSize(encoding.trainable + networks, encoding.fixed, encoding.n_bytes + 4 * networks)
+
+    def network_size(self) -> int:
+        """Trainable values of both perceptrons."""
+        return self.geometry_spec().n_params + self.color_spec().n_params
+
+    def fitted_to(self: C, n_parameters: int) -> C:
+        """The largest encoding that keeps the whole field within ``n_parameters``."""
+        least = self.smallest_encoding(3) + self.network_size()
+        check_budget(self.kind, n_parameters, least)
+        return self.encoding_fitted_to(n_parameters - self.network_size(), 3)  # type: ignore[return-value]
+
+    def with_appearance(self: C, size: int) -> C:
+        return replace(self, appearance=size)
+
+
+def check_budget(kind: str, n_parameters: int, least: int) -> None:
+    """Say what the smallest field is.
+
+    Raises:
+        ConfigError: the budget is smaller.
+    """
+    if n_parameters < least:
+        raise ConfigError(
+            f"the budget is smaller than the smallest {kind} field", field="params", found=n_parameters,
+            expected=f"at least {least}",
+        )  # fmt: skip
+
+
+class EncodedField(Field):
+    """Encoding -> perceptron -> (log-density, latent); (latent, direction[, appearance]) -> perceptron -> color."""
+
+    config: EncodedConfig
+
+    def __init__(self, config: EncodedConfig, unit_length: float, generator: torch.Generator | None = None) -> None:
+        super().__init__(config, unit_length)
+        self.encoding: Encoding = config.build_encoding(3, generator)
+        self.geometry_net = config.geometry_spec()
+        self.color_net = config.color_spec()
+        self.log_density_offset = -math.log(unit_length)
+        self.geometry_params = nn.Parameter(init_mlp(self.geometry_net, generator))
+        self.color_params = nn.Parameter(init_mlp(self.color_net, generator))
+
+    @property
+    def latent_size(self) -> int:
+        return self.config.latent
+
+    def geometry(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        raw, latent = split_first(mlp(self.encoding(x), self.geometry_params, self.geometry_net))
+        return raw + self.log_density_offset, latent
+
+    def color(self, latent: Tensor, x: Tensor, directions: Tensor, appearance: Tensor | None = None) -> Tensor:
+        view = spherical_harmonics(directions, self.config.sh_degree)
+        if self.config.appearance:
+            if appearance is None:
+                appearance = view.new_zeros(()).expand(view.shape[0], self.config.appearance)
+            view = torch.cat((view, appearance), dim=1)
+        return mlp((latent, view), self.color_params, self.color_net)
+
+    def param_groups(self) -> list[ParamGroup]:
+        networks = ParamGroup("mlp", [self.geometry_params, self.color_params], weight_decay=1e-6)
+        return [*self.encoding.param_groups(), networks]
+
+    def schedule(self, progress: FieldProgress) -> bool:
+        return self.encoding.advance(progress)
+
+    def regularize(self, fraction: float) -> None:
+        self.encoding.regularize(fraction)
+
+    def resize_like(self, arrays: Mapping[str, Tensor]) -> None:
+        self.encoding.resize_like(part(arrays, "encoding"))
+
+    def fused_plan(self, appearance: Tensor | None = None) -> FieldPlan | None:
+        branches = self.branches()
+        if branches is None:
+            return None
+        if self.config.appearance and appearance is None:
+            appearance = self.color_params.new_zeros(self.config.appearance)
+        return FieldPlan(
+            branches, self.color_params.detach(), self.color_net, self.config.sh_degree, self.log_density_offset,
+            self.max_log_density, None if appearance is None else appearance.detach().contiguous(),
+        )  # fmt: skip
+
+    def branches(self) -> tuple[Branch, ...] | None:
+        """The geometry as the fused renderer takes it, or None where it cannot."""
+        encoder: EncoderPlan | None = self.encoding.plan()
+        return None if encoder is None else (Branch((encoder,), self.geometry_params.detach(), self.geometry_net),)
+
+
+def split_first(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The first channel [S] and the rest [S,C-1] of [S,C]."""
+    return _Split.apply(values)
+
+
+class _Split(torch.autograd.Function):
+    """Its derivative is written once, feature by feature; two slices would each make zeros of the full size and add
+    them up afterwards."""
+
+    @staticmethod
+    def forward(ctx: Any, out: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        ctx.shape = out.shape
+        return out[:, 0], out[:, 1:]
+
+    @staticmethod
+    def backward(ctx: Any, grad_first: Tensor, grad_rest: Tensor) -> Tensor:  # type: ignore[override]
+        samples, channels = ctx.shape
+        grad = grad_first.new_empty((channels, samples)).t()
+        grad[:, 0] = grad_first
+        grad[:, 1:] = grad_rest
+        return grad

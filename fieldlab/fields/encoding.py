@@ -1,0 +1,79 @@
+"""Encodings: the trainable memory of a field, apart from the perceptrons that read it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from fieldlab.errors import ConfigError
+from fieldlab.fields.base import FieldProgress, ParamGroup
+from fieldlab.ops.field_plan import EncoderPlan
+
+
+class Encoding(nn.Module, ABC):
+    """Trainable features of positions in the unit square or cube.
+
+    Args:
+        dims: 2 or 3.
+    """
+
+    def __init__(self, dims: int) -> None:
+        super().__init__()
+        self.dims = dims
+
+    @property
+    @abstractmethod
+    def n_out(self) -> int:
+        """Features per position."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Features [S,n_out] at x float32 [S,dims], clamped to [0,1]; differentiable in parameters and x."""
+
+    def param_groups(self) -> list[ParamGroup]:
+        """All trainable parameters, grouped by how they are optimised."""
+        return []
+
+    def advance(self, progress: FieldProgress) -> bool:
+        """Called before every training step: coarse to fine. True when parameters were replaced by others."""
+        return False
+
+    def regularize(self, fraction: float) -> None:
+        """Called after the derivatives of the loss: adds those of the encoding's own regularisers to them."""
+
+    def resize_like(self, arrays: Mapping[str, Tensor]) -> None:
+        """Give parameters and buffers the shapes of a checkpoint's arrays, which are named as in ``state_dict``.
+
+        Raises:
+            ConfigError: shapes this encoding cannot have.
+        """
+
+    def plan(self) -> EncoderPlan | None:
+        """What the fused renderer needs, or None when it cannot evaluate this encoding."""
+        return None
+
+
+def part(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The arrays whose names start with ``prefix`` and a dot, without it."""
+    start = prefix + "."
+    return {name[len(start) :]: array for name, array in arrays.items() if name.startswith(start)}
+
+
+def resized(parameter: nn.Parameter, arrays: Mapping[str, Tensor], name: str, most: int) -> nn.Parameter:
+    """``parameter``, or one of the shape that the array ``name`` has, for ``resize_like``.
+
+    Args:
+        most: values the array may have; more is an error before any memory is taken.
+
+    Raises:
+        ConfigError: the array is too large.
+    """
+    array = arrays.get(name)
+    if array is None or array.shape == parameter.shape:
+        return parameter
+    if array.numel() > most:
+        raise ConfigError("an array is larger than its configuration allows", field=name, found=array.numel(),
+                          expected=f"at most {most}")  # fmt: skip
+    return nn.Parameter(parameter.new_empty(array.shape), requires_grad=parameter.requires_grad)
