@@ -18,13 +18,14 @@ Feature channel c of the encoding is the sum over neighbors of w_kc * sin(m_c * 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native
-from fieldlab.ops.rbf_index import MAX_NEIGHBORS
+from fieldlab.ops.rbf_index import MAX_NEIGHBORS, RbfIndex, rbf_neighbors_reference
 
 KERNELS = ("ivq", "imq", "gaussian", "markov", "tent")
 SHAPES = ("isotropic", "axes", "full")
@@ -99,6 +100,40 @@ def rbf_encode(
     return rbf_encode_reference(
         x, neighbors, centers, shapes, features, spec, frequencies=frequencies, support=support
     )
+
+
+@dataclass(frozen=True)
+class RbfPlan:
+    """Kernels in three dimensions as the fused renderer takes them; see :func:`rbf_encode`."""
+
+    centers: Tensor
+    shapes: Tensor
+    features: Tensor
+    spec: RbfSpec
+    index: RbfIndex
+    neighbors: int
+    frequencies: Tensor | None = None
+    support: Tensor | None = None
+
+    @property
+    def n_out(self) -> int:
+        return self.features.shape[1]
+
+    def tensors(self) -> list[Tensor]:
+        own = (self.centers, self.shapes, self.features, self.index.nodes, self.frequencies, self.support)
+        return [t for t in own if t is not None]
+
+    def native(self) -> Any:
+        kernels = _kernels(self.centers, self.shapes, self.support, self.spec.plan)
+        return native.library.rbf_encoder(
+            self.index.native(), kernels, _mixture(self.features, self.frequencies), self.neighbors
+        )
+
+    def reference(self, x: Tensor) -> Tensor:
+        return rbf_encode_reference(
+            x, rbf_neighbors_reference(x, self.index, self.neighbors), self.centers, self.shapes, self.features,
+            self.spec, frequencies=self.frequencies, support=self.support,
+        )
 
 
 def _check(

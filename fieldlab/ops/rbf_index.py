@@ -60,6 +60,10 @@ class RbfIndex:
         nodes = torch.from_numpy(_nodes(points, slots))
         return cls(nodes.to(centers.device), torch.from_numpy(slots).to(centers.device), *points.shape)
 
+    def native(self) -> tuple[int, int, int, int]:
+        """What the native kernels take."""
+        return self.dims, self.n_kernels, native.pointer(self.nodes), native.pointer(self.order, torch.int32)
+
     @property
     def n_bytes(self) -> int:
         """Memory of the index."""
@@ -157,7 +161,7 @@ def rbf_neighbors_reference(x: Tensor, index: RbfIndex, k: int) -> Tensor:
 @torch.library.custom_op("fieldlab::rbf_neighbors", mutates_args=())
 def _neighbors(x: Tensor, nodes: Tensor, order: Tensor, n_kernels: int, dims: int, k: int) -> Tensor:
     ids = torch.empty((k, len(x)), dtype=torch.int32, device=x.device).t()
-    tree = (dims, n_kernels, native.pointer(nodes), native.pointer(order, torch.int32))
+    tree = RbfIndex(nodes, order, n_kernels, dims).native()
     native.library.rbf_neighbors(
         native.target(x), len(x), k, tree, native.array(x), (ids.data_ptr(), ids.stride(0), ids.stride(1))
     )
