@@ -30,5 +30,6 @@ NB_MODULE(_native, m) {
   bind_networks(m);
   bind_rays(m);
   bind_sparse_grid(m);
+  bind_rbf(m);
   bind_render(m);
 }

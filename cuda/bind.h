@@ -45,6 +45,7 @@ void bind_low_rank(nanobind::module_& m);
 void bind_networks(nanobind::module_& m);
 void bind_rays(nanobind::module_& m);
 void bind_sparse_grid(nanobind::module_& m);
+void bind_rbf(nanobind::module_& m);
 void bind_render(nanobind::module_& m);
 
 }  // namespace fieldlab

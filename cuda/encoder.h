@@ -2,9 +2,15 @@
 // in its own header, a struct of pointers and sizes, `channels`, `encode_scratch` and `encode_tile`.
 #pragma once
 #include "hash_grid.h"
+#include "low_rank.h"
+#include "rbf.h"
 #include "sparse_grid.h"
 
-#define FL_ENCODERS(X) X(hash_grid, HashGridEncoder) X(sparse_grid, SparseGridEncoder)
+#define FL_ENCODERS(X)          \
+  X(hash_grid, HashGridEncoder) \
+  X(low_rank, LowRankEncoder)   \
+  X(rbf, RbfEncoder)            \
+  X(sparse_grid, SparseGridEncoder)
 
 namespace fieldlab {
 

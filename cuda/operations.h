@@ -11,6 +11,7 @@
 #include "march.h"
 #include "mlp_backward.h"
 #include "ray_box.h"
+#include "rbf.h"
 #include "render.h"
 #include "sparse_grid.h"
 #include "spherical_harmonics.h"
@@ -27,6 +28,12 @@
   X(low_rank_backward_params, LowRankBackwardParams)          \
   X(low_rank_backward_input, LowRankBackwardInput)            \
   X(low_rank_penalty, LowRankPenalty)                         \
+  X(rbf_neighbors, RbfNeighbors)                              \
+  X(rbf_basis_forward, RbfBasisForward)                       \
+  X(rbf_basis_backward, RbfBasisBackward)                     \
+  X(rbf_mix_forward, RbfMixForward)                           \
+  X(rbf_mix_backward_weights, RbfMixBackwardWeights)          \
+  X(rbf_mix_backward_basis, RbfMixBackwardBasis)              \
   X(mlp_forward, MlpForward)                                  \
   X(mlp_backward, MlpBackward)                                \
   X(adam_step, AdamStep)                                      \
