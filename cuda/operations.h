@@ -6,6 +6,7 @@
 #include "contract.h"
 #include "frequency.h"
 #include "hash_grid.h"
+#include "importance.h"
 #include "march.h"
 #include "mlp_backward.h"
 #include "ray_box.h"
@@ -40,6 +41,7 @@
   X(visible_samples, VisibleSamples)                          \
   X(keep_count, KeepCount)                                    \
   X(keep_fill, KeepFill)                                      \
+  X(importance_sample, ImportanceSample)                      \
   X(distortion_forward, DistortionForward)                    \
   X(distortion_backward, DistortionBackward)                  \
   X(render_field, RenderField)
