@@ -21,6 +21,13 @@ T* pointer(Address address) { return reinterpret_cast<T*>(address); }
 inline MatrixIn in(const Array& a) { return {pointer<const float>(std::get<0>(a)), std::get<1>(a), std::get<2>(a)}; }
 inline MatrixOut out(const Array& a) { return {pointer<float>(std::get<0>(a)), std::get<1>(a), std::get<2>(a)}; }
 
+// The shape of a perceptron: channels of both inputs, outputs, width, hidden layers, bias, sigmoid, skip, limits of the
+// frequencies of its sines (0 and 0: none).
+using Network = std::tuple<int, int, int, int, int, bool, bool, int, float, float>;
+inline MlpShape network_of(const Network& n) {
+  return std::apply([](auto... values) { return MlpShape{values...}; }, n);
+}
+
 inline HashGrid hash_grid_of(int features, bool smooth, const std::vector<float>& scales,
                              const std::vector<std::uint32_t>& resolutions, const std::vector<std::uint32_t>& offsets,
                              const std::vector<bool>& hashed, int dims = 3) {

@@ -4,19 +4,19 @@
 namespace fieldlab {
 
 void bind_networks(nanobind::module_& m) {
-  m.def("mlp_saved_size", [](std::int64_t n, const MlpShape& shape) {
-    return divide_up(n, kTile) * saved_size(shape, kTile);
+  m.def("mlp_saved_size", [](std::int64_t n, const Network& shape) {
+    return divide_up(n, kTile) * saved_size(network_of(shape), kTile);
   });
   m.def("mlp_forward",
-        [](const Target& t, std::int64_t n, const MlpShape& shape, Array x0, Array x1, Address params, Array o,
+        [](const Target& t, std::int64_t n, const Network& shape, Array x0, Array x1, Address params, Array o,
            Address saved) {
-          run::mlp_forward({n, shape, in(x0), in(x1), pointer<const float>(params), out(o),
+          run::mlp_forward({n, network_of(shape), in(x0), in(x1), pointer<const float>(params), out(o),
                             pointer<float>(saved)}, t);
         });
   m.def("mlp_backward",
-        [](const Target& t, std::int64_t n, const MlpShape& shape, Array x0, Array x1, Address params, Address saved,
+        [](const Target& t, std::int64_t n, const Network& shape, Array x0, Array x1, Address params, Address saved,
            Array o, Array grad_out, Array grad0, Array grad1, Address grad_params) {
-          run::mlp_backward({n, shape, in(x0), in(x1), pointer<const float>(params),
+          run::mlp_backward({n, network_of(shape), in(x0), in(x1), pointer<const float>(params),
                              pointer<const float>(saved), in(o), in(grad_out), out(grad0), out(grad1),
                              pointer<float>(grad_params)}, t);
         });

@@ -57,12 +57,10 @@ RenderRays render_rays(std::int64_t n, const GridArgs& grid, Array origins, Arra
 
 void bind_render(nb::module_& m) {
   nb::class_<MlpShape>(m, "MlpShape")
-      .def("__init__", [](MlpShape* s, int first, int second, int n_out, int width, int hidden, bool bias, bool sigmoid,
-                          int skip, float sine_low, float sine_high) {
-        new (s) MlpShape{first, second, n_out, width, hidden, bias, sigmoid, skip, sine_low, sine_high};
+      .def("__init__", [](MlpShape* s, int first, int second, int n_out, int width, int hidden, bool bias, bool sigmoid) {
+        new (s) MlpShape{first, second, n_out, width, hidden, bias, sigmoid};
       });
   nb::class_<Encoder>(m, "Encoder");
-  m.def("frequency_encoder", [](int frequencies) { return Encoder::of(FrequencyEncoder{frequencies}); });
   m.def("hash_grid_encoder",
         [](int features, bool smooth, const std::vector<float>& scales, const std::vector<std::uint32_t>& resolutions,
            const std::vector<std::uint32_t>& offsets, const std::vector<bool>& hashed, Address table, bool half) {

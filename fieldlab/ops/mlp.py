@@ -80,13 +80,10 @@ class MLPSpec:
 
     def native_shape(self, first: int) -> Any:
         """The native module's description, where the first of two inputs has ``first`` values."""
-        return _native_shape(first, self.n_in - first, self.plan, list(self.sine or (0.0, 0.0)))
-
-    @property
-    def plan(self) -> list[int]:
-        """Outputs, width, hidden layers, whether there are biases and a sigmoid, and skip."""
         sigmoid = self.output_activation == "sigmoid"
-        return [self.n_out, self.width, self.n_hidden, self.bias, sigmoid, self.skip]
+        return native.library.MlpShape(
+            first, self.n_in - first, self.n_out, self.width, self.n_hidden, self.bias, sigmoid
+        )
 
     @property
     def n_params(self) -> int:
@@ -145,8 +142,9 @@ def mlp(inputs: Tensor | tuple[Tensor, Tensor], params: Tensor, spec: MLPSpec) -
             from fieldlab.ops import tcnn
 
             return tcnn.mlp(first, second, params, spec)
-        save = _saves(spec, first, second, params)
-        return _mlp(first, second, params, spec.plan, list(spec.sine or (0.0, 0.0)), save)[0]
+        sigmoid = spec.output_activation == "sigmoid"
+        shape = [spec.n_out, spec.width, spec.n_hidden, spec.bias, sigmoid, spec.skip]
+        return _mlp(first, second, params, shape, list(spec.sine or (0.0, 0.0)), _saves(spec, first, second, params))[0]
     return mlp_reference(inputs, params, spec)
 
 
@@ -213,12 +211,11 @@ def _padded(n: int) -> int:
     return -(-n // _TCNN_ALIGNMENT) * _TCNN_ALIGNMENT
 
 
-def _native_shape(first: int, second: int, plan: list[int], sine: list[float]) -> Any:
-    """The native module's description of inputs, :attr:`MLPSpec.plan` and the limits of the sines' frequencies."""
-    n_out, width, n_hidden, bias, sigmoid, skip = plan
-    return native.library.MlpShape(
-        first, second, n_out, width, n_hidden, bool(bias), bool(sigmoid), skip, *sine
-    )  # fmt: skip
+def _native_shape(first: Tensor, second: Tensor | None, shape: list[int], sine: list[float]) -> tuple[float, ...]:
+    """A shape as the native module takes it."""
+    n_out, width, n_hidden, bias, sigmoid, skip = shape
+    n_second = 0 if second is None else second.shape[1]
+    return first.shape[1], n_second, n_out, width, n_hidden, bool(bias), bool(sigmoid), skip, *sine
 
 
 _NOTHING = (0, 0, 0)
@@ -228,7 +225,7 @@ _NOTHING = (0, 0, 0)
 def _mlp(
     first: Tensor, second: Tensor | None, params: Tensor, shape: list[int], sine: list[float], save: bool
 ) -> tuple[Tensor, Tensor]:
-    native_shape = _native_shape(first.shape[1], 0 if second is None else second.shape[1], shape, sine)
+    native_shape = _native_shape(first, second, shape, sine)
     out = native.empty_samples(first, len(first), shape[0])
     saved = first.new_empty(native.library.mlp_saved_size(len(first), native_shape) if save else 0)
     native.library.mlp_forward(
@@ -244,12 +241,13 @@ def _mlp_backward(
     first: Tensor, second: Tensor | None, params: Tensor, saved: Tensor, out: Tensor, grad_out: Tensor,
     shape: list[int], sine: list[float], need_first: bool, need_second: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    n_second = 0 if second is None else second.shape[1]
     grad_params = torch.zeros_like(params)
     grad_first = native.empty_samples(first, len(first) if need_first else 0, first.shape[1])
-    grad_second = native.empty_samples(first, len(first) if need_second else 0, n_second)
+    grad_second = native.empty_samples(
+        first, len(first) if need_second else 0, 0 if second is None else second.shape[1]
+    )
     native.library.mlp_backward(
-        native.target(first), len(first), _native_shape(first.shape[1], n_second, shape, sine), native.array(first),
+        native.target(first), len(first), _native_shape(first, second, shape, sine), native.array(first),
         _NOTHING if second is None else native.array(second), native.pointer(params),
         native.pointer(saved) if saved.numel() else 0, native.array(out), native.array(grad_out),
         native.array(grad_first) if need_first else _NOTHING, native.array(grad_second) if need_second else _NOTHING,
