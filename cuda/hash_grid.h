@@ -21,7 +21,7 @@ struct HashGrid {
   int features;  // 1, 2, 4 or 8 per level
   bool smooth;
   HashLevel level[kMaxHashLevels];
-  int dims = 3;  // of space: 2 or 3
+  int dims;  // of space: 2 or 3
 };
 
 struct HashGridForward {
