@@ -6,6 +6,7 @@
 #include "contract.h"
 #include "frequency.h"
 #include "hash_grid.h"
+#include "low_rank.h"
 #include "march.h"
 #include "mlp_backward.h"
 #include "ray_box.h"
@@ -20,6 +21,10 @@
   X(hash_grid_forward, HashGridForward)                       \
   X(hash_grid_backward_table, HashGridBackwardTable)          \
   X(hash_grid_backward_input, HashGridBackwardInput)          \
+  X(low_rank_forward, LowRankForward)                         \
+  X(low_rank_backward_params, LowRankBackwardParams)          \
+  X(low_rank_backward_input, LowRankBackwardInput)            \
+  X(low_rank_penalty, LowRankPenalty)                         \
   X(mlp_forward, MlpForward)                                  \
   X(mlp_backward, MlpBackward)                                \
   X(adam_step, AdamStep)                                      \
