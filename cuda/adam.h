@@ -28,19 +28,6 @@ struct AdamRows {
 inline namespace FL_ISA {
 #endif
 
-FL_HD Lanes sqrt_of(Lanes v) {
-#if FL_LANES == 1
-  return sqrtf(v);
-#elif FL_LANES == 16
-  return (Lanes)_mm512_sqrt_ps((__m512)v);
-#elif FL_LANES == 8
-  return (Lanes)_mm256_sqrt_ps((__m256)v);
-#else
-  for (int i = 0; i < FL_LANES; ++i) v[i] = sqrtf(v[i]);
-  return v;
-#endif
-}
-
 FL_HD void adam_step(const AdamStep& a, std::int64_t i, int count) {
   Lanes g = load_some(a.grad + i, 1, count);
   if (a.sparse && all_zero(g)) return;

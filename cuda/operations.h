@@ -7,9 +7,12 @@
 #include "frequency.h"
 #include "harmonic_color.h"
 #include "hash_grid.h"
+#include "importance.h"
+#include "low_rank.h"
 #include "march.h"
 #include "mlp_backward.h"
 #include "ray_box.h"
+#include "rbf.h"
 #include "render.h"
 #include "sparse_grid.h"
 #include "spherical_harmonics.h"
@@ -22,6 +25,16 @@
   X(hash_grid_forward, HashGridForward)                       \
   X(hash_grid_backward_table, HashGridBackwardTable)          \
   X(hash_grid_backward_input, HashGridBackwardInput)          \
+  X(low_rank_forward, LowRankForward)                         \
+  X(low_rank_backward_params, LowRankBackwardParams)          \
+  X(low_rank_backward_input, LowRankBackwardInput)            \
+  X(low_rank_penalty, LowRankPenalty)                         \
+  X(rbf_neighbors, RbfNeighbors)                              \
+  X(rbf_basis_forward, RbfBasisForward)                       \
+  X(rbf_basis_backward, RbfBasisBackward)                     \
+  X(rbf_mix_forward, RbfMixForward)                           \
+  X(rbf_mix_backward_weights, RbfMixBackwardWeights)          \
+  X(rbf_mix_backward_basis, RbfMixBackwardBasis)              \
   X(mlp_forward, MlpForward)                                  \
   X(mlp_backward, MlpBackward)                                \
   X(adam_step, AdamStep)                                      \
@@ -43,6 +56,7 @@
   X(visible_samples, VisibleSamples)                          \
   X(keep_count, KeepCount)                                    \
   X(keep_fill, KeepFill)                                      \
+  X(importance_sample, ImportanceSample)                      \
   X(distortion_forward, DistortionForward)                    \
   X(distortion_backward, DistortionBackward)                  \
   X(render_field, RenderField)                                \
