@@ -16,6 +16,13 @@ struct AdamStep {
   float decay;    // L2 added to the gradient
   bool sparse;    // leave entries alone whose gradient is exactly zero (Müller et al. 2022, section 4)
 };
+// The same for some rows of a matrix, whose gradient has only those.
+struct AdamRows {
+  std::int64_t n;
+  const std::int64_t* rows;  // [n], each once
+  int width;
+  AdamStep step;  // its arrays: param, first, second [all rows, width]; grad [n, width]
+};
 
 #ifdef FL_ISA
 inline namespace FL_ISA {
@@ -34,6 +41,16 @@ FL_HD void adam_step(const AdamStep& a, std::int64_t i, int count) {
   store_some(a.param + i, 1, count, a.sparse ? where_nonzero(raw, p_new, p) : p_new);
   store_some(a.first + i, 1, count, a.sparse ? where_nonzero(raw, m_new, m) : m_new);
   store_some(a.second + i, 1, count, a.sparse ? where_nonzero(raw, v_new, v) : v_new);
+}
+
+FL_HD void adam_row(const AdamRows& a, std::int64_t i) {
+  AdamStep row = a.step;
+  const std::int64_t at = a.rows[i] * a.width;
+  row.param += at;
+  row.first += at;
+  row.second += at;
+  row.grad += i * a.width;
+  for (int k = 0; k < a.width; k += FL_LANES) adam_step(row, k, min_of(FL_LANES, a.width - k));
 }
 
 #ifdef FL_ISA

@@ -56,7 +56,8 @@ struct FieldTile {
     }
     return pad4(n);
   }
-  FL_HD static std::int64_t packed_weights(const FieldProgram& f) {
+  // Floats of all packed weights, which may lie elsewhere than the rest.
+  FL_HD static std::int64_t weights_size(const FieldProgram& f) {
     std::int64_t n = f.color_perceptron ? packed_size(f.color) : 0;
     for (int i = 0; i < f.branches; ++i)
       if (f.branch[i].perceptron) n += packed_size(f.branch[i].shape);
@@ -65,18 +66,17 @@ struct FieldTile {
   FL_HD static std::int64_t scratch(const FieldProgram& f, int tile) {
     std::int64_t most = 0;
     for (int i = 0; i < f.encoders; ++i) most = max_of(most, encode_scratch(f.encoder[i], tile));
-    return packed_weights(f) + std::int64_t{rows(f)} * tile * (f.branches > 1 ? 3 : 2) + most;
+    return std::int64_t{rows(f)} * tile * (f.branches > 1 ? 3 : 2) + most;
   }
-  FL_HD FieldTile(const FieldProgram& f, int tile_, float* memory) : field(f), tile(tile_) {
+  FL_HD FieldTile(const FieldProgram& f, int tile_, float* weights, float* memory) : field(f), tile(tile_), packed(weights) {
     const std::int64_t size = std::int64_t{rows(f)} * tile;
-    packed = memory;
-    color_packed = packed + packed_weights(f) - (f.color_perceptron ? packed_size(f.color) : 0);
-    buffer[0] = packed + packed_weights(f);
+    color_packed = packed + weights_size(f) - (f.color_perceptron ? packed_size(f.color) : 0);
+    buffer[0] = memory;
     buffer[1] = buffer[0] + size;
     sum = buffer[1] + size;
     encoder_scratch = f.branches > 1 ? sum + size : sum;
   }
-  FL_HD void begin(const Team& team) const {
+  FL_HD void pack(const Team& team) const {
     float* to = packed;
     for (int i = 0; i < field.branches; ++i) {
       const Branch& b = field.branch[i];

@@ -175,14 +175,6 @@ FL_HD void fetch(const T* table, LanesU entry, Lanes value[Features]) {
 #endif
 }
 
-template <int Dims>
-FL_HD void load_position(const MatrixIn& m, std::int64_t start, int count, Lanes (&x)[Dims]) {
-  for (int axis = 0; axis < Dims; ++axis) {
-    const Lanes v = load_some(&m.at(start, axis), m.stride_sample, count);
-    x[axis] = 1.f - at_least(1.f - at_least(v, 0.f), 0.f);  // clamped to [0,1]
-  }
-}
-
 // The features of one level at up to FL_LANES positions.
 template <int Features, int Dims, class T>
 FL_HD void encode_level(const HashGrid& grid, const HashLevel& level, const T* table, const Lanes (&x)[Dims],

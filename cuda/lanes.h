@@ -48,6 +48,7 @@ FL_HD void sincos_of(Lanes v, Lanes& sine, Lanes& cosine) {
   cosine = cosf(v);
 }
 FL_HD float sum_of(Lanes v) { return v; }
+FL_HD void transpose(Lanes (&)[1]) {}
 FL_HD Lanes sqrt_of(Lanes v) { return sqrtf(v); }
 FL_HD Lanes gather(const float* base, LanesU index) { return base[index]; }
 #else
@@ -221,6 +222,15 @@ FL_HD Lanes cos_of(Lanes v) {
   sincos_of(v, sine, cosine);
   return cosine;
 }
+// Positions clamped to the unit square or cube.
+template <int Dims>
+FL_HD void load_position(const MatrixIn& m, std::int64_t start, int count, Lanes (&x)[Dims]) {
+  for (int axis = 0; axis < Dims; ++axis) {
+    const Lanes v = load_some(&m.at(start, axis), m.stride_sample, count);
+    x[axis] = 1.f - at_least(1.f - at_least(v, 0.f), 0.f);  // clamped to [0,1]
+  }
+}
+
 FL_HD Lanes sigmoid_of(Lanes v) { return 1.f / (1.f + exp_of(-v)); }
 
 #ifdef FL_ISA

@@ -25,6 +25,20 @@ struct OnDevice {
 
 inline cudaStream_t stream_of(const Target& target) { return reinterpret_cast<cudaStream_t>(target.stream); }
 
+// Memory of the stream, given back to it at the end.
+struct StreamMemory {
+  float* data = nullptr;
+  cudaStream_t stream;
+  StreamMemory(std::int64_t floats, cudaStream_t stream_) : stream(stream_) {
+    if (floats > 0) check(cudaMallocAsync(&data, floats * sizeof(float), stream), "reserving memory");
+  }
+  ~StreamMemory() {
+    if (data != nullptr) cudaFreeAsync(data, stream);
+  }
+  StreamMemory(const StreamMemory&) = delete;
+  StreamMemory& operator=(const StreamMemory&) = delete;
+};
+
 template <class Body>
 __global__ void each_kernel(std::int64_t n, Body body) {
   for (std::int64_t i = blockIdx.x * std::int64_t{blockDim.x} + threadIdx.x; i < n; i += std::int64_t{gridDim.x} * blockDim.x)

@@ -52,20 +52,6 @@ __global__ void backward_kernel(MlpBackward a, int tile, std::int64_t tiles, Glo
   mlp_backward_end(team, a, scratch, AtomicAdd{});
 }
 
-// Memory of the stream, given back to it at the end.
-struct StreamMemory {
-  float* data = nullptr;
-  cudaStream_t stream;
-  StreamMemory(std::int64_t floats, cudaStream_t stream_) : stream(stream_) {
-    if (floats > 0) check(cudaMallocAsync(&data, floats * sizeof(float), stream), "reserving memory for a network");
-  }
-  ~StreamMemory() {
-    if (data != nullptr) cudaFreeAsync(data, stream);
-  }
-  StreamMemory(const StreamMemory&) = delete;
-  StreamMemory& operator=(const StreamMemory&) = delete;
-};
-
 // How a network's memory divides, in floats.
 struct Sizes {
   std::int64_t weights, own, fast;

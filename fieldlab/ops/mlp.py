@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,12 +77,11 @@ class MLPSpec:
             ins[self.skip] += self.n_in
         return list(zip(ins, [self.width] * self.n_hidden + [self.n_out], strict=True))
 
-    def native_shape(self, first: int) -> Any:
-        """The native module's description, where the first of two inputs has ``first`` values."""
+    def native_shape(self, first: int) -> tuple[float, ...]:
+        """The shape as the native module takes it, where the first of two inputs has ``first`` values."""
         sigmoid = self.output_activation == "sigmoid"
-        return native.library.MlpShape(
-            first, self.n_in - first, self.n_out, self.width, self.n_hidden, self.bias, sigmoid
-        )
+        layers = (self.n_out, self.width, self.n_hidden, self.bias, sigmoid, self.skip)
+        return first, self.n_in - first, *layers, *(self.sine or (0.0, 0.0))
 
     @property
     def n_params(self) -> int:

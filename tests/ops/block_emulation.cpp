@@ -68,12 +68,13 @@ void render(std::int64_t n, float* origins, float* directions, float* near, floa
   a.field.sh_degree = 4;
   a.field.offset = offset;
   a.field.ceiling = 6.f;
+  std::vector<float> weights(FieldTile::weights_size(a.field));
   std::vector<float> field_memory(FieldTile::scratch(a.field, kSmallTile));
   std::vector<double> ray_memory(RenderScratch::bytes(kSmallTile) / sizeof(double) + 1);
-  const FieldTile field(a.field, kSmallTile, field_memory.data());
+  const FieldTile field(a.field, kSmallTile, weights.data(), field_memory.data());
   const RenderScratch scratch(kSmallTile, reinterpret_cast<float*>(ray_memory.data()));
   block([&](const Team& team) {
-    field.begin(team);
+    field.pack(team);
     for (std::int64_t begin = 0; begin < n; begin += 100) {
       team.sync();
       render_chunk(team, a.rays, field, scratch, begin, min_of<std::int64_t>(begin + 100, n), kSmallTile);

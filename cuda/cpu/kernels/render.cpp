@@ -15,11 +15,12 @@ void render_field(const RenderField& a, int threads) {
 #pragma omp parallel num_threads(threads) if (threads > 1 && chunks > 1)
   {
     const Team team;
+    Scratch<float> weights(FieldTile::weights_size(a.field));
     Scratch<float> field_memory(FieldTile::scratch(a.field, kRenderTile));
     Scratch<float> ray_memory(RenderScratch::bytes(kRenderTile) / sizeof(float));
-    const FieldTile field(a.field, kRenderTile, field_memory.data);
+    const FieldTile field(a.field, kRenderTile, weights.data, field_memory.data);
     const RenderScratch scratch(kRenderTile, ray_memory.data);
-    field.begin(team);
+    field.pack(team);
 #pragma omp for schedule(dynamic, 1)
     for (std::int64_t c = 0; c < chunks; ++c)
       render_chunk(team, a.rays, field, scratch, c * kRays, min_of((c + 1) * kRays, a.rays.n), kRenderTile);
