@@ -142,7 +142,7 @@ def _prepare(args: FitImage | FitSdf, device: torch.device) -> tuple[Run, FitCon
 
 
 def _new_config(args: FitImage | FitSdf, device: torch.device) -> FitConfig:
-    from fieldlab.apps.train import count
+    from fieldlab.apps.options import count
     from fieldlab.fields.registry import config_type
     from fieldlab.fit.config import IMAGE_SETTINGS, SDF_SETTINGS, FitConfig, ImageOptions, SdfOptions
     from fieldlab.fit.photo import read_photo

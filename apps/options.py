@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+
+from fieldlab.errors import ConfigError
 
 
 def _hint(default: str) -> str:
@@ -26,3 +29,15 @@ OptionalBox = Annotated[tuple[float, float, float, float, float, float] | None, 
 OptionalSize = Annotated[str | None, _optional("WxH")]
 OptionalBackground = Annotated[Literal["white", "black"] | None, _optional("{white,black}")]
 Device = Literal["auto", "cpu", "cuda"]
+
+
+def count(text: str) -> int:
+    """Numbers such as 500000, 500k or 5M.
+
+    Raises:
+        ConfigError: it is not a number.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmM]?)", text)
+    if not match:
+        raise ConfigError("this is not a number of parameters", field="--params", found=text, expected="such as 5M")
+    return int(float(match.group(1)) * {"": 1, "k": 1_000, "m": 1_000_000}[match.group(2).lower()])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from fieldlab.apps.interrupt import discarded_on_error, stopping
-from fieldlab.apps.options import OptionalBox, OptionalFile, OptionalFloat, OptionalInt, OptionalText
+from fieldlab.apps.options import OptionalBox, OptionalFile, OptionalFloat, OptionalInt, OptionalText, count
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import Scene, load_scene
-from fieldlab.errors import BackendError, ConfigError
+from fieldlab.errors import BackendError
+from fieldlab.fields.registry import config_named
 from fieldlab.ops import native
 from fieldlab.render.marcher import choose_marcher
 from fieldlab.train.build import FieldChoice, choose_field, training_views
@@ -28,7 +28,7 @@ from fieldlab.train.checkpoint import Checkpoint
 from fieldlab.train.config import RunConfig, TrainConfig
 from fieldlab.train.distributed import ProcessGroup, World, connect, disconnect
 from fieldlab.train.run import Run
-from fieldlab.train.session import Session
+from fieldlab.train.session import Session, load_run
 from fieldlab.train.trainer import TrainEvent
 
 DEFAULT_SECONDS = {"cpu": 300.0, "cuda": 120.0}
@@ -41,7 +41,8 @@ class Train:
     scene: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SCENE")]
     """A folder of photographs with poses (any supported format), a scene TOML, or the name of a procedural scene."""
     field: str = "hashgrid"
-    """Representation."""
+    """Representation: hashgrid, vm, cp, voxel, neurbf or mlp; vm+hashgrid adds two fields,
+    hashgrid:mlp joins their encodings."""
     out: OptionalFile = None
     """Folder for the run; runs/<scene>-<field> by default."""
     steps: OptionalInt = None
@@ -58,6 +59,10 @@ class Train:
     """Who finds the samples along rays; nerfacc needs CUDA and its package."""
     params: OptionalText = None
     """Largest number of trainable values, such as 500k or 5M."""
+    megabytes: OptionalFloat = None
+    """Most megabytes of the field, what is fixed included; instead of --params."""
+    teacher: OptionalFile = None
+    """Run of the same scene, of any representation, from which the field begins: neurbf places its kernels by it."""
     resume: bool = False
     """Go on with the run in --out, with its own scene and settings; only --steps and --seconds may be new."""
     overwrite: bool = False
@@ -81,7 +86,7 @@ class Train:
     pose_refinement: bool = False
     """Correct the camera poses while training."""
     samples_per_step: int = 0
-    """Samples along rays per step; 0 chooses by device."""
+    """Samples along rays per step; 0 chooses by representation and device."""
     device_memory: OptionalFloat = None
     """Most GB of the CUDA device that photographs may take."""
     checkpoint_seconds: float = 60.0
@@ -121,18 +126,6 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def count(text: str) -> int:
-    """Numbers such as 500000, 500k or 5M.
-
-    Raises:
-        ConfigError: it is not a number.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", text)
-    if not match:
-        raise ConfigError("this is not a number of parameters", field="--params", found=text, expected="such as 5M")
-    return int(float(match.group(1)) * {"": 1, "k": 1_000, "M": 1_000_000}[match.group(2)])
-
-
 def _train(args: Train, device: torch.device, world: World, console: Console) -> None:
     with console.status("reading the scene"):
         folder, config, scene, checkpoint = _prepare(args, device, world)
@@ -145,6 +138,8 @@ def _train(args: Train, device: torch.device, world: World, console: Console) ->
             folder, scene, config, device, world=world, resume=checkpoint, checkpoint_seconds=args.checkpoint_seconds
         )
         session.model.use_marcher(args.marcher)
+        if args.teacher is not None and checkpoint is None:
+            session.trainer.begin_from(load_run(args.teacher, device)[0])
         if session.trainer.rays_in_box < 0.5:
             console.print(f"[yellow]only {session.trainer.rays_in_box:.0%} of the rays meet the scene's box[/]")
         writer = _tensorboard(folder) if args.tensorboard and world.rank == 0 else None
@@ -172,7 +167,8 @@ def _prepare(args: Train, device: torch.device, world: World) -> tuple[Run, RunC
     scene = load_scene(args.scene, options)
     training_views(scene)
     train = _settings(args, device)
-    choice = FieldChoice(args.field, None if args.params is None else count(args.params))
+    n_bytes = None if args.megabytes is None else int(args.megabytes * 1e6)
+    choice = FieldChoice(args.field, None if args.params is None else count(args.params), n_bytes)
     source = str(Path(args.scene).resolve()) if Path(args.scene).exists() else args.scene
     config = RunConfig(source, choose_field(choice, scene, train, device), train, options)
     out = args.out or _default_out(args)
@@ -183,10 +179,12 @@ def _prepare(args: Train, device: torch.device, world: World) -> tuple[Run, RunC
 
 def _settings(args: Train, device: torch.device) -> TrainConfig:
     seconds = DEFAULT_SECONDS[device.type] if args.steps is None and args.seconds is None else args.seconds
+    recipe = dict(config_named(args.field).recipe)
+    if args.samples_per_step:
+        recipe["samples_per_step"] = args.samples_per_step
     return TrainConfig(
-        steps=args.steps, seconds=seconds, seed=args.seed, samples_per_step=args.samples_per_step,
-        distortion=args.distortion, background=args.background, pose_refinement=args.pose_refinement,
-        appearance=args.appearance, device_memory_gb=args.device_memory,
+        steps=args.steps, seconds=seconds, seed=args.seed, distortion=args.distortion, background=args.background,
+        pose_refinement=args.pose_refinement, appearance=args.appearance, device_memory_gb=args.device_memory, **recipe,
     )  # fmt: skip
 
 

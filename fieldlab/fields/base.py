@@ -69,12 +69,14 @@ class FieldProgress:
             time.
         occupied: unit coordinates [P,3] -> bool [P], whether training looks there.
         generator: CPU random numbers.
+        field: the whole radiance field that trains, if it is one.
     """
 
     step: int
     fraction: float
     occupied: Callable[[Tensor], Tensor]
     generator: torch.Generator
+    field: Field | None = None
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,21 @@ class Field(nn.Module, ABC):
         """Bytes of everything that has to be kept to use the field."""
         kept = [*self.parameters(), *self.buffers()]
         return sum(t.numel() * t.element_size() for t in kept)
+
+    def begin_from(
+        self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator
+    ) -> None:
+        """Initialise what can be from a trained field of any kind over the same box.
+
+        Args:
+            teacher: the trained field.
+            occupied: unit coordinates [P,3] -> bool [P], where there is something to see.
+            generator: CPU random numbers.
+
+        Raises:
+            ConfigError: this field has nothing that a teacher could give, or the teacher is empty.
+        """
+        raise ConfigError("this field cannot begin from another", field=self.kind, hint="leave --teacher out")
 
     def schedule(self, progress: FieldProgress) -> bool:
         """Called before every training step: coarse to fine. True when parameters were replaced by others."""

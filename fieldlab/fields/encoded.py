@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup
 from fieldlab.fields.encoding import Encoding, part
-from fieldlab.ops.field_plan import Branch, EncoderPlan, FieldPlan
+from fieldlab.ops.field_plan import Branch, FieldPlan
 from fieldlab.ops.mlp import MLPSpec, init_mlp, mlp
 from fieldlab.ops.spherical_harmonics import spherical_harmonics
 
@@ -109,6 +109,10 @@ class LatentField(Field):
     def latent_size(self) -> int:
         return self.config.latent
 
+    def without_color(self) -> None:
+        """Give up the perceptron to color: as a part of another field, which has its own."""
+        self.color_params = nn.Parameter(torch.empty(0))
+
     @abstractmethod
     def branches(self) -> tuple[Branch, ...] | None:
         """The geometry as the fused renderer takes it, or None where it cannot."""
@@ -152,6 +156,12 @@ class EncodedField(LatentField):
         networks = ParamGroup("mlp", [self.geometry_params, self.color_params], weight_decay=1e-6)
         return [*self.encoding.param_groups(), networks]
 
+    def begin_from(
+        self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator
+    ) -> None:
+        if not self.encoding.begin_from(teacher, occupied, generator):
+            super().begin_from(teacher, occupied, generator)
+
     def schedule(self, progress: FieldProgress) -> bool:
         return self.encoding.advance(progress)
 
@@ -162,8 +172,8 @@ class EncodedField(LatentField):
         self.encoding.resize_like(part(arrays, "encoding"))
 
     def branches(self) -> tuple[Branch, ...] | None:
-        encoder: EncoderPlan | None = self.encoding.plan()
-        return None if encoder is None else (Branch((encoder,), self.geometry_params.detach(), self.geometry_net),)
+        plans = self.encoding.plans()
+        return (Branch(plans, self.geometry_params.detach(), self.geometry_net),) if plans else None
 
 
 def split_first(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from fieldlab.errors import ConfigError
-from fieldlab.fields.base import FieldProgress, ParamGroup
+from fieldlab.fields.base import Field, FieldProgress, ParamGroup
 from fieldlab.ops.field_plan import EncoderPlan
 
 
@@ -36,6 +37,16 @@ class Encoding(nn.Module, ABC):
         """All trainable parameters, grouped by how they are optimised."""
         return []
 
+    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> bool:
+        """Initialise what can be from a trained radiance field over the same cube; False when there is nothing.
+
+        Args:
+            teacher: the trained field; may be the one this encoding is part of.
+            occupied: unit coordinates [P,3] -> bool [P], where there is something to see.
+            generator: CPU random numbers.
+        """
+        return False
+
     def advance(self, progress: FieldProgress) -> bool:
         """Called before every training step: coarse to fine. True when parameters were replaced by others."""
         return False
@@ -50,9 +61,9 @@ class Encoding(nn.Module, ABC):
             ConfigError: shapes this encoding cannot have.
         """
 
-    def plan(self) -> EncoderPlan | None:
-        """What the fused renderer needs, or None when it cannot evaluate this encoding."""
-        return None
+    def plans(self) -> tuple[EncoderPlan, ...]:
+        """What the fused renderer needs: encoders side by side, none when it cannot evaluate this encoding."""
+        return ()
 
 
 def part(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

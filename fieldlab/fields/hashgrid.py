@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -98,8 +98,8 @@ class HashGridEncoding(Encoding):
     def param_groups(self) -> list[ParamGroup]:
         return [ParamGroup("table", [self.table], sparse=True)]
 
-    def plan(self) -> Any:
-        return HashGridPlan(self.table.detach(), self.spec)
+    def plans(self) -> tuple[HashGridPlan, ...]:
+        return (HashGridPlan(self.table.detach(), self.spec),)
 
 
 @register

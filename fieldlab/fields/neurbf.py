@@ -7,9 +7,9 @@ field itself, which trains with its grid alone for the first part and places its
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,15 @@ from fieldlab.fields.base import Field, FieldProgress, FieldSize, ParamGroup
 from fieldlab.fields.encoded import EncodedConfig, EncodedField, check_budget
 from fieldlab.fields.encoding import Encoding
 from fieldlab.fields.rbf_placement import (
-    POINTS_PER_KERNEL, kernel_shapes, occupied_points, place_kernels, radiance_weights, support_radii, unplaced,
+    POINTS_PER_KERNEL,
+    kernel_shapes,
+    occupied_points,
+    place_kernels,
+    radiance_weights,
+    support_radii,
+    unplaced,
 )  # fmt: skip
 from fieldlab.fields.registry import register
-from fieldlab.ops.field_plan import Branch
 from fieldlab.ops.hash_grid import HashGridPlan, HashGridSpec, hash_encode
 from fieldlab.ops.rbf import RbfPlan, RbfSpec, rbf_encode
 from fieldlab.ops.rbf_index import RbfIndex, kd_order, rbf_neighbors
@@ -226,6 +231,23 @@ class RbfEncoding(Encoding):
         self.index_nodes.copy_(index.nodes)
         self.index_order.copy_(index.order)
 
+    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> bool:
+        """Place the kernels where ``teacher`` is opaque and its latent changes.
+
+        Raises:
+            ConfigError: nothing is occupied, or the teacher is empty or the same everywhere.
+        """
+        points = occupied_points(occupied, POINTS_PER_KERNEL * self.config.n_kernels, generator, self.centers.device)
+        if len(points) == 0:
+            raise ConfigError("kernels cannot be placed where nothing is occupied", field="occupied", found=0)
+        self.place(points, radiance_weights(teacher, points), generator)
+        return True
+
+    def advance(self, progress: FieldProgress) -> bool:
+        if progress.field is not None and progress.fraction >= self.config.place_at and self.n_placed == 0:
+            self.begin_from(progress.field, progress.occupied, progress.generator)
+        return False
+
     def param_groups(self) -> list[ParamGroup]:
         return [
             ParamGroup("table", [self.table], sparse=True),
@@ -257,28 +279,3 @@ class NeuRBFField(EncodedField):
     config_type = NeuRBFConfig
     config: NeuRBFConfig
     encoding: RbfEncoding
-
-    def place(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> None:
-        """Place the kernels where ``teacher`` is opaque and its latent changes.
-
-        Args:
-            teacher: a trained field over the same box; may be this one.
-            occupied: unit coordinates [P,3] -> bool [P], where to look.
-            generator: CPU random numbers.
-
-        Raises:
-            ConfigError: nothing is occupied, or the teacher is empty or the same everywhere.
-        """
-        n = POINTS_PER_KERNEL * self.config.n_kernels
-        points = occupied_points(occupied, n, generator, self.encoding.centers.device)
-        if len(points) == 0:
-            raise ConfigError("kernels cannot be placed where nothing is occupied", field="occupied", found=0)
-        self.encoding.place(points, radiance_weights(teacher, points), generator)
-
-    def schedule(self, progress: FieldProgress) -> bool:
-        if progress.fraction >= self.config.place_at and self.encoding.n_placed == 0:
-            self.place(self, progress.occupied, progress.generator)
-        return super().schedule(progress)
-
-    def branches(self) -> tuple[Branch, ...]:
-        return (Branch(self.encoding.plans(), self.geometry_params.detach(), self.geometry_net),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -44,9 +44,26 @@ def config_type(kind: str) -> type[FieldConfig]:
     return _FIELDS[kind].config_type
 
 
+def config_named(name: str) -> FieldConfig:
+    """The default configuration of a representation, or of several joined: ``vm+hashgrid`` adds their densities and
+    latents, ``vm:hashgrid`` lets one perceptron read their encodings side by side.
+
+    Raises:
+        ConfigError: no representation has this name, or these cannot be joined.
+    """
+    from fieldlab.fields.hybrid import COMBINATIONS, hybrid_of
+
+    for sign, combine in COMBINATIONS.items():
+        if sign in name:
+            return hybrid_of(combine, [config_type(part)() for part in name.split(sign)])
+    return config_type(name)()
+
+
 def config_to_dict(config: FieldConfig) -> dict[str, Any]:
-    """Plain values of a configuration, with its ``kind``."""
-    return {"kind": config.kind, **asdict(config)}
+    """Plain values of a configuration, with its ``kind``; fields it is made of become such values too."""
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
+    nested = {k: [config_to_dict(p) for p in v] if isinstance(v, tuple) else v for k, v in values.items()}
+    return {"kind": config.kind, **nested}
 
 
 def config_from_dict(values: dict[str, Any]) -> FieldConfig:
@@ -62,6 +79,9 @@ def config_from_dict(values: dict[str, Any]) -> FieldConfig:
         if name not in known:
             raise ConfigError("a field has no such setting", field=f"field.{name}", expected=", ".join(known))
         default = known[name].default
+        if isinstance(default, tuple) and isinstance(value, (list, tuple)):
+            values[name] = tuple(config_from_dict(v) if isinstance(v, dict) else v for v in value)
+            continue
         if type(value) is not type(default) and not (isinstance(default, float) and isinstance(value, int)):
             raise ConfigError(
                 "a setting has the wrong type",
@@ -86,4 +106,4 @@ def build_field(config: FieldConfig, unit_length: float, generator: torch.Genera
 
 def _load() -> None:
     """Import the representations, which register themselves."""
-    from fieldlab.fields import cp, hashgrid, neurbf, vm, voxel  # noqa: F401
+    from fieldlab.fields import cp, hashgrid, hybrid, neurbf, vm, voxel  # noqa: F401

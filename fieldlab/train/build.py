@@ -10,9 +10,9 @@ from torch import Tensor
 
 from fieldlab.data.cameras import Cameras
 from fieldlab.data.scene import Scene
-from fieldlab.errors import DataError
+from fieldlab.errors import ConfigError, DataError
 from fieldlab.fields.base import FieldConfig
-from fieldlab.fields.registry import build_field, config_type
+from fieldlab.fields.registry import build_field, config_named
 from fieldlab.render.model import ModelConfig, RadianceModel, diagonal, unit_length
 from fieldlab.train.config import TrainConfig
 
@@ -28,20 +28,51 @@ class FieldChoice:
     """What a person may say about the field; the scene decides the rest."""
 
     kind: str = "hashgrid"
+    """A representation, or several joined as :func:`fieldlab.fields.registry.config_named` says."""
     n_parameters: int | None = None
     """Largest number of trainable values."""
+    n_bytes: int | None = None
+    """Most bytes of the field, everything fixed included."""
 
 
 def choose_field(choice: FieldChoice, scene: Scene, train: TrainConfig, device: torch.device) -> FieldConfig:
     """The field's configuration: detail as fine as the photographs' pixels, size by budget or device."""
-    config = config_type(choice.kind)()
+    config = config_named(choice.kind)
     config = config.fitted_to_footprint(cells_per_side(scene))
     config = config.fitted_to_device(device.type)
     if choice.n_parameters is not None:
         config = config.fitted_to(choice.n_parameters)
+    if choice.n_bytes is not None:
+        config = fitted_to_bytes(config, choice.n_bytes)
     if train.appearance:
         config = config.with_appearance(train.appearance)
     return config
+
+
+def fitted_to_bytes(config: FieldConfig, n_bytes: int) -> FieldConfig:
+    """The same configuration with the largest capacity that takes at most ``n_bytes``.
+
+    Raises:
+        ConfigError: even the smallest is larger, or this field has no size to choose.
+    """
+    best: FieldConfig | None = None
+    least: object = None
+    low, high = 1, n_bytes // 4  # trainable values
+    while low <= high:
+        middle = (low + high + 1) // 2
+        try:
+            candidate = config.fitted_to(middle)
+        except ConfigError as error:
+            least, low = error.expected, middle + 1
+            continue
+        if candidate.size().n_bytes <= n_bytes:
+            best, low = candidate, middle + 1
+        else:
+            high = middle - 1
+    if best is None:
+        raise ConfigError(f"the budget is smaller than the smallest {config.kind} field", field="megabytes",
+                          found=n_bytes / 1e6, expected=least and f"{least} trainable values, and what is fixed")  # fmt: skip
+    return best
 
 
 def choose_model(scene: Scene, train: TrainConfig) -> ModelConfig:

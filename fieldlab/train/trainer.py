@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fieldlab.data.cameras import Rays
 from fieldlab.data.views import Views
-from fieldlab.errors import CheckpointError, DataError
+from fieldlab.errors import CheckpointError, ConfigError, DataError
 from fieldlab.fields.base import FieldProgress, ParamGroup
 from fieldlab.ops.distortion import distortion_loss
 from fieldlab.render.model import BACKGROUNDS, RadianceModel, RayOutput
@@ -93,6 +93,17 @@ class Trainer:
         self.stop_requested = False
         self.hull = config.hull and views.channels == 4
         self._check_rays()
+
+    def begin_from(self, teacher: RadianceModel) -> None:
+        """Initialise the field from a trained model of the same scene, before the first step.
+
+        Raises:
+            ConfigError: the teacher covers another box, or the field cannot use it.
+        """
+        mine, other = self.model.config, teacher.config
+        if (mine.aabb, mine.unbounded) != (other.aabb, other.unbounded):
+            raise ConfigError("the teacher covers another box", field="aabb", found=other.aabb, expected=mine.aabb)
+        self.model.field.begin_from(teacher.field, teacher.occupied, self.generator)
 
     def events(self) -> Iterator[TrainEvent]:
         """Train until the steps or seconds are used up or :meth:`stop` was called; one event per step."""
@@ -216,7 +227,7 @@ class Trainer:
             now.cells_due -= grid.update(self.model.density, self.generator, int(now.cells_due))
 
     def _field_progress(self, fraction: float) -> FieldProgress:
-        return FieldProgress(self.progress.step, fraction, self.model.occupied, self.generator)
+        return FieldProgress(self.progress.step, fraction, self.model.occupied, self.generator, self.model.field)
 
     def _groups(self) -> list[ParamGroup]:
         groups = list(self.model.field.param_groups())
