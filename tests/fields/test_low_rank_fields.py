@@ -37,7 +37,7 @@ def middle(x):
 
 def test_starts_at_density_one(config):
     field = field_of(config, unit_length=50.0)
-    sigma = field.density(torch.rand(1000, 3)) * 50.0
+    sigma = field.density(torch.rand(1000, 3)).detach() * 50.0
     assert 0.3 < float(sigma.log().mean().exp()) < 1.2 and float(sigma.max()) < 10.0
 
 
@@ -50,16 +50,14 @@ def test_density_is_that_of_the_geometry(config):
 
 
 def test_growth_reaches_the_final_size(config):
-    field, x = field_of(config), torch.rand(300, 3)
+    field = field_of(config)
     assert field.n_parameters < config.size().trainable
-    before = field.geometry(x)
     for fraction in (0.0, *UPSAMPLE_AT, 1.0):
         grown = field.schedule(progress(fraction))
         assert grown == (fraction in UPSAMPLE_AT)
     assert field.n_parameters == config.size().trainable and field.n_fixed == config.size().fixed
+    assert field.n_bytes == config.size().n_bytes
     assert not field.schedule(progress(1.0))
-    for a, b in zip(before, field.geometry(x), strict=True):
-        assert float((a - b).abs().mean()) < 0.5 * float((a - a.mean()).abs().mean() + 1e-3)
 
 
 def test_growth_to_nested_vertices_keeps_the_function(config):
