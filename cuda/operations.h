@@ -7,6 +7,7 @@
 #include "frequency.h"
 #include "harmonic_color.h"
 #include "hash_grid.h"
+#include "importance.h"
 #include "low_rank.h"
 #include "march.h"
 #include "mlp_backward.h"
@@ -55,6 +56,7 @@
   X(visible_samples, VisibleSamples)                          \
   X(keep_count, KeepCount)                                    \
   X(keep_fill, KeepFill)                                      \
+  X(importance_sample, ImportanceSample)                      \
   X(distortion_forward, DistortionForward)                    \
   X(distortion_backward, DistortionBackward)                  \
   X(render_field, RenderField)                                \
