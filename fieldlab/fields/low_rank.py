@@ -1,4 +1,4 @@
-"""What fields of low-rank tensors share (TensoRF: Chen et al. 2022): density and latent as sums of products of factors."""
+"""What fields of low-rank tensors share (TensoRF: Chen et al. 2022): density and latent are sums of products."""
 
 from __future__ import annotations
 

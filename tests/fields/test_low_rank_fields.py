@@ -14,6 +14,9 @@ from fieldlab.fields.cp import CPConfig
 from fieldlab.fields.low_rank import EMPTY, UPSAMPLE_AT
 from fieldlab.fields.registry import build_field, config_from_dict, config_to_dict
 from fieldlab.fields.vm import VMConfig
+from fieldlab.render.model import ModelConfig
+from fieldlab.train.build import build_model
+from tests.scenes import ring_cameras
 
 SMALL = [
     VMConfig(density_rank=4, appearance_rank=6, initial_resolution=9, resolution=17),
@@ -38,7 +41,8 @@ def middle(x):
 def test_starts_at_density_one(config):
     field = field_of(config, unit_length=50.0)
     sigma = field.density(torch.rand(1000, 3)).detach() * 50.0
-    assert 0.3 < float(sigma.log().mean().exp()) < 1.2 and float(sigma.max()) < 10.0
+    assert 0.3 < float(sigma.log().mean().exp()) < 1.2
+    assert float(sigma.max()) < 10.0
 
 
 def test_density_is_that_of_the_geometry(config):
@@ -55,7 +59,8 @@ def test_growth_reaches_the_final_size(config):
     for fraction in (0.0, *UPSAMPLE_AT, 1.0):
         grown = field.schedule(progress(fraction))
         assert grown == (fraction in UPSAMPLE_AT)
-    assert field.n_parameters == config.size().trainable and field.n_fixed == config.size().fixed
+    assert field.n_parameters == config.size().trainable
+    assert field.n_fixed == config.size().fixed
     assert field.n_bytes == config.size().n_bytes
     assert not field.schedule(progress(1.0))
 
@@ -84,7 +89,8 @@ def test_shrinking_keeps_the_function_inside(config):
 def test_shrunken_boxes_use_the_values_they_save(config):
     field = field_of(config)
     assert field.schedule(progress(1.0, lambda x: middle(x) & (x[:, 0] < 0.5)))
-    assert field.cropped and 0.7 * config.size().trainable < field.n_parameters <= config.size().trainable
+    assert field.cropped
+    assert 0.7 * config.size().trainable < field.n_parameters <= config.size().trainable
     assert not field.schedule(progress(1.0, middle))
 
 
@@ -105,13 +111,28 @@ def test_any_stage_round_trips(config, fraction):
     for a, b in zip(field.geometry(x), other.geometry(x), strict=True):
         assert torch.equal(a, b)
     assert field.schedule(progress(1.0, middle)) == other.schedule(progress(1.0, middle))
-    assert field.specs == other.specs and torch.equal(field.box, other.box)
+    assert field.specs == other.specs
+    assert torch.equal(field.box, other.box)
 
 
 def test_checkpoints_of_other_sizes_are_refused(config):
     larger = field_of(replace(config, resolution=64, initial_resolution=64))
     with pytest.raises(ConfigError, match="larger than its configuration"):
         field_of(config).resize_like(larger.state_dict())
+
+
+def test_pictures_are_what_training_sees(config):
+    model = build_model(config, ModelConfig((-1.0, -1.0, -1.0, 1.0, 1.0, 1.0), step=0.02, grid_resolution=32), seed=3)
+    model.field.schedule(progress(1.0, middle))
+    with torch.no_grad():
+        model.field.density_factors.mul_(8)
+        model.field.appearance_factors.mul_(8)
+    rays, back = ring_cameras(2, 24).image_rays(1), torch.tensor([0.2, 0.5, 0.9])
+    with torch.no_grad():
+        fused, separate = model.render_rays(rays, background=back), model(rays, back)
+    assert float(separate.opacity.max()) > 0.3
+    assert torch.allclose(fused.rgb, separate.rgb, atol=5e-3)
+    assert torch.allclose(fused.opacity, separate.opacity, atol=1e-3)
 
 
 @pytest.mark.parametrize("cropped", [False, True])
@@ -126,10 +147,14 @@ def test_plan_of_the_fused_renderer(config, cropped):
 
 
 def test_budgets(config):
-    least = int(str(pytest.raises(ConfigError, config.fitted_to, 1000).value.expected).split()[-1])
+    with pytest.raises(ConfigError, match="smaller than the smallest") as error:
+        config.fitted_to(1000)
+    least = int(str(error.value.expected).split()[-1])
     sizes = [config.fitted_to(budget).size().trainable for budget in (least, 100_000, 1_000_000)]
-    assert sizes[0] == least and all(size <= b for size, b in zip(sizes, (least, 100_000, 1_000_000), strict=True))
-    assert sizes[1] > 80_000 and sizes[2] > 900_000
+    assert sizes[0] == least
+    assert all(size <= b for size, b in zip(sizes, (least, 100_000, 1_000_000), strict=True))
+    assert sizes[1] > 80_000
+    assert sizes[2] > 900_000
     assert sum(p.numel() for p in field_of(config.fitted_to(100_000)).parameters()) <= 100_000
 
 
@@ -153,7 +178,8 @@ def test_penalties_reach_the_gradients(config):
     assert not field.density_factors.grad.any()
     field.schedule(progress(0.0, step=4))
     field.regularize(0.0)
-    assert field.density_factors.grad.any() and field.appearance_factors.grad.any()
+    assert field.density_factors.grad.any()
+    assert field.appearance_factors.grad.any()
 
 
 def test_learns_a_ball(config):
@@ -172,4 +198,5 @@ def test_learns_a_ball(config):
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert math.isfinite(losses[-1]) and losses[-1] < 0.15 * losses[0]
+    assert math.isfinite(losses[-1])
+    assert losses[-1] < 0.15 * losses[0]
