@@ -145,6 +145,15 @@ struct Stencil {
   FL_HD static void keep(T (&to)[FL_LANES], const V& v) { std::memcpy(to, &v, sizeof v); }
 };
 
+// body(r, channels) for channels [begin, end) of a term in groups of up to FL_LANES. Whole groups are told so by a constant,
+// from which the compiler makes straight code.
+template <class Body>
+FL_HD void each_channels(int begin, int end, const Body& body) {
+  int r = begin;
+  for (; r + FL_LANES <= end; r += FL_LANES) body(r, FL_LANES);
+  if (r < end) body(r, end - r);
+}
+
 // Channels [r, r + channels) of a term at up to FL_LANES samples, a row of samples for each channel.
 template <int Factors>
 FL_HD void low_rank_products(const LowRank& t, const Stencil<Factors>& at, const float* params, int r, int channels,
@@ -161,7 +170,7 @@ FL_HD Lanes low_rank_sum(const LowRank& t, const float* params, const Lanes x[3]
   for (int term = 0; term < t.terms; ++term) {
     const Stencil<Factors> at(t, term, x);
     for (int i = 0; i < count; ++i)
-      for (int r = 0; r < t.rank; r += FL_LANES) v[i] += at.product(params, r, min_of(FL_LANES, t.rank - r), i);
+      each_channels(0, t.rank, [&](int r, int channels) { v[i] += at.product(params, r, channels, i); });
   }
   transpose(v);
   for (int c = 1; c < FL_LANES; ++c) v[0] += v[c];
@@ -173,13 +182,12 @@ template <int Factors>
 FL_HD void low_rank_part(const LowRankForward& a, const Lanes x[3], int term, int part, std::int64_t start, int count) {
   const Stencil<Factors> at(a.tensor, term, x);
   const int end = min_of(a.tensor.rank, (part + 1) * kLowRankPart);
-  for (int r = part * kLowRankPart; r < end; r += FL_LANES) {
-    const int channels = min_of(FL_LANES, end - r);
+  each_channels(part * kLowRankPart, end, [&](int r, int channels) {
     Lanes v[FL_LANES];
     low_rank_products(a.tensor, at, a.params, r, channels, count, v);
     for (int c = 0; c < channels; ++c)
       store_some(&a.out.at(start, term * a.tensor.rank + r + c), a.out.stride_sample, count, v[c]);
-  }
+  });
 }
 
 // Linear combinations of all products, at up to FL_LANES samples.
@@ -188,8 +196,8 @@ FL_HD void low_rank_combine(const LowRankForward& a, const Lanes x[3], std::int6
   const LowRank& t = a.tensor;
   for (int term = 0; term < t.terms; ++term) {
     const Stencil<Factors> at(t, term, x);
-    for (int r = 0; r < t.rank; r += FL_LANES) {
-      const int channels = min_of(FL_LANES, t.rank - r), first = term * t.rank + r;
+    each_channels(0, t.rank, [&](int r, int channels) {
+      const int first = term * t.rank + r;
       Lanes v[FL_LANES];
       low_rank_products(t, at, a.params, r, channels, count, v);
       for (int o = 0; o < t.outputs; ++o) {
@@ -199,7 +207,7 @@ FL_HD void low_rank_combine(const LowRankForward& a, const Lanes x[3], std::int6
         for (int c = 0; c < channels; ++c) total += weight[c] * v[c];
         store_some(to, a.out.stride_sample, count, total);
       }
-    }
+    });
   }
 }
 
@@ -223,19 +231,22 @@ FL_HD void load_gradients(const Backward& a, int term, int r, int channels, std:
                           Lanes (&g)[FL_LANES]) {
   const LowRank& t = a.tensor;
   const int first = term * t.rank + r;
-  for (int i = 0; i < FL_LANES; ++i) g[i] = broadcast(0.f);
   if (t.summed()) {
-    for (int i = 0; i < count; ++i) g[i] = broadcast(a.grad_out.at(start + i, 0));
-  } else if (t.combined()) {
+    for (int i = 0; i < FL_LANES; ++i) g[i] = broadcast(i < count ? a.grad_out.at(start + i, 0) : 0.f);
+    return;
+  }
+  for (int c = 0; c < FL_LANES; ++c) g[c] = broadcast(0.f);
+  if (t.combined()) {
     for (int o = 0; o < t.outputs; ++o) {
-      const Lanes weight = load_part(a.basis + o * t.products() + first, channels);
-      for (int i = 0; i < count; ++i) g[i] += weight * a.grad_out.at(start + i, o);
+      const Lanes grad = load_some(&a.grad_out.at(start, o), a.grad_out.stride_sample, count);
+      const float* weight = a.basis + o * t.products() + first;
+      for (int c = 0; c < channels; ++c) g[c] += weight[c] * grad;
     }
   } else {
     for (int c = 0; c < channels; ++c)
       g[c] = load_some(&a.grad_out.at(start, first + c), a.grad_out.stride_sample, count);
-    transpose(g);
   }
+  transpose(g);
 }
 
 // One part of a term's gradient, added to the factors. `add(pointer, channels, value)` is atomic on the GPU; on the CPU a
@@ -243,12 +254,11 @@ FL_HD void load_gradients(const Backward& a, int term, int r, int channels, std:
 template <int Factors, class Add>
 FL_HD void low_rank_scatter(const LowRankBackwardParams& a, int term, int part, std::int64_t start, int count, Add add) {
   using At = Stencil<Factors>;
-  Lanes x[3], g[FL_LANES], product[FL_LANES];
+  Lanes x[3], g[FL_LANES], product[FL_LANES] = {};
   load_position(a.x, start, count, x);
   const At at(a.tensor, term, x);
   const int end = min_of(a.tensor.rank, (part + 1) * kLowRankPart);
-  for (int r = part * kLowRankPart; r < end; r += FL_LANES) {
-    const int channels = min_of(FL_LANES, end - r);
+  each_channels(part * kLowRankPart, end, [&](int r, int channels) {
     load_gradients(a, term, r, channels, start, count, g);
     for (int i = 0; i < count; ++i) {
       Lanes value[Factors];
@@ -264,11 +274,13 @@ FL_HD void low_rank_scatter(const LowRankBackwardParams& a, int term, int part, 
       if (Factors == 3) product[i] *= value[Factors - 1];
     }
     for (int o = 0; o < a.tensor.outputs; ++o) {
+      float grad_out[FL_LANES];
+      store(grad_out, load_some(&a.grad_out.at(start, o), a.grad_out.stride_sample, count));
       Lanes grad = broadcast(0.f);
-      for (int i = 0; i < count; ++i) grad += a.grad_out.at(start + i, o) * product[i];
+      for (int i = 0; i < FL_LANES; ++i) grad += grad_out[i] * product[i];
       add(a.grad_basis + o * a.tensor.products() + term * a.tensor.rank + r, channels, grad);
     }
-  }
+  });
 }
 
 // Derivatives of a factor's values at sample i along its axes, per cell.
@@ -292,8 +304,7 @@ FL_HD void low_rank_input_gradient(const LowRankBackwardInput& a, std::int64_t s
   load_position(a.x, start, count, x);
   for (int term = 0; term < t.terms; ++term) {
     const Stencil<Factors> at(t, term, x);
-    for (int r = 0; r < t.rank; r += FL_LANES) {
-      const int channels = min_of(FL_LANES, t.rank - r);
+    each_channels(0, t.rank, [&](int r, int channels) {
       load_gradients(a, term, r, channels, start, count, g);
       for (int i = 0; i < count; ++i) {
         Lanes value[Factors];
@@ -306,7 +317,7 @@ FL_HD void low_rank_input_gradient(const LowRankBackwardInput& a, std::int64_t s
           for (int s = 0; s < at.corners(f) / 2; ++s) total[t.factor[term][f].axis[s]][i] += grad * slope[s];
         }
       }
-    }
+    });
   }
   for (int axis = 0; axis < 3; ++axis) {
     transpose(total[axis]);

@@ -1,9 +1,9 @@
-"""What fields of low-rank tensors share (TensoRF: Chen et al. 2022): density and latent as sums of products of factors."""
+"""What fields of low-rank tensors share (TensoRF: Chen et al. 2022): density and latent are sums of products."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
@@ -77,7 +77,7 @@ class LowRankConfig(LatentConfig):
         density, appearance = self.specs((self.resolution,) * 3)
         basis = self.latent * appearance.n_products
         trainable = density.n_params + appearance.n_params + basis + self.color_spec().n_params
-        return FieldSize.of_floats(trainable, 9)
+        return FieldSize(trainable, 10, 4 * trainable + 56)  # a box of floats, four integers
 
     def fitted_to(self: C, n_parameters: int) -> C:
         """Ranks and resolution in their present proportion, as large as ``n_parameters`` allows."""
@@ -95,10 +95,11 @@ class LowRankConfig(LatentConfig):
         """Cells as wide as a pixel."""
         return self._at(int(min(max(cells_per_side, 32), 512)))
 
-    def resolution_at(self, fraction: float, sides: tuple[float, float, float]) -> tuple[int, int, int]:
-        """Vertices along the axes of a box at a stage of training: as many values as a cube's, in cubic cells."""
-        stage = sum(fraction >= at for at in UPSAMPLE_AT) / len(UPSAMPLE_AT)
-        side = self.initial_resolution ** (1 - stage) * self.resolution**stage
+    def resolution_at(self, stage: int, sides: Sequence[float] = (1.0, 1.0, 1.0)) -> tuple[int, int, int]:
+        """Vertices along the axes of a box after ``stage`` of ``UPSAMPLE_AT``, in geometric progression: as many values
+        as a cube's, in cubic cells."""
+        grown = stage / len(UPSAMPLE_AT)
+        side = self.initial_resolution ** (1 - grown) * self.resolution**grown
         a, b, c = sides
         cell = math.sqrt((a * b + a * c + b * c) / 3) / side if self.tensor == "vm" else (a + b + c) / 3 / side
         x, y, z = (max(2, int(length / cell + 1e-6)) for length in sides)
@@ -126,22 +127,22 @@ class LowRankField(LatentField):
 
     config: LowRankConfig
     box: Tensor
+    stage: Tensor
     resolution: Tensor
 
     def __init__(self, config: LowRankConfig, unit_length: float, generator: torch.Generator | None = None) -> None:
         super().__init__(config, unit_length, generator)
-        self.specs = config.specs(config.resolution_at(0.0, (1.0, 1.0, 1.0)))
-        density, appearance = (
-            nn.Parameter(torch.randn(spec.n_params, generator=generator) * config.init_scale) for spec in self.specs
-        )
-        self.density_factors, self.appearance_factors = density, appearance
-        bound = 1 / math.sqrt(self.specs[1].n_products)
-        basis = (torch.rand(config.latent, self.specs[1].n_products, generator=generator) * 2 - 1) * bound
-        self.basis = nn.Parameter(basis)
+        self.specs = config.specs(config.resolution_at(0))
+        density, appearance = (torch.randn(spec.n_params, generator=generator) for spec in self.specs)
+        self.density_factors = nn.Parameter(density * config.init_scale)
+        self.appearance_factors = nn.Parameter(appearance * config.init_scale)
+        basis = torch.rand(config.latent, self.specs[1].n_products, generator=generator) * 2 - 1
+        self.basis = nn.Parameter(basis / math.sqrt(self.specs[1].n_products))
         self.register_buffer("box", torch.tensor([[0.0] * 3, [1.0] * 3]))
         self.register_buffer("resolution", torch.tensor(self.specs[0].resolution))
+        self.register_buffer("stage", torch.tensor(0))
         self.cropped = False
-        self.calls = 0
+        self.step = 0
 
     def geometry(self, x: Tensor) -> tuple[Tensor, Tensor]:
         raw, x = self._raw(x)
@@ -167,14 +168,15 @@ class LowRankField(LatentField):
         ]
 
     def schedule(self, progress: FieldProgress) -> bool:
-        if progress.fraction < UPSAMPLE_AT[0]:
+        self.step = progress.step
+        stage = sum(progress.fraction >= at for at in UPSAMPLE_AT)
+        before, done = self.specs, int(self.stage)
+        if stage <= done:
             return False
-        before = self.specs
-        if not self.cropped and self.specs[0].resolution == self.config.resolution_at(0.0, (1.0, 1.0, 1.0)):
+        if done == 0:
             self._shrink(progress)
-        low, high = self.box.tolist()
-        a, b, c = (top - bottom for bottom, top in zip(low, high, strict=True))
-        self._resample(self.config.resolution_at(progress.fraction, (a, b, c)))
+        self._resample(self.config.resolution_at(stage, (self.box[1] - self.box[0]).tolist()))
+        self.stage.fill_(stage)
         return self.specs is not before
 
     @torch.no_grad()
@@ -199,9 +201,10 @@ class LowRankField(LatentField):
         if resolution == self.specs[0].resolution and box is None:
             return
         to = self.config.specs(resolution)
-        factors = (self.density_factors, self.appearance_factors)
-        made = [nn.Parameter(resample(p, old, new, box)) for p, old, new in zip(factors, self.specs, to, strict=True)]
-        self.density_factors, self.appearance_factors = made
+        self.density_factors, self.appearance_factors = (
+            nn.Parameter(resample(factors, old, new, box))
+            for factors, old, new in zip(self._factors(), self.specs, to, strict=True)
+        )
         self.specs = to
         self.resolution.copy_(torch.tensor(resolution))
         if box is not None:
@@ -210,34 +213,40 @@ class LowRankField(LatentField):
             self.cropped = True
 
     def regularize(self, fraction: float) -> None:
-        self.calls += 1
-        if self.calls % PENALTY_EVERY:
+        if self.step % PENALTY_EVERY:
             return
         for factors, spec, l1 in zip(self._factors(), self.specs, (self.config.density_l1, 0.0), strict=True):
             weights = {"l1": PENALTY_EVERY * l1, "total_variation": PENALTY_EVERY * self.config.total_variation}
             if factors.grad is not None and any(weights.values()):
                 add_penalty_gradient(factors.grad, factors.detach(), spec, **weights)
 
-    def _factors(self) -> Iterator[nn.Parameter]:
-        yield from (self.density_factors, self.appearance_factors)
+    def _factors(self) -> tuple[nn.Parameter, nn.Parameter]:
+        return self.density_factors, self.appearance_factors
 
     def resize_like(self, arrays: Mapping[str, Tensor]) -> None:
         if "resolution" not in arrays or "box" not in arrays:
             return
-        x, y, z = arrays["resolution"].tolist()
-        largest = self.config.size().trainable
-        specs = self.config.specs((x, y, z))
-        if sum(spec.n_params for spec in specs) > largest:
+        x, y, z = _three(arrays["resolution"])
+        specs, most = self.config.specs((x, y, z)), self.config.specs((self.config.resolution,) * 3)
+        if specs[0].n_params > most[0].n_params:
             raise ConfigError("a tensor is larger than its configuration allows", field="resolution",
-                              found=(x, y, z), expected=f"at most {largest} values")  # fmt: skip
+                              found=(x, y, z), expected=f"at most {most[0].resolution}")  # fmt: skip
         self.specs = specs
         self.density_factors, self.appearance_factors = (
             nn.Parameter(p.new_empty(spec.n_params)) for p, spec in zip(self._factors(), specs, strict=True)
         )
-        self.cropped = bool((arrays["box"] != torch.tensor([[0.0] * 3, [1.0] * 3])).any())
+        self.cropped = bool((arrays["box"] != torch.tensor([[0.0], [1.0]])).any())
 
     def branches(self) -> tuple[Branch, ...]:
         low, high = (tuple(side) for side in self.box.tolist())
         density = LowRankPlan(self.density_factors.detach(), self.specs[0], None, low, high, EMPTY)
         latent = LowRankPlan(self.appearance_factors.detach(), self.specs[1], self.basis.detach(), low, high, EMPTY)
         return (Branch((density, latent)),)
+
+
+def _three(resolution: Tensor) -> tuple[int, int, int]:
+    """A checkpoint's resolution as plain numbers."""
+    if resolution.shape != (3,):
+        raise ConfigError("a resolution is not three numbers", field="resolution", found=tuple(resolution.shape))
+    x, y, z = resolution.tolist()
+    return x, y, z

@@ -1,9 +1,9 @@
 """Low-rank tensors over the unit cube (TensoRF: Chen et al. 2022): sums of products of planes and lines, or of lines.
 
-Parameters are one flat array of factors, one after another: the planes over axes (0,1), (0,2), (1,2) and the lines along
-axes 2, 1, 0 of a vector-matrix (``vm``) tensor, the lines along axes 0, 1, 2 of a CANDECOMP/PARAFAC (``cp``) one. A plane
-is [vertices of its second axis, vertices of its first, rank], a line [vertices, rank]; x = 0 is the first vertex and
-x = 1 the last.
+Parameters are one flat array of factors, one after another: the planes over axes (0,1), (0,2), (1,2) and the lines
+along axes 2, 1, 0 of a vector-matrix (``vm``) tensor, the lines along axes 0, 1, 2 of a CANDECOMP/PARAFAC (``cp``) one.
+A plane is [vertices of its second axis, of its first, rank], a line [vertices, rank]; x = 0 is the first vertex
+and x = 1 the last.
 """
 
 from __future__ import annotations
@@ -85,8 +85,11 @@ class LowRankSpec:
 
 @dataclass(frozen=True)
 class LowRankPlan:
-    """A low-rank tensor over a box in the unit cube as the fused renderer takes it: the sum of its products, ``outside``
-    beyond the box, or, with a basis [C,spec.n_products], their combinations, which go on as at the border."""
+    """A low-rank tensor over a box in the unit cube as the fused renderer takes it.
+
+    Without a basis it gives the sum of its products, and ``outside`` beyond the box; with a basis [C,spec.n_products]
+    combinations of them, which go on as at the border.
+    """
 
     params: Tensor
     spec: LowRankSpec

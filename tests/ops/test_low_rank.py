@@ -79,7 +79,8 @@ def test_any_layout(device, layout):
     low_rank(a, p, spec).backward(grad.to(device))
     b, q = x.clone().requires_grad_(), params.clone().requires_grad_()
     low_rank_reference(b, q, spec).backward(grad)
-    assert torch.allclose(a.grad.cpu(), b.grad, atol=1e-3) and torch.allclose(p.grad.cpu(), q.grad, atol=1e-4)
+    assert torch.allclose(a.grad.cpu(), b.grad, atol=1e-3)
+    assert torch.allclose(p.grad.cpu(), q.grad, atol=1e-4)
 
 
 def test_formula():
@@ -153,7 +154,7 @@ def test_impossible_shapes():
         LowRankSpec("cp", (4, 1, 4), 2)
     with pytest.raises(ConfigError, match="too large"):
         LowRankSpec("vm", (30000, 30000, 30000), 2)
-    with pytest.raises(ConfigError, match="vm | cp"):
+    with pytest.raises(ConfigError, match="unknown kind"):
         LowRankSpec("tucker", (4, 4, 4), 2)
     with pytest.raises(ConfigError, match="wrong size"):
         low_rank(torch.rand(2, 3), torch.zeros(5), SPECS[0])
