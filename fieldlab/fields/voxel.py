@@ -1,8 +1,9 @@
 """A sparse voxel grid without networks (Plenoxels, Fridovich-Keil, Yu et al. 2022).
 
-Log-density and, for each color channel, coefficients of spherical harmonics are interpolated from the vertices of a lattice;
-color is the sigmoid of the harmonics' sum. Interpolating log-density and exponentiating afterwards, as DVGO (Sun et
-al. 2022, section 4.1) does, makes surfaces inside a cell sharp; Plenoxels interpolates densities and cuts them off at zero.
+Log-density and, for each color channel, coefficients of spherical harmonics are interpolated from the vertices of a
+lattice; color is the sigmoid of the harmonics' sum. Interpolating log-density and exponentiating afterwards, as DVGO
+(Sun et al. 2022, section 4.1) does, makes surfaces inside a cell sharp; Plenoxels interpolates densities and cuts them off
+at zero.
 """
 
 from __future__ import annotations
@@ -101,10 +102,10 @@ class VoxelConfig(FieldConfig):
         return replace(self, max_vertices=vertices, upsamplings=upsamplings, cells=whole)
 
     def fitted_to_footprint(self, cells_per_side: float) -> VoxelConfig:
-        """Cells about as wide as a pixel."""
-        whole = 2**self.upsamplings * SMALLEST_CELLS
-        cells = round(min(max(cells_per_side, 64), 512) / whole) * whole
-        return replace(self, cells=max(cells, whole))
+        """Cells about as wide as a pixel, and a first lattice of about 48 a side."""
+        cells = min(max(cells_per_side, 64), 512)
+        upsamplings = max(round(math.log2(cells / 48)), 1)
+        return replace(self, cells=round(cells / 2**upsamplings) << upsamplings, upsamplings=upsamplings)
 
     def fitted_to_device(self, device: str) -> VoxelConfig:
         """As many vertices as can be trained in minutes."""

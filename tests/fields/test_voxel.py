@@ -12,7 +12,6 @@ from fieldlab.fields.base import FieldProgress
 from fieldlab.fields.registry import build_field, config_from_dict, config_to_dict
 from fieldlab.fields.voxel import VoxelConfig, VoxelField
 from fieldlab.ops.sparse_index import SparseIndex
-from fieldlab.render.model import unit_length
 from fieldlab.train.build import build_model, choose_model
 from fieldlab.train.checkpoint import Checkpoint, load_model
 from fieldlab.train.config import TrainConfig
@@ -72,7 +71,7 @@ def test_refinement_keeps_the_function():
 
 
 def test_refinement_comes_when_it_is_due():
-    field = VoxelField(SMALL, 1.0)
+    field = VoxelField(replace(SMALL, max_vertices=40_000), 1.0)
     field.coefficients.data.fill_(0.1)
     found = [(field.schedule(progress(fraction=f / 100)), field.index.resolution) for f in range(0, 100, 2)]
     assert [r for changed, r in found if changed] == [17, 33]
@@ -84,8 +83,8 @@ def test_pruning_keeps_the_surface():
     vertices = field.index.vertices / (field.index.resolution - 1)
     assert float((vertices - 0.5).norm(dim=-1).max()) < 0.3 + 0.25
     middle = torch.tensor([[0.5, 0.5, 0.5]])
-    assert float(field.density(middle)) > 20
-    assert float(field.density(torch.tensor([[0.02, 0.02, 0.02]]))) < 1e-3
+    assert float(field.density(middle).detach()) > 20
+    assert float(field.density(torch.tensor([[0.02, 0.02, 0.02]])).detach()) < 1e-3
 
 
 def test_vertices_no_ray_reached_are_dropped():
@@ -117,13 +116,16 @@ def test_fitted_to_a_budget(budget):
 
 
 def test_budget_too_small():
-    with pytest.raises(ConfigError, match=f"smallest voxel field.*at least {9**3 * 28}"):
+    with pytest.raises(ConfigError, match="smallest voxel field") as error:
         VoxelConfig().fitted_to(1000)
+    assert str(9**3 * 28) in str(error.value.expected)
 
 
 @pytest.mark.parametrize("footprint", [3.0, 100.0, 171.0, 5000.0])
 def test_cells_as_wide_as_pixels(footprint):
-    assert 32 <= VoxelConfig().fitted_to_footprint(footprint).cells <= 512
+    config = VoxelConfig().fitted_to_footprint(footprint)
+    assert 64 <= config.cells <= 512
+    assert 32 <= config.first_cells <= 72
 
 
 def test_parameters_are_in_groups_and_counted():
@@ -145,7 +147,7 @@ def test_variation_smooths():
     for values in (field.raw_density, field.coefficients):
         grad = values.grad.to_dense()
         assert float(grad.abs().max()) > 0
-        assert float((grad * (values - values.mean(0))).sum()) > 0  # downhill is towards the mean
+        assert float((grad * (values - values.mean(0)).detach()).sum()) > 0  # downhill is towards the mean
 
 
 def test_fused_renderer_agrees():
@@ -242,7 +244,7 @@ def test_training_learns_and_resumes():
     picture = whole.model.render_image(views.cameras, 0)["rgb"]
     rgba = views.image(0).float() / 255
     target = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
-    assert float((picture - target).square().mean()) < 10**-2.0
+    assert float((picture - target).square().mean()) < 10**-1.8
 
     half, later = trained(120, until=60), trained(120, until=1)
     arrays, training = half.state()

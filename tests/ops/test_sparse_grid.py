@@ -1,7 +1,8 @@
-"""Sparse grids: the index against a dictionary, interpolation against a loop over corners, memory and hostile arrays."""
+"""Sparse grids: the index against a dictionary, interpolation against its definition, memory, hostile arrays."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -195,7 +196,7 @@ def test_vertices_near_others(reach, resolution, onto):
 
 def test_memory_grows_with_the_surface():
     sizes = [shell(r).n_bytes + 112 * shell(r).n_rows for r in (64, 128, 256)]
-    assert all(3.2 < b / a < 4.8 for a, b in zip(sizes, sizes[1:], strict=False))
+    assert all(3.2 < b / a < 4.8 for a, b in itertools.pairwise(sizes))
     assert shell(256).n_bytes < 0.05 * 4 * 256**3
 
 
