@@ -228,7 +228,7 @@ def test_hostile_arrays_are_refused(spoil):
 
 def trained(steps: int, until: int | None = None) -> Trainer:
     scene = ball_scene(n=12, size=32)
-    config = TrainConfig(steps=steps, samples_per_step=4096, **VoxelConfig.recipe)
+    config = TrainConfig(steps=steps, **{**VoxelConfig.recipe, "samples_per_step": 4096})
     field = replace(SMALL, max_vertices=40_000)
     trainer = Trainer(build_model(field, choose_model(scene, config), 0), scene.splits["train"], config)
     for event in trainer.events():
