@@ -1,8 +1,9 @@
 """A sparse voxel grid without networks (Plenoxels, Fridovich-Keil, Yu et al. 2022).
 
-Log-density and, for each color channel, coefficients of spherical harmonics are interpolated from the vertices of a lattice;
-color is the sigmoid of the harmonics' sum. Interpolating log-density and exponentiating afterwards, as DVGO (Sun et
-al. 2022, section 4.1) does, makes surfaces inside a cell sharp; Plenoxels interpolates densities and cuts them off at zero.
+Log-density and, for each color channel, coefficients of spherical harmonics are interpolated from the vertices of a
+lattice; color is the sigmoid of the harmonics' sum. Interpolating log-density and exponentiating afterwards, as DVGO
+(Sun et al. 2022, section 4.1) does, makes surfaces inside a cell sharp; Plenoxels interpolates densities and cuts them
+off at zero.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ class VoxelConfig(FieldConfig):
     """Sizes and training of a sparse voxel field."""
 
     kind: ClassVar[str] = "voxel"
-    recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 0.02, "final_learning_rate": 0.05}
+    recipe: ClassVar[Mapping[str, Any]] = {
+        "learning_rate": 0.02, "final_learning_rate": 0.1, "samples_per_step": 1 << 14,
+    }  # fmt: skip
 
     cells: int = 256
     """Cells along a side of the finest lattice."""
@@ -52,11 +55,11 @@ class VoxelConfig(FieldConfig):
     """Log-density, per side of the box, of vertices that are not stored."""
     density_rate: float = 10.0
     """Learning rate of log-density as a multiple of the colors'."""
-    density_variation: float = 1e-5
+    density_variation: float = 1e-6
     """Weight of the total variation of log-density, per vertex the step touches (Plenoxels, eq. 5)."""
-    color_variation: float = 1e-4
+    color_variation: float = 3e-5
     """Weight of the total variation of the colors' coefficients."""
-    prune_below: float = 1e-2
+    prune_below: float = 2e-2
     """Vertices are dropped, when the lattice is made finer, where density times the length of a cell is less than this
     in the vertex and all its neighbors, and those inside objects, which no ray has reached."""
 
@@ -101,10 +104,10 @@ class VoxelConfig(FieldConfig):
         return replace(self, max_vertices=vertices, upsamplings=upsamplings, cells=whole)
 
     def fitted_to_footprint(self, cells_per_side: float) -> VoxelConfig:
-        """Cells about as wide as a pixel."""
-        whole = 2**self.upsamplings * SMALLEST_CELLS
-        cells = round(min(max(cells_per_side, 64), 512) / whole) * whole
-        return replace(self, cells=max(cells, whole))
+        """Cells about as wide as a pixel, and a first lattice of about 48 a side."""
+        cells = min(max(cells_per_side, 64), 512)
+        upsamplings = max(round(math.log2(cells / 48)), 1)
+        return replace(self, cells=round(cells / 2**upsamplings) << upsamplings, upsamplings=upsamplings)
 
     def fitted_to_device(self, device: str) -> VoxelConfig:
         """As many vertices as can be trained in minutes."""

@@ -30,7 +30,8 @@ def adam_step(
     rate = lr / (1 - beta1**step)
     root_correction = 1 / math.sqrt(1 - beta2**step)
     if grad.is_sparse:
-        _adam_rows(param, coalesced(grad), first, second, rate, root_correction, beta1, beta2, eps, weight_decay, sparse)
+        settings = rate, root_correction, beta1, beta2, eps, weight_decay, sparse
+        _adam_rows(param, coalesced(grad), first, second, *settings)
         return
     if native.active(param):
         pointers = [native.pointer(t) for t in (param, grad.contiguous(), first, second)]

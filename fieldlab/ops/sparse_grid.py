@@ -50,7 +50,8 @@ def sparse_grid(x: Tensor, corners: Tensor, values: Tensor, resolution: int, emp
         ConfigError: ``corners`` belong to other samples.
     """
     if corners.shape != (8, len(x)):
-        raise ConfigError("samples and their corners differ in number", found=tuple(corners.shape), expected=(8, len(x)))
+        raise ConfigError("samples and their corners differ in number", found=tuple(corners.shape),
+                          expected=(8, len(x)))  # fmt: skip
     if native.active(x, values):
         return _SparseGrid.apply(x, corners, values, resolution, empty)
     return sparse_grid_reference(x, corners, values, resolution, empty)
