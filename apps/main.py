@@ -78,6 +78,15 @@ COMMANDS = {
             "fieldlab export runs/fox --mesh fox.ply --faces 100000 --points fox_points.ply",
         ),
     ),
+    "fit": Command(
+        "fit",
+        "Fit",
+        "fit an image or the distance to a mesh",
+        (
+            "fieldlab fit image photo.png --params 500k --out runs/photo --json photo.json",
+            "fieldlab fit sdf bunny.obj --out runs/bunny --json bunny.json",
+        ),
+    ),
     "info": Command(
         "info",
         "Info",

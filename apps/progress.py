@@ -26,6 +26,12 @@ class Bar:
         assert self._task is not None  # made above for the first stage
         self._progress.update(self._task, completed=done, total=total)
 
+    def tell(self, stage: str, share: float, text: str) -> None:
+        """``share`` (0 to 1) of ``stage``, described by ``text``."""
+        self.share(stage, share)
+        assert self._task is not None
+        self._progress.update(self._task, description=text)
+
     def share(self, stage: str, share: float) -> None:
         """``share`` (0 to 1) of ``stage``, shown in percent."""
         self.show(stage, round(100 * share), 100)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +16,11 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
+from fieldlab.apps.interrupt import discarded_on_error, stopping
 from fieldlab.apps.options import OptionalBox, OptionalFile, OptionalFloat, OptionalInt, OptionalText
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import Scene, load_scene
-from fieldlab.errors import BackendError, ConfigError, FieldlabError, RunFolderError
+from fieldlab.errors import BackendError, ConfigError
 from fieldlab.ops import native
 from fieldlab.render.marcher import choose_marcher
 from fieldlab.train.build import FieldChoice, choose_field, training_views
@@ -139,7 +138,7 @@ def _train(args: Train, device: torch.device, world: World, console: Console) ->
         folder, config, scene, checkpoint = _prepare(args, device, world)
     for note in scene.notes:
         console.print(f"[dim]note: {note}[/]")
-    with _discarded_on_error(folder, world), folder.locked() if world.rank == 0 else _nothing():
+    with _held(folder, world):
         if checkpoint is not None and world.rank == 0:
             folder.trim_metrics(int(checkpoint.header["training"]["progress"]["step"]))
         session = Session(
@@ -149,7 +148,7 @@ def _train(args: Train, device: torch.device, world: World, console: Console) ->
         if session.trainer.rays_in_box < 0.5:
             console.print(f"[yellow]only {session.trainer.rays_in_box:.0%} of the rays meet the scene's box[/]")
         writer = _tensorboard(folder) if args.tensorboard and world.rank == 0 else None
-        with _stopping(session) as caught:
+        with stopping(session.trainer.stop) as caught:
             last = _show(session, console, writer)
         if writer is not None:
             writer.close()
@@ -239,42 +238,13 @@ def _summary(folder: Run, session: Session, last: TrainEvent | None, console: Co
 
 
 @contextmanager
-def _stopping(session: Session) -> Iterator[list[int]]:
-    """Let Ctrl-C and SIGTERM end training after the current step; a second one ends the program at once."""
-    caught: list[int] = []
-
-    def handle(number: int, _: object) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-        session.trainer.stop()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _discarded_on_error(folder: Run, world: World) -> Iterator[None]:
-    """Leave no half-made run behind when training fails before its first checkpoint."""
-    try:
+def _held(folder: Run, world: World) -> Iterator[None]:
+    """Keep the folder for these processes; the first one locks it."""
+    if world.rank > 0:
         yield
-    except (FieldlabError, OSError) as error:
-        in_use = isinstance(error, RunFolderError) and "in use" in error.what
-        if not in_use and world.rank == 0:
-            folder.discard_if_untrained()
-        raise
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+        return
+    with discarded_on_error(folder), folder.locked():
+        yield
 
 
 def _tensorboard(folder: Run) -> Any:

@@ -26,7 +26,10 @@ NB_MODULE(_native, m) {
   m.attr("has_cuda") = false;
 #endif
   bind_encodings(m);
+  bind_low_rank(m);
   bind_networks(m);
   bind_rays(m);
+  bind_sparse_grid(m);
+  bind_rbf(m);
   bind_render(m);
 }

@@ -41,8 +41,11 @@ inline HashGrid hash_grid_of(int features, bool smooth, const std::vector<float>
 }
 
 void bind_encodings(nanobind::module_& m);
+void bind_low_rank(nanobind::module_& m);
 void bind_networks(nanobind::module_& m);
 void bind_rays(nanobind::module_& m);
+void bind_sparse_grid(nanobind::module_& m);
+void bind_rbf(nanobind::module_& m);
 void bind_render(nanobind::module_& m);
 
 }  // namespace fieldlab

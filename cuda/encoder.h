@@ -3,8 +3,16 @@
 #pragma once
 #include "frequency.h"
 #include "hash_grid.h"
+#include "low_rank.h"
+#include "rbf.h"
+#include "sparse_grid.h"
 
-#define FL_ENCODERS(X) X(hash_grid, HashGridEncoder) X(frequency, FrequencyEncoder)
+#define FL_ENCODERS(X)          \
+  X(frequency, FrequencyEncoder) \
+  X(hash_grid, HashGridEncoder) \
+  X(low_rank, LowRankEncoder)   \
+  X(rbf, RbfEncoder)            \
+  X(sparse_grid, SparseGridEncoder)
 
 namespace fieldlab {
 

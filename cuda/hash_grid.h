@@ -21,7 +21,7 @@ struct HashGrid {
   int features;  // 1, 2, 4 or 8 per level
   bool smooth;
   HashLevel level[kMaxHashLevels];
-  int dims = 3;  // of space: 2 or 3
+  int dims;  // of space: 2 or 3
 };
 
 struct HashGridForward {
@@ -173,14 +173,6 @@ FL_HD void fetch(const T* table, LanesU entry, Lanes value[Features]) {
     for (int f = 0; f < Features; ++f) v[f][i] = table[std::int64_t{entry[i]} * Features + f];
   for (int f = 0; f < Features; ++f) value[f] = load(v[f]);
 #endif
-}
-
-template <int Dims>
-FL_HD void load_position(const MatrixIn& m, std::int64_t start, int count, Lanes (&x)[Dims]) {
-  for (int axis = 0; axis < Dims; ++axis) {
-    const Lanes v = load_some(&m.at(start, axis), m.stride_sample, count);
-    x[axis] = 1.f - at_least(1.f - at_least(v, 0.f), 0.f);  // clamped to [0,1]
-  }
 }
 
 // The features of one level at up to FL_LANES positions.

@@ -21,7 +21,7 @@ def image_size(path: Path, *, described_in: Path | None = None, field: str | Non
     Raises:
         DataError: the file is missing or is not a picture.
     """
-    with _open(path, described_in, field) as image:
+    with open_image(path, described_in, field) as image:
         width, height = image.size
         alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
     if width * height > MAX_PIXELS:
@@ -37,7 +37,7 @@ def read_image(path: Path, *, described_in: Path | None = None, field: str | Non
     Raises:
         DataError: the file is missing, damaged, or is not a picture.
     """
-    with _open(path, described_in, field) as image:
+    with open_image(path, described_in, field) as image:
         try:
             return _to_uint8(image)
         except (OSError, SyntaxError, ValueError, EOFError) as error:
@@ -72,14 +72,19 @@ def resize_area(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """Area average of uint8 [H,W,3|4] to [height,width,...]; color is weighted by alpha, so edges keep their color."""
     if image.shape[:2] == (height, width):
         return image
-    values = image.astype(np.float32)
-    if image.shape[2] == 3:
-        return _to_bytes(_average(values, width, height))
-    alpha = values[..., 3:]
-    premultiplied = _average(values[..., :3] * (alpha / 255), width, height)
+    return _to_bytes(255 * area_average(image.astype(np.float32) / 255, width, height))
+
+
+def area_average(values: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Area average of float32 [H,W,C] in [0,1] to [height,width,C]; with two or four channels the last is alpha, which
+    weights the others."""
+    if values.shape[2] % 2:
+        return _average(values, width, height)
+    alpha = values[..., -1:]
+    premultiplied = _average(values[..., :-1] * alpha, width, height)
     small_alpha = _average(alpha, width, height)
-    color = np.divide(premultiplied * 255, small_alpha, out=np.zeros_like(premultiplied), where=small_alpha > 0)
-    return _to_bytes(np.concatenate((color, small_alpha), axis=-1))
+    color = np.divide(premultiplied, small_alpha, out=np.zeros_like(premultiplied), where=small_alpha > 0)
+    return np.concatenate((color, small_alpha), axis=-1)
 
 
 def resize_mask(mask: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -105,15 +110,21 @@ def available_memory() -> int | None:
     return min(amounts, default=None)
 
 
-def _open(path: Path, described_in: Path | None, field: str | None) -> Image.Image:
+def open_image(path: Path, described_in: Path | None = None, field: str | None = None) -> Image.Image:
+    """The picture, its header read and its pixels not yet.
+
+    Raises:
+        DataError: the file is missing or is not a picture.
+    """
     place = None if described_in is None else f"{field} in {described_in.name}"
+    skip = "" if described_in is None else ", or leave it out with --skip-bad-frames"
     if not path.is_file():
         raise DataError(
             "a picture is missing",
             file=path,
             field=place,
             found="no such file",
-            hint="put the file there, correct the path, or leave it out with --skip-bad-frames",
+            hint="put the file there or correct the path" + skip,
         )
     try:
         with warnings.catch_warnings():
@@ -126,7 +137,7 @@ def _open(path: Path, described_in: Path | None, field: str | None) -> Image.Ima
             field=place,
             found=f"{path.stat().st_size} bytes",
             expected=f"a picture ({', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})",
-            hint="copy the file again, or leave it out with --skip-bad-frames",
+            hint="copy the file again" + skip,
         ) from error
 
 

@@ -84,7 +84,7 @@ def depth_legend(height: int, shown: DepthRange) -> np.ndarray:
 
 def error_legend(height: int, top: float = 0.25) -> np.ndarray:
     """The color scale of :func:`error_picture`, uint8 [height,w,3]."""
-    return _scale(heat(torch.linspace(1, 0, height)), [(f, f"{top * (1 - f):.2f}") for f in _ticks(height)])
+    return _scale(heat(torch.linspace(1, 0, height)), [(f, f"{top * (1 - f):.2g}") for f in _ticks(height)])
 
 
 def beside(parts: Sequence[np.ndarray], gap: int = GAP) -> np.ndarray:

@@ -96,7 +96,7 @@ class FieldPlan:
         encoders = sum(len(b.encoders) for b in self.branches)
         if len(self.branches) > MAX_BRANCHES or encoders > MAX_ENCODERS:
             raise ConfigError("a field has too many parts", found=(len(self.branches), encoders),
-                              expected=f"at most {MAX_BRANCHES} branches of {MAX_ENCODERS} encoders in all")  # fmt: skip
+                              expected=f"at most {MAX_BRANCHES} branches, {MAX_ENCODERS} encoders")  # fmt: skip
         if any(b.n_out != self.n_out for b in self.branches):
             raise ConfigError("parts of a field differ in their latent", found=[b.n_out for b in self.branches])
         if self.color is None and self.n_out != 1 + 3 * self.sh_degree**2:

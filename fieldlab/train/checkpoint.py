@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -87,13 +88,28 @@ def load_model(model: RadianceModel, checkpoint: Checkpoint) -> None:
         CheckpointError: the arrays do not fit the model's configuration.
     """
     arrays = checkpoint.part("model")
-    try:
-        model.field.resize_like(part(arrays, "field"))
-    except ConfigError as error:
-        raise CheckpointError("an array in a checkpoint does not fit its configuration", file=checkpoint.path,
-                              field=error.field, found=error.found, expected=error.expected) from error  # fmt: skip
+    take_shapes(model.field, part(arrays, "field"), checkpoint.path)
     load_arrays(model, arrays, checkpoint.path)
     model.occupancy.changed()
+
+
+class Resizable(Protocol):
+    """What can take the shapes of a checkpoint's arrays."""
+
+    def resize_like(self, arrays: Mapping[str, Tensor]) -> None: ...
+
+
+def take_shapes(module: Resizable, arrays: Mapping[str, Tensor], path: Path | None) -> None:
+    """Give a module the shapes of a checkpoint's arrays.
+
+    Raises:
+        CheckpointError: its configuration does not allow them.
+    """
+    try:
+        module.resize_like(arrays)
+    except ConfigError as error:
+        raise CheckpointError("an array in a checkpoint does not fit its configuration", file=path, field=error.field,
+                              found=error.found, expected=error.expected) from error  # fmt: skip
 
 
 def load_arrays(module: torch.nn.Module, arrays: dict[str, Tensor], path: Path | None) -> None:

@@ -9,7 +9,7 @@ import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import tomli_w
 
@@ -69,18 +69,18 @@ class TrainConfig:
     """Most memory of the device that photographs may take; those that do not fit stay in main memory."""
 
     def __post_init__(self) -> None:
-        _require(self.steps is None or self.steps >= 0, "train.steps", self.steps, "0 or more")
-        _require(self.seconds is None or self.seconds >= 0, "train.seconds", self.seconds, "0 or more")
-        _require(self.samples_per_step >= 0, "train.samples_per_step", self.samples_per_step, "0 or more")
-        _require(0 < self.learning_rate < math.inf, "train.learning_rate", self.learning_rate, "above 0")
-        _require(self.loss in ("mse", "huber"), "train.loss", self.loss, "mse | huber")
+        require(self.steps is None or self.steps >= 0, "train.steps", self.steps, "0 or more")
+        require(self.seconds is None or self.seconds >= 0, "train.seconds", self.seconds, "0 or more")
+        require(self.samples_per_step >= 0, "train.samples_per_step", self.samples_per_step, "0 or more")
+        require(0 < self.learning_rate < math.inf, "train.learning_rate", self.learning_rate, "above 0")
+        require(self.loss in ("mse", "huber"), "train.loss", self.loss, "mse | huber")
         known = ("random", "white", "black")
-        _require(self.background in known, "train.background", self.background, " | ".join(known))
-        _require(self.distortion >= 0, "train.distortion", self.distortion, "0 or more")
-        _require(0 <= self.decay_start < 1, "train.decay_start", self.decay_start, "0 to 1")
-        _require(self.appearance >= 0, "train.appearance", self.appearance, "0 or more")
-        _require(self.occupancy_passes >= 1, "train.occupancy_passes", self.occupancy_passes, "1 or more")
-        _require(self.occupancy_every >= 1, "train.occupancy_every", self.occupancy_every, "1 or more")
+        require(self.background in known, "train.background", self.background, " | ".join(known))
+        require(self.distortion >= 0, "train.distortion", self.distortion, "0 or more")
+        require(0 <= self.decay_start < 1, "train.decay_start", self.decay_start, "0 to 1")
+        require(self.appearance >= 0, "train.appearance", self.appearance, "0 or more")
+        require(self.occupancy_passes >= 1, "train.occupancy_passes", self.occupancy_passes, "1 or more")
+        require(self.occupancy_every >= 1, "train.occupancy_every", self.occupancy_every, "1 or more")
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,11 @@ class RunConfig:
         Raises:
             ConfigError: a section is missing, a key unknown or a value impossible.
         """
+        if "kind" in values:
+            raise ConfigError(
+                "this run is a fitted signal, not a scene", file=file, field="kind", found=values["kind"],
+                hint="its pictures, numbers and mesh are in its folder",
+            )  # fmt: skip
         for name, kind in (("source", str), ("field", dict), ("train", dict)):
             if not isinstance(values.get(name), kind):
                 raise ConfigError("a run configuration is incomplete", file=file, field=name, found=values.get(name))
@@ -120,7 +125,13 @@ class RunConfig:
         )
 
 
-def write_config(path: Path, config: RunConfig) -> None:
+class Stored(Protocol):
+    """A configuration that can be written as nested plain values."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+def write_config(path: Path, config: Stored) -> None:
     """Write ``config`` as TOML, whole or not at all."""
     write_text(path, tomli_w.dumps(config.to_dict()))
 
@@ -131,13 +142,21 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         ConfigError: the file is missing, not TOML, or not a run configuration.
     """
+    return RunConfig.from_dict(read_toml(path), path)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values of a run's ``config.toml``.
+
+    Raises:
+        ConfigError: the file is missing or not TOML.
+    """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError("a run configuration cannot be read", file=path, found=error.strerror) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError("a run configuration is not TOML", file=path, found=error) from error
-    return RunConfig.from_dict(values, path)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -181,6 +200,9 @@ def _typed(value: Any, hint: Any, name: str, file: Path | None) -> Any:
     raise ConfigError("a setting has the wrong type", file=file, field=name, found=repr(value), expected=expected)
 
 
-def _require(condition: bool, name: str, found: Any, expected: str) -> None:
+def require(condition: bool, name: str, found: Any, expected: str) -> None:
+    """Raises:
+        ConfigError: the condition does not hold.
+    """
     if not condition:
         raise ConfigError("a setting is out of range", field=name, found=found, expected=expected)

@@ -17,7 +17,7 @@ import psutil
 
 from fieldlab.errors import CheckpointError, RunFolderError
 from fieldlab.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from fieldlab.train.config import RunConfig, read_config, write_config
+from fieldlab.train.config import RunConfig, Stored, read_config, write_config
 
 KEPT_CHECKPOINTS = 2
 
@@ -45,7 +45,7 @@ class Run:
         return self.path / "exports"
 
     @staticmethod
-    def create(path: str | Path, config: RunConfig, *, overwrite: bool = False) -> Run:
+    def create(path: str | Path, config: Stored, *, overwrite: bool = False) -> Run:
         """Make a run folder and write its configuration.
 
         Raises:

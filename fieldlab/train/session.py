@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,10 +19,10 @@ from fieldlab.train.checkpoint import Checkpoint, load_arrays, load_model
 from fieldlab.train.config import RunConfig, from_dict
 from fieldlab.train.distributed import World
 from fieldlab.train.pose import PoseCorrections
+from fieldlab.train.recorded import recorded
 from fieldlab.train.run import Run
 from fieldlab.train.trainer import Trainer, TrainEvent
 
-METRICS_SECONDS = 1.0
 _CAMERA_ARRAYS = ("camera_to_world", "intrinsics", "size", "model", "distortion")
 
 
@@ -71,23 +70,10 @@ class Session:
     def events(self) -> Iterator[TrainEvent]:
         """Train to the end or until ``trainer.stop()``; a checkpoint is written in any case, also after an error in
         the consumer of the events."""
-        saved = noted = time.monotonic()
-        at = self.trainer.progress.step
-        event: TrainEvent | None = None
-        try:
-            for event in self.trainer.events():
-                if time.monotonic() - noted >= METRICS_SECONDS:
-                    self._note(event)
-                    noted = time.monotonic()
-                if time.monotonic() - saved >= self.checkpoint_seconds:
-                    at = self.save()
-                    saved = time.monotonic()
-                yield event
-        finally:
-            if self.trainer.progress.step != at or not self.run.checkpoints():
-                if event is not None:
-                    self._note(event)
-                self.save()
+        return recorded(
+            self.trainer.events(), self.run, self.checkpoint_seconds,
+            step=lambda: self.trainer.progress.step, note=self._note, save=self.save,
+        )  # fmt: skip
 
     def save(self) -> int:
         """Write a checkpoint now; returns its step."""

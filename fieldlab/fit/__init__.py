@@ -1,0 +1,1 @@
+"""Fitting one signal by itself: an image, or the signed distance to a mesh."""

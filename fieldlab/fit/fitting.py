@@ -1,0 +1,182 @@
+"""The loop that fits a signal: batches, squared or relative error, Adam on half a cosine."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from fieldlab.errors import CheckpointError
+from fieldlab.fields.base import FieldProgress
+from fieldlab.fit.config import FitSettings
+from fieldlab.fit.signal import Signal
+from fieldlab.train.checkpoint import Checkpoint, load_arrays, take_shapes
+from fieldlab.train.optimizer import Adam
+from fieldlab.train.schedule import Limits
+
+MEMORY = 0.95  # of the running average of the loss, per step
+
+
+class Task(ABC):
+    """What a signal is fitted to.
+
+    Args:
+        n_out: values per position.
+    """
+
+    dims: ClassVar[int]
+
+    def __init__(self, n_out: int) -> None:
+        self.n_out = n_out
+
+    @abstractmethod
+    def batch(self, step: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Positions [S,dims] in [0,1] and wanted values [S,n_out] of a step, on the CPU."""
+
+    @abstractmethod
+    def loss(self, made: Tensor, wanted: Tensor) -> Tensor:
+        """The mean loss of values [S,n_out]."""
+
+    @abstractmethod
+    def importance(self) -> tuple[Tensor, Tensor]:
+        """Positions [P,dims] in [0,1] and how much detail is there [P], for encodings that adapt their layout."""
+
+    @abstractmethod
+    def describe(self, loss: float) -> str:
+        """A loss as people read it."""
+
+
+@dataclass(frozen=True)
+class FitEvent:
+    """How fitting stands after a step; ``loss`` is a running average."""
+
+    step: int
+    loss: float
+    seconds: float
+    seconds_left: float | None
+    learning_rate: float
+
+
+@dataclass
+class Progress:
+    """Counters that a checkpoint keeps so that fitting goes on exactly where it was."""
+
+    step: int = 0
+    seconds: float = 0.0
+    loss: float = 0.0
+    weight: float = 0.0
+
+
+def cosine(fraction: float, final: float) -> float:
+    """The learning rate relative to the first after this fraction of training (Loshchilov & Hutter 2017, eq. 5)."""
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * fraction))
+
+
+class Fitting:
+    """Fits a signal to a task.
+
+    Args:
+        signal: on the device it shall be fitted on.
+        task: what it shall become.
+        settings: how.
+    """
+
+    def __init__(self, signal: Signal, task: Task, settings: FitSettings) -> None:
+        self.signal, self.task, self.settings = signal, task, settings
+        self.device = signal.decoder_params.device
+        self.limits = Limits(settings.steps, settings.seconds)
+        self.progress = Progress()
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.optimizer = Adam(self._groups())
+        self.stop_requested = False
+
+    def begin(self) -> None:
+        """Before the first step: let an encoding that adapts its layout to the signal do so."""
+        place = getattr(self.signal.encoding, "place", None)
+        if place is not None:
+            points, weights = self.task.importance()
+            place(points.to(self.device), weights.to(self.device), self.generator)
+            self.optimizer = Adam(self._groups())
+
+    def events(self) -> Iterator[FitEvent]:
+        """Fit until the steps or seconds are used up or :meth:`stop` was called; one event per step."""
+        while not self.stop_requested and not self.finished:
+            yield self.step()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the steps or seconds are used up."""
+        return self.limits.finished(self.progress.step, self.progress.seconds)
+
+    def stop(self) -> None:
+        """Let :meth:`events` end after the current step. Safe to call from a signal handler."""
+        self.stop_requested = True
+
+    def step(self) -> FitEvent:
+        """One step: a batch, its loss, derivatives, Adam."""
+        now, start = self.progress, time.perf_counter()
+        fraction = self.limits.fraction(now.step, now.seconds)
+        if self.signal.encoding.advance(FieldProgress(now.step, fraction, _everywhere, self.generator)):
+            self.optimizer.regroup(self._groups())
+        x, wanted = (part.to(self.device) for part in self.task.batch(now.step, self.settings.batch, self.generator))
+        loss = self.task.loss(self.signal(x), wanted)
+        loss.backward()
+        self.signal.encoding.regularize(fraction)
+        rate = self.settings.decoder_rate * cosine(fraction, self.settings.final_rate)
+        self.optimizer.step(rate)
+        now.loss = MEMORY * now.loss + (1 - MEMORY) * float(loss.detach())
+        now.weight = MEMORY * now.weight + (1 - MEMORY)
+        now.step += 1
+        now.seconds += time.perf_counter() - start
+        left = self.limits.seconds_left(now.step, now.seconds)
+        return FitEvent(now.step, now.loss / now.weight, now.seconds, left, rate)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Arrays and plain values from which :meth:`load` goes on exactly."""
+        arrays = {f"signal.{name}": array for name, array in self.signal.state_dict().items()}
+        arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}
+        arrays["random_state"] = self.generator.get_state()
+        return arrays, {"progress": asdict(self.progress), "optimizer_steps": self.optimizer.step_count}
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of the same configuration.
+
+        Raises:
+            CheckpointError: it does not fit.
+        """
+        load_signal(self.signal, checkpoint)
+        self.optimizer = Adam(self._groups())
+        try:
+            header = checkpoint.header["training"]
+            self.progress = Progress(**header["progress"])
+            self.optimizer.load_state(checkpoint.part("optimizer"), int(header["optimizer_steps"]))
+            self.generator.set_state(checkpoint.arrays["random_state"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                "a checkpoint lacks what is needed to go on", file=checkpoint.path, found=error
+            ) from error
+
+    def _groups(self) -> list[Any]:
+        return self.signal.param_groups(self.settings.encoding_rate / self.settings.decoder_rate)
+
+
+def load_signal(signal: Signal, checkpoint: Checkpoint) -> None:
+    """Give a signal the values of a checkpoint.
+
+    Raises:
+        CheckpointError: they do not fit.
+    """
+    arrays = checkpoint.part("signal")
+    take_shapes(signal, arrays, checkpoint.path)
+    load_arrays(signal, arrays, checkpoint.path)
+
+
+def _everywhere(x: Tensor) -> Tensor:
+    """bool [P]: a signal matters everywhere."""
+    return torch.ones(len(x), dtype=torch.bool, device=x.device)
