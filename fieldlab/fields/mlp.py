@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import FieldSize, ParamGroup
@@ -29,7 +28,7 @@ class MLPConfig(EncodedConfig):
 
     kind: ClassVar[str] = "mlp"
     recipe: ClassVar[Mapping[str, Any]] = {
-        "learning_rate": 1e-3, "samples_per_step": 1 << 13, "warmup_steps": 100, "occupancy_passes": 1,
+        "learning_rate": 2e-3, "samples_per_step": 1 << 12, "warmup_steps": 100, "occupancy_passes": 1,
     }  # fmt: skip
 
     width: int = 256
@@ -56,8 +55,9 @@ class MLPConfig(EncodedConfig):
             raise ConfigError("a field has 1 to 16 octaves of frequencies", field="field.octaves", found=self.octaves)
         if self.fine_samples < 2:
             raise ConfigError(
-                "a ray needs some fine samples", field="field.fine_samples", found=self.fine_samples, expected="2 or more"
-            )
+                "a ray needs some fine samples", field="field.fine_samples", found=self.fine_samples,
+                expected="2 or more",
+            )  # fmt: skip
         self.geometry_spec()  # which checks sizes
         self.color_spec()
 
@@ -93,7 +93,7 @@ class MLPConfig(EncodedConfig):
         return MLPSpec(n_in, n_out, self.width, self.geometry_layers, bias=True, skip=self.skip)
 
     def fitted_to(self, n_parameters: int) -> MLPConfig:
-        """The deepest, then widest perceptron within ``n_parameters``; a coarse network is no larger than the fine one."""
+        """The deepest, then widest perceptron within ``n_parameters``; the coarse one is no larger."""
         for layers in range(min(self.geometry_layers, MOST_LAYERS), 0, -1):
             for width in reversed(WIDTHS):
                 config = self._resized(width, layers)

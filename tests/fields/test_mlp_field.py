@@ -70,7 +70,8 @@ def test_the_smallest_field_is_named():
 
 
 @pytest.mark.parametrize(
-    "values", [{"width": 40}, {"octaves": 0}, {"fine_samples": 1}, {"skip": 8}, {"geometry_layers": 9}, {"width": "wide"}]
+    "values",
+    [{"width": 40}, {"octaves": 0}, {"fine_samples": 1}, {"skip": 8}, {"geometry_layers": 9}, {"width": "wide"}],
 )
 def test_bad_values(values):
     with pytest.raises(ConfigError):
@@ -88,7 +89,8 @@ def test_starts_thin_and_native_is_the_reference():
     assert (log_density - field.log_density_offset).abs().max() < 3
     with native.use_backend("reference"):
         expected = field.geometry(x)
-    assert torch.allclose(log_density, expected[0], atol=1e-4) and torch.allclose(latent, expected[1], atol=1e-4)
+    assert torch.allclose(log_density, expected[0], atol=1e-4)
+    assert torch.allclose(latent, expected[1], atol=1e-4)
 
 
 def test_appearance():
@@ -102,10 +104,13 @@ def test_appearance():
 def test_hierarchical_samples_follow_the_coarse_weights():
     trainer = make()
     n = 40
-    rays = Rays(torch.tensor([[0.0, 0.0, 4.0]]).repeat(n, 1) + 0.2 * torch.rand(n, 3), torch.tensor([[0.0, 0.0, -1.0]]).repeat(n, 1))
+    origins = torch.tensor([[0.0, 0.0, 4.0]]) + 0.2 * torch.rand(n, 3)
+    rays = Rays(origins, torch.tensor([[0.0, 0.0, -1.0]]).repeat(n, 1))
     out = trainer.model(rays, hierarchical=True, jitter=torch.rand(n))
     seen = out.samples.counts
-    assert set(seen.tolist()) <= {0, TINY.fine_samples} and seen.max() > 0 and out.coarse_rgb.shape == (n, 3)
+    assert set(seen.tolist()) <= {0, TINY.fine_samples}
+    assert seen.max() > 0
+    assert out.coarse_rgb.shape == (n, 3)
     (out.rgb.sum() + out.coarse_rgb.sum()).backward()
     assert all(p.grad is not None for p in trainer.model.field.parameters())
     assert trainer.model(rays).coarse_rgb is None
