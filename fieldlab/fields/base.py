@@ -172,6 +172,10 @@ class Field(nn.Module, ABC):
 
     kind: ClassVar[str]
     config_type: ClassVar[type[FieldConfig]]
+    coarse: Field | None
+    """A cheap field trained beside this one, to find where on a ray this one is worth evaluating while training."""
+    fine_samples: int = 0
+    """Samples per ray that are then taken."""
 
     def __init__(self, config: FieldConfig, unit_length: float) -> None:
         super().__init__()
@@ -179,6 +183,7 @@ class Field(nn.Module, ABC):
             raise ConfigError("the side of a field's box has a positive length", found=unit_length)
         self.config = config
         self.unit_length = float(unit_length)
+        self.coarse = None
 
     @property
     @abstractmethod

@@ -93,8 +93,8 @@ def _edges(t: Tensor, at: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:
 
 @torch.library.custom_op("fieldlab::importance_sample", mutates_args=())
 def _importance_sample(
-    ray_offsets: Tensor, t_starts: Tensor, t_ends: Tensor, weights: Tensor, offsets: Tensor, jitter: Tensor | None, n: int,
-    padding: float, total: int,
+    ray_offsets: Tensor, t_starts: Tensor, t_ends: Tensor, weights: Tensor, offsets: Tensor, jitter: Tensor | None,
+    n: int, padding: float, total: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     starts, ends, indices = t_starts.new_empty(total), t_starts.new_empty(total), ray_offsets.new_empty(total)
     weights, jitter = weights.contiguous(), None if jitter is None else jitter.contiguous()

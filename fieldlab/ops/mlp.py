@@ -30,8 +30,8 @@ class MLPSpec:
         n_hidden: hidden layers, at most 8; with none the network is one linear map.
         bias: whether layers have biases.
         output_activation: ``none`` or ``sigmoid``.
-        sine: unit j of the first hidden layer gives h + sin(f_j h) in place of ReLU, its frequencies f_j spaced evenly in
-            logarithm from the first to the second of these limits (NeuRBF, Chen et al. 2023, eq. 9).
+        sine: unit j of the first hidden layer gives h + sin(f_j h) in place of ReLU, its frequencies f_j spaced evenly
+            in logarithm from the first to the second of these limits (NeuRBF, Chen et al. 2023).
         skip: this hidden layer sees the inputs again, after the units of the one before (counted from 0, which means
             that none does); NeRF (Mildenhall et al. 2020) has 4.
 

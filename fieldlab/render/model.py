@@ -14,9 +14,10 @@ from fieldlab.data.cameras import Cameras, Rays
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import Field
 from fieldlab.ops import native
-from fieldlab.ops.composite import composite, visible
+from fieldlab.ops.composite import Composite, composite, visible
 from fieldlab.ops.contract import contract, ray_points, uncontract
 from fieldlab.ops.field_plan import FieldPlan
+from fieldlab.ops.importance import importance_sample
 from fieldlab.ops.occupancy import query_occupancy, scaled_aabb
 from fieldlab.ops.ray_box import ray_box
 from fieldlab.ops.render_fused import render_fused
@@ -26,6 +27,7 @@ from fieldlab.render.normals import normals_from_depth
 from fieldlab.render.occupancy import OccupancyGrid
 
 CHANNELS = ("rgb", "depth", "opacity", "normal")
+COARSE_PADDING = 1e-3  # added to the coarse weights, so that no sample is overlooked for good
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 
@@ -66,7 +68,9 @@ class RayOutput:
         depth: float32 [N], expected distance along the ray where something is seen, 0 elsewhere.
         weights: float32 [S] per sample.
         samples: the S samples.
-        n_marched: samples before those behind the visible surface were dropped.
+        n_marched: samples before those behind the visible surface were dropped, or the field's coarse network chose
+            others.
+        coarse_rgb: float32 [N,3], what that network sees.
     """
 
     rgb: Tensor
@@ -75,6 +79,7 @@ class RayOutput:
     weights: Tensor
     samples: Samples
     n_marched: int
+    coarse_rgb: Tensor | None = None
 
 
 @dataclass
@@ -184,6 +189,7 @@ class RadianceModel(nn.Module):
         jitter: Tensor | None = None,
         images: Tensor | None = None,
         prune: bool = False,
+        hierarchical: bool = False,
         early_stop: float = 1e-4,
     ) -> RayOutput:
         """Render rays, differentiably.
@@ -194,20 +200,34 @@ class RadianceModel(nn.Module):
             jitter: [N] in [0,1), see :meth:`sample`.
             images: int64 [N], whose appearance each ray has; the mean appearance by default.
             prune: find the density of all samples first, without derivatives, and drop those that are not seen.
+            hierarchical: let the field's coarse network, if it has one, choose where on the rays the field is
+                evaluated (Mildenhall et al. 2020, section 5.2); nothing needs to be pruned then.
             early_stop: transmittance below which samples are not seen.
         """
         samples = self.sample(rays, jitter)
         marched = len(samples)
-        if prune:
-            samples = self._prune(rays, samples, early_stop)
-        x, directions = self._points(rays, samples)
-        log_density, latent = self.field.geometry(x)
-        appearance = self._appearance_of(images, samples, len(x))
-        colors = self.field.color(latent, x, directions, appearance)
-        seen = composite(self.field.sigma(log_density), colors, samples, early_stop)
         back = self.background() if background is None else background
-        rgb = seen.values + (1.0 - seen.opacity)[:, None] * back
-        return RayOutput(rgb, seen.opacity, expected_depth(seen.depth, seen.opacity), seen.weights, samples, marched)
+        coarse_rgb = None
+        if hierarchical and self.field.coarse is not None:
+            seen = self._see(self.field.coarse, rays, samples, images, early_stop)
+            coarse_rgb = on_background(seen, back)
+            samples = importance_sample(samples, seen.weights, self.field.fine_samples, jitter, COARSE_PADDING)
+        elif prune:
+            samples = self._prune(rays, samples, early_stop)
+        seen = self._see(self.field, rays, samples, images, early_stop)
+        return RayOutput(
+            on_background(seen, back), seen.opacity, expected_depth(seen.depth, seen.opacity), seen.weights, samples,
+            marched, coarse_rgb,
+        )  # fmt: skip
+
+    def _see(
+        self, field: Field, rays: Rays, samples: Samples, images: Tensor | None, early_stop: float
+    ) -> Composite:
+        x, directions = self._points(rays, samples)
+        log_density, latent = field.geometry(x)
+        appearance = self._appearance_of(images, samples, len(x))
+        colors = field.color(latent, x, directions, appearance)
+        return composite(field.sigma(log_density), colors, samples, early_stop)
 
     @torch.no_grad()
     def render_rays(self, rays: Rays, *, background: Tensor | None = None, chunk: int = 1 << 15) -> Pixels:
@@ -298,6 +318,11 @@ class RadianceModel(nn.Module):
         if images is None or samples is None:
             return self.appearance.mean(0).expand(n, -1)
         return self.appearance[images[samples.ray_indices]]
+
+
+def on_background(seen: Composite, background: Tensor) -> Tensor:
+    """Colors [N,3] of what is seen in front of a background [3] or [N,3]."""
+    return seen.values + (1.0 - seen.opacity)[:, None] * background
 
 
 def expected_depth(weighted: Tensor, opacity: Tensor) -> Tensor:

@@ -155,9 +155,13 @@ class Trainer:
         """Loss (this process's share of the mean over ``total`` rays), mean squared error, and what was rendered."""
         images = batch.cameras if self.model.appearance is not None else None
         prune = self.config.prune and self._pruning_pays()
-        out = self.model(batch.rays, background, jitter=jitter, images=images, prune=prune, early_stop=EARLY_STOP)
+        out = self.model(
+            batch.rays, background, jitter=jitter, images=images, prune=prune, hierarchical=True, early_stop=EARLY_STOP
+        )
         target = batch.target(background)
         loss = photometric(self.config.loss, out.rgb, target).sum() / total
+        if out.coarse_rgb is not None:
+            loss = loss + photometric(self.config.loss, out.coarse_rgb, target).sum() / total
         if self.config.distortion:
             loss = loss + self.config.distortion * distortion_loss(out.weights, out.samples).sum() / total
         with torch.no_grad():
@@ -222,7 +226,8 @@ class Trainer:
     def _update_occupancy(self) -> None:
         now, grid = self.progress, self.model.occupancy
         if now.step == self.config.occupancy_warmup:
-            grid.refresh(self.model.density, self.generator, passes=4 if grid.levels == 1 else 2)
+            passes = self.config.occupancy_passes
+            grid.refresh(self.model.density, self.generator, passes if grid.levels == 1 else max(passes // 2, 1))
         elif now.step > self.config.occupancy_warmup and now.step % self.config.occupancy_every == 0:
             now.cells_due -= grid.update(self.model.density, self.generator, int(now.cells_due))
 

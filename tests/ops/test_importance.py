@@ -99,12 +99,15 @@ def test_places_without_weight_are_seen_with_padding():
     weights = torch.zeros(10)
     weights[4] = 1.0
     alone, padded = (importance_sample(samples, weights, 50, padding=p) for p in (0.0, 0.1))
-    assert alone.t_starts.min() >= samples.t_starts[4] - 1e-5 and alone.t_ends.max() <= samples.t_ends[4] + 1e-5
-    assert padded.t_starts.min() < samples.t_ends[0] and padded.t_ends.max() > samples.t_starts[9]
+    assert alone.t_starts.min() >= samples.t_starts[4] - 1e-5
+    assert alone.t_ends.max() <= samples.t_ends[4] + 1e-5
+    assert padded.t_starts.min() < samples.t_ends[0]
+    assert padded.t_ends.max() > samples.t_starts[9]
 
 
 def test_wrong_arguments():
     samples = samples_with_gaps([3])
-    for arguments in ((torch.rand(2), 4), (torch.rand(3), 0), (torch.rand(3), 4, torch.rand(2)), (torch.rand(3), 4, None, -1.0)):
+    three = torch.rand(3)
+    for arguments in ((torch.rand(2), 4), (three, 0), (three, 4, torch.rand(2)), (three, 4, None, -1.0)):
         with pytest.raises(ConfigError):
             importance_sample(samples, *arguments)

@@ -156,9 +156,10 @@ def test_mlp_native_is_the_reference(device, spec, samples):
     assert torch.allclose(out.cpu().double(), expected, atol=1e-4)
     for found, wanted in ((a.grad, b.grad), (pa.grad, pb.grad)):
         scale = wanted.abs().max().clamp_min(1.0) if wanted.numel() else 1.0
-        # A unit whose input rounds to the other side of zero switches its whole derivative: allow a few such samples.
+        # A unit whose input rounds to the other side of zero switches its whole derivative: allow a few such samples,
+        # in proportion to the number of units.
         wrong = ((found.cpu().double() - wanted).abs() / scale > 2e-4).double().mean() if wanted.numel() else 0
-        assert wrong < 2e-3
+        assert wrong < 2e-3 * max(1, spec.width * spec.n_hidden / 512)
 
 
 def test_mlp_of_two_inputs_in_any_layout(device):

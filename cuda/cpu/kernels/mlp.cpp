@@ -13,7 +13,7 @@ void mlp_forward(const MlpForward& a, int threads) {
     Scratch<float> memory(forward_scratch(a.shape, kTile));
     pack_weights(team, a.shape, a.params, false, memory.data);
     float* buffers = memory.data + packed_size(a.shape);
-#pragma omp for schedule(dynamic, 16)
+#pragma omp for schedule(dynamic, 4)
     for (std::int64_t t = 0; t < tiles; ++t) mlp_forward_tile(team, a, memory.data, buffers, t * kTile, kTile);
   }
 }
@@ -28,7 +28,7 @@ void mlp_backward(const MlpBackward& a, int threads) {
     const MlpBackwardScratch scratch(a.shape, kTile, memory.data);
     mlp_backward_pack(team, a, scratch.packed, scratch.packed_transposed);
     mlp_backward_begin(team, a, scratch);
-#pragma omp for schedule(dynamic, 16)
+#pragma omp for schedule(dynamic, 4)
     for (std::int64_t t = 0; t < tiles; ++t) mlp_backward_tile(team, a, scratch, t * kTile, kTile);
 #pragma omp critical
     mlp_backward_end(team, a, scratch, [](float* to, float value) { *to += value; });
