@@ -19,7 +19,7 @@ struct AdamStep {
 // The same for some rows of a matrix, whose gradient has only those.
 struct AdamRows {
   std::int64_t n;
-  const std::int64_t* rows;  // [n], each once
+  const std::int64_t* rows;  // [n], ascending
   int width;
   AdamStep step;  // its arrays: param, first, second [all rows, width]; grad [n, width]
 };
@@ -43,14 +43,16 @@ FL_HD void adam_step(const AdamStep& a, std::int64_t i, int count) {
   store_some(a.second + i, 1, count, a.sparse ? where_nonzero(raw, v_new, v) : v_new);
 }
 
-FL_HD void adam_row(const AdamRows& a, std::int64_t i) {
-  AdamStep row = a.step;
+// Rows [i, i + count) of the gradient, which are neighbors in the matrix too.
+FL_HD void adam_rows(const AdamRows& a, std::int64_t i, std::int64_t count) {
+  AdamStep part = a.step;
   const std::int64_t at = a.rows[i] * a.width;
-  row.param += at;
-  row.first += at;
-  row.second += at;
-  row.grad += i * a.width;
-  for (int k = 0; k < a.width; k += FL_LANES) adam_step(row, k, min_of(FL_LANES, a.width - k));
+  part.param += at;
+  part.first += at;
+  part.second += at;
+  part.grad += i * a.width;
+  const std::int64_t n = count * a.width;
+  for (std::int64_t k = 0; k < n; k += FL_LANES) adam_step(part, k, static_cast<int>(min_of<std::int64_t>(FL_LANES, n - k)));
 }
 
 #ifdef FL_ISA

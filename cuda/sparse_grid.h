@@ -249,6 +249,10 @@ FL_HD void interpolate(const SparseRows& rows, const SparseCell8& cell, int coun
       at[c][i] = stored ? rows.values + std::int64_t{cell.row[c][i]} * rows.channels : nullptr;
       weight[c][i] = stored ? cell.weight[c][i] : 0.f;
       if (stored) any = at[c][i]; else missing[i] += cell.weight[c][i] * rows.empty;
+#if FL_LANES > 1
+      __builtin_prefetch(at[c][i]);
+      if (rows.channels > 16) __builtin_prefetch(at[c][i] + rows.channels - 1);
+#endif
     }
     for (int c = 0; c < 8; ++c)
       if (i >= count || !at[c][i]) at[c][i] = any;

@@ -25,7 +25,7 @@ from fieldlab.ops.sparse_grid import SparseGridPlan, add_variation, sparse_corne
 from fieldlab.ops.sparse_index import BRICK, MAX_RESOLUTION, SparseIndex, near
 
 SMALLEST_CELLS = 8  # of the first lattice
-VARIATION_EVERY = 4  # steps
+VARIATION_EVERY = 8  # steps
 CHUNK = 1 << 18  # vertices evaluated at a time
 
 
@@ -56,9 +56,9 @@ class VoxelConfig(FieldConfig):
     """Weight of the total variation of log-density, per vertex the step touches (Plenoxels, eq. 5)."""
     color_variation: float = 1e-4
     """Weight of the total variation of the colors' coefficients."""
-    prune_below: float = 1e-3
+    prune_below: float = 1e-2
     """Vertices are dropped, when the lattice is made finer, where density times the length of a cell is less than this
-    in the vertex and all its neighbors."""
+    in the vertex and all its neighbors, and those inside objects, which no ray has reached."""
 
     def __post_init__(self) -> None:
         _require(self.upsamplings >= 0, "upsamplings", self.upsamplings, "0 or more")
@@ -227,9 +227,11 @@ class VoxelField(Field):
         )
 
     def _alive(self) -> Tensor:
-        """bool [N]: whether a vertex or one next to it is dense enough to matter."""
+        """bool [N]: whether a vertex or one next to it is dense enough to matter, and was ever seen: the colors of
+        others are still what they began with."""
         cell = self.unit_length / (self.index.resolution - 1)
         dense = self.sigma(self.raw_density[:, 0] + self.log_density_offset) * cell >= self.config.prune_below
+        dense &= (self.coefficients != 0).any(1)
         vertices, resolution = self.index.vertices, self.index.resolution
         around = near(vertices[dense], resolution, resolution, reach=1)
         return around.find(vertices) >= 0

@@ -9,7 +9,10 @@ void adam_step(const AdamStep& a, int threads) {
 }
 void adam_rows(const AdamRows& a, int threads) {
   parallel_chunks(a.n, 1024, threads, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) adam_row(a, i);
+    for (std::int64_t i = begin, next; i < end; i = next) {
+      for (next = i + 1; next < end && a.rows[next] == a.rows[next - 1] + 1;) ++next;
+      fieldlab::adam_rows(a, i, next - i);
+    }
   });
 }
 

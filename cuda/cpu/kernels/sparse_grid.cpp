@@ -49,14 +49,20 @@ void scatter(const SparseGridBackwardValues& a, int thread, int threads) {
     load_point(a.x, start, count, x);
     cell_weights(locate_cell(a.resolution, x), cell.weight);
     load_rows(a.corners, a.n, start, count, cell.row);
-    load_gradients(a.grad_out, start, count, a.channels, width, gradients.data);
+    float* to[FL_LANES][8];
     for (int i = 0; i < count; ++i)
       for (int c = 0; c < 8; ++c) {
         const std::int64_t row = cell.row[c][i];
-        if (row < 0 || (threads > 1 && row / kOwned % threads != thread)) continue;
-        add_row(a.grad_values + touched_slot(a.touched, a.before, row) * a.channels, gradients.data + i * width,
-                cell.weight[c][i], a.channels);
+        const bool mine = row >= 0 && (threads == 1 || row / kOwned % threads == thread);
+        to[i][c] = mine ? a.grad_values + touched_slot(a.touched, a.before, row) * a.channels : nullptr;
+        if (!mine) continue;
+        __builtin_prefetch(to[i][c], 1);
+        if (a.channels > 16) __builtin_prefetch(to[i][c] + a.channels - 1, 1);
       }
+    load_gradients(a.grad_out, start, count, a.channels, width, gradients.data);
+    for (int i = 0; i < count; ++i)
+      for (int c = 0; c < 8; ++c)
+        if (to[i][c]) add_row(to[i][c], gradients.data + i * width, cell.weight[c][i], a.channels);
   }
 }
 
