@@ -34,6 +34,7 @@ from fieldlab.ops.rbf_index import RbfIndex, kd_order, rbf_neighbors
 
 LEAST_LOG2 = 8
 LEAST_KERNELS = 64
+KERNEL_SHARE = 1 / 3  # least part of a budget that goes to kernels
 RBF_LR_SCALE = 2.0
 
 
@@ -45,7 +46,7 @@ class NeuRBFConfig(EncodedConfig):
 
     n_kernels: int = 20000
     """Radial basis functions."""
-    n_rbf_features: int = 32
+    n_rbf_features: int = 16
     """Values per kernel."""
     neighbors: int = 5
     """Kernels that are mixed at a point: the nearest ones, at most 16."""
@@ -65,7 +66,7 @@ class NeuRBFConfig(EncodedConfig):
     """What covariances of clusters are divided by (alpha of the paper)."""
     least_width: float = 3e-4
     """Least standard deviation of a kernel; the unit cube's side is 1."""
-    place_at: float = 0.25
+    place_at: float = 0.15
     """Fraction of training after which the field places its own kernels, unless a teacher has."""
     n_levels: int = 8
     """Levels of the hash grid, in geometric progression."""
@@ -128,12 +129,14 @@ class NeuRBFConfig(EncodedConfig):
                 break
         return replace(config, n_kernels=(n_parameters - table) // self.n_rbf_features)
 
+    def fitted_to_footprint(self, cells_per_side: float) -> NeuRBFConfig:
+        """A finest level whose cells are about half a pixel wide, as in a plain hash grid."""
+        finest = int(min(max(2 * cells_per_side, 4 * self.base_resolution), 8192))
+        return replace(self, finest_resolution=finest)
+
     def fitted_to_device(self, device: str) -> NeuRBFConfig:
         """More of both on CUDA."""
         return replace(self, log2_hashmap_size=19, n_kernels=100_000) if device == "cuda" else self
-
-
-KERNEL_SHARE = 1 / 3
 
 
 def _require(condition: bool, name: str, found: object, expected: str) -> None:
