@@ -6,7 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import tyro
 
@@ -89,8 +89,8 @@ Fit = (
 
 
 def run(args: FitImage | FitSdf) -> None:
-    """Fit, with progress on the terminal, and write what was made. Exits with 130 or 143 after an interruption, when all
-    is saved."""
+    """Fit, with progress on the terminal, and write what was made. Exits with 130 or 143 after an interruption, when
+    all is saved."""
     from rich.console import Console
 
     from fieldlab.apps.interrupt import discarded_on_error, stopping
@@ -191,8 +191,8 @@ def _show(session: FitSession, console: Console, bar: Bar) -> None:
 def _results(args: FitImage | FitSdf, session: FitSession, task: ImageTask | SdfTask, bar: Bar) -> dict[str, Any]:
     """Write pictures and mesh, and measure."""
     if isinstance(args, FitImage):
-        return _image_results(session, task)  # type: ignore[arg-type]  (the kinds were compared)
-    return _sdf_results(args, session, task, bar)  # type: ignore[arg-type]
+        return _image_results(session, cast("ImageTask", task))
+    return _sdf_results(args, session, cast("SdfTask", task), bar)
 
 
 def _image_results(session: FitSession, task: ImageTask) -> dict[str, Any]:
