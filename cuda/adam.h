@@ -16,23 +16,17 @@ struct AdamStep {
   float decay;    // L2 added to the gradient
   bool sparse;    // leave entries alone whose gradient is exactly zero (Müller et al. 2022, section 4)
 };
+// The same for some rows of a matrix, whose gradient has only those.
+struct AdamRows {
+  std::int64_t n;
+  const std::int64_t* rows;  // [n], ascending
+  int width;
+  AdamStep step;  // its arrays: param, first, second [all rows, width]; grad [n, width]
+};
 
 #ifdef FL_ISA
 inline namespace FL_ISA {
 #endif
-
-FL_HD Lanes sqrt_of(Lanes v) {
-#if FL_LANES == 1
-  return sqrtf(v);
-#elif FL_LANES == 16
-  return (Lanes)_mm512_sqrt_ps((__m512)v);
-#elif FL_LANES == 8
-  return (Lanes)_mm256_sqrt_ps((__m256)v);
-#else
-  for (int i = 0; i < FL_LANES; ++i) v[i] = sqrtf(v[i]);
-  return v;
-#endif
-}
 
 FL_HD void adam_step(const AdamStep& a, std::int64_t i, int count) {
   Lanes g = load_some(a.grad + i, 1, count);
@@ -47,6 +41,18 @@ FL_HD void adam_step(const AdamStep& a, std::int64_t i, int count) {
   store_some(a.param + i, 1, count, a.sparse ? where_nonzero(raw, p_new, p) : p_new);
   store_some(a.first + i, 1, count, a.sparse ? where_nonzero(raw, m_new, m) : m_new);
   store_some(a.second + i, 1, count, a.sparse ? where_nonzero(raw, v_new, v) : v_new);
+}
+
+// Rows [i, i + count) of the gradient, which are neighbors in the matrix too.
+FL_HD void adam_rows(const AdamRows& a, std::int64_t i, std::int64_t count) {
+  AdamStep part = a.step;
+  const std::int64_t at = a.rows[i] * a.width;
+  part.param += at;
+  part.first += at;
+  part.second += at;
+  part.grad += i * a.width;
+  const std::int64_t n = count * a.width;
+  for (std::int64_t k = 0; k < n; k += FL_LANES) adam_step(part, k, static_cast<int>(min_of<std::int64_t>(FL_LANES, n - k)));
 }
 
 #ifdef FL_ISA

@@ -29,5 +29,7 @@ NB_MODULE(_native, m) {
   bind_low_rank(m);
   bind_networks(m);
   bind_rays(m);
+  bind_sparse_grid(m);
+  bind_rbf(m);
   bind_render(m);
 }

@@ -44,6 +44,8 @@ void bind_encodings(nanobind::module_& m);
 void bind_low_rank(nanobind::module_& m);
 void bind_networks(nanobind::module_& m);
 void bind_rays(nanobind::module_& m);
+void bind_sparse_grid(nanobind::module_& m);
+void bind_rbf(nanobind::module_& m);
 void bind_render(nanobind::module_& m);
 
 }  // namespace fieldlab

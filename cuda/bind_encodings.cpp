@@ -11,12 +11,14 @@ void bind_encodings(nb::module_& m) {
   m.def("spherical_harmonics_backward", [](const Target& t, std::int64_t n, int degree, Array d, Array go, Array gd) {
     run::spherical_harmonics_backward({n, degree, in(d), in(go), out(gd)}, t);
   });
-  m.def("frequency_forward", [](const Target& t, std::int64_t n, int dimensions, int frequencies, Array x, Array o) {
-    run::frequency_forward({n, dimensions, frequencies, in(x), out(o)}, t);
+  m.def("frequency_forward", [](const Target& t, std::int64_t n, int dimensions, int frequencies, bool include_input,
+                                 Array x, Array o) {
+    run::frequency_forward({n, dimensions, frequencies, include_input, in(x), out(o)}, t);
   });
   m.def("frequency_backward",
-        [](const Target& t, std::int64_t n, int dimensions, int frequencies, Array x, Array go, Array gx) {
-          run::frequency_backward({n, dimensions, frequencies, in(x), in(go), out(gx)}, t);
+        [](const Target& t, std::int64_t n, int dimensions, int frequencies, bool include_input, Array x, Array go,
+           Array gx) {
+          run::frequency_backward({n, dimensions, frequencies, include_input, in(x), in(go), out(gx)}, t);
         });
   using Floats = std::vector<float>;
   using Ints = std::vector<std::uint32_t>;

@@ -31,6 +31,13 @@ void bind_low_rank(nanobind::module_& m) {
           run::low_rank_backward_input({n, tensor_of(shape), in(x), pointer<const float>(params),
                                         pointer<const float>(basis), in(grad_out), out(grad_x)}, t);
         });
+  using Corner = std::tuple<float, float, float>;
+  m.def("low_rank_encoder", [](Shape shape, Address params, Address basis, Corner low, Corner high, float outside) {
+    const auto [x0, y0, z0] = low;
+    const auto [x1, y1, z1] = high;
+    return Encoder::of(LowRankEncoder{tensor_of(shape), pointer<const float>(params), pointer<const float>(basis),
+                                      {x0, y0, z0}, {x1, y1, z1}, outside});
+  });
   m.def("low_rank_penalty",
         [](const Target& t, Shape shape, Address params, float l1, float total_variation, Address grad_params) {
           run::low_rank_penalty({tensor_of(shape), pointer<const float>(params), l1, total_variation,

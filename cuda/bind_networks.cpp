@@ -26,6 +26,14 @@ void bind_networks(nanobind::module_& m) {
           run::adam_step({n, pointer<float>(param), pointer<const float>(grad), pointer<float>(first),
                           pointer<float>(second), rate, root_correction, beta1, beta2, epsilon, decay, sparse}, t);
         });
+  m.def("adam_rows",
+        [](const Target& t, std::int64_t n, Address rows, int width, Address param, Address grad, Address first,
+           Address second, float rate, float root_correction, float beta1, float beta2, float epsilon, float decay,
+           bool sparse) {
+          run::adam_rows({n, pointer<const std::int64_t>(rows), width,
+                          {n * width, pointer<float>(param), pointer<const float>(grad), pointer<float>(first),
+                           pointer<float>(second), rate, root_correction, beta1, beta2, epsilon, decay, sparse}}, t);
+        });
 }
 
 }  // namespace fieldlab

@@ -109,6 +109,11 @@ void bind_composite(nb::module_& m) {
     run::keep_fill({packed(samples), bytes(mask), integers(kept_offsets), floats_out(t_starts), floats_out(t_ends),
                     integers_out(ray_indices)}, t);
   });
+  m.def("importance_sample", [](const Target& t, Packed samples, Address weights, float padding, int n, Address jitter,
+                                Address offsets, Address t_starts, Address t_ends, Address ray_indices) {
+    run::importance_sample({packed(samples), floats(weights), padding, n, floats(jitter), integers(offsets),
+                            floats_out(t_starts), floats_out(t_ends), integers_out(ray_indices)}, t);
+  });
   m.def("distortion_forward", [](const Target& t, Packed samples, Address weights, Address loss) {
     run::distortion_forward({packed(samples), floats(weights), floats_out(loss)}, t);
   });

@@ -65,6 +65,7 @@ void bind_render(nb::module_& m) {
           const HashGrid grid = hash_grid_of(features, smooth, scales, resolutions, offsets, hashed);
           return Encoder::of(HashGridEncoder{grid, pointer<const void>(table), half});
         });
+  m.def("frequency_encoder", [](int frequencies) { return Encoder::of(FrequencyEncoder{frequencies}); });
   m.def("render_field",
         [](const Target& t, std::int64_t n, GridArgs grid, Array origins, Array directions, MarchArgs march,
            const std::vector<BranchArgs>& branches, int latent, int sh_degree, ColorArgs color, float offset, float ceiling,

@@ -1,9 +1,18 @@
 // An encoder of any kind, chosen at run time: what the fused renderer evaluates on a tile of positions. Each kind brings,
 // in its own header, a struct of pointers and sizes, `channels`, `encode_scratch` and `encode_tile`.
 #pragma once
+#include "frequency.h"
 #include "hash_grid.h"
+#include "low_rank.h"
+#include "rbf.h"
+#include "sparse_grid.h"
 
-#define FL_ENCODERS(X) X(hash_grid, HashGridEncoder)
+#define FL_ENCODERS(X)          \
+  X(frequency, FrequencyEncoder) \
+  X(hash_grid, HashGridEncoder) \
+  X(low_rank, LowRankEncoder)   \
+  X(rbf, RbfEncoder)            \
+  X(sparse_grid, SparseGridEncoder)
 
 namespace fieldlab {
 

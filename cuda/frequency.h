@@ -1,5 +1,5 @@
 // Frequency encoding (Mildenhall et al. 2020, eq. 4) in tiny-cuda-nn's order: per input dimension, for k = 0 ... n-1,
-// sin(pi 2^k x) and then cos(pi 2^k x).
+// sin(pi 2^k x) and then cos(pi 2^k x); on request the inputs themselves come first.
 #pragma once
 #include "lanes.h"
 
@@ -9,16 +9,23 @@ struct FrequencyForward {
   std::int64_t n;
   int dimensions;
   int frequencies;
+  bool include_input;
   MatrixIn x;     // [n,dimensions]
-  MatrixOut out;  // [n,dimensions*2*frequencies]
+  MatrixOut out;  // [n,dimensions*(2*frequencies + include_input)]
 };
 struct FrequencyBackward {
   std::int64_t n;
   int dimensions;
   int frequencies;
+  bool include_input;
   MatrixIn x;
   MatrixIn grad_out;
   MatrixOut grad_x;
+};
+
+// The encoding of 2 x - 1 with the inputs themselves, as the fused renderer takes it.
+struct FrequencyEncoder {
+  int frequencies;
 };
 
 #ifdef FL_ISA
@@ -48,29 +55,52 @@ FL_HD void sin_cos_pi(F x, F& sine, F& cosine) {
   cosine = sign * (c - odd * (c + s));
 }
 
+// emit(2 k, sin(pi 2^k x)) and emit(2 k + 1, cos(pi 2^k x)) for all k.
+template <class Emit>
+FL_HD void each_frequency(int frequencies, Lanes x, const Emit& emit) {
+  for (int k = 0; k < frequencies; ++k, x = x * 2.f) {
+    Lanes sine, cosine;
+    sin_cos_pi(x, sine, cosine);
+    emit(2 * k, sine);
+    emit(2 * k + 1, cosine);
+  }
+}
+
 FL_HD void frequency_forward(const FrequencyForward& a, std::int64_t start, int count) {
+  const auto put = [&](int column, Lanes value) {
+    store_some(&a.out.at(start, column), a.out.stride_sample, count, value);
+  };
   for (int d = 0; d < a.dimensions; ++d) {
-    Lanes x = load_some(&a.x.at(start, d), a.x.stride_sample, count);
-    for (int k = 0; k < a.frequencies; ++k, x = x * 2.f) {
-      Lanes sine, cosine;
-      sin_cos_pi(x, sine, cosine);
-      const int column = (d * a.frequencies + k) * 2;
-      store_some(&a.out.at(start, column), a.out.stride_sample, count, sine);
-      store_some(&a.out.at(start, column + 1), a.out.stride_sample, count, cosine);
-    }
+    const Lanes x = load_some(&a.x.at(start, d), a.x.stride_sample, count);
+    if (a.include_input) put(d, x);
+    const int first = (a.include_input ? a.dimensions : 0) + 2 * d * a.frequencies;
+    each_frequency(a.frequencies, x, [&](int i, Lanes value) { put(first + i, value); });
+  }
+}
+
+FL_HD int channels(const FrequencyEncoder& e) { return 3 * (1 + 2 * e.frequencies); }
+FL_HD std::int64_t encode_scratch(const FrequencyEncoder&, int) { return 0; }
+FL_HD void encode_tile(const Team& team, const FrequencyEncoder& e, const float* x, int tile, float* out, float*) {
+  const int groups = tile / FL_LANES;
+  for (int i = team.rank; i < 3 * groups; i += team.size) {
+    const int d = i / groups, at = i % groups * FL_LANES;
+    const Lanes u = load(x + d * tile + at) * 2.f - 1.f;
+    store(out + d * tile + at, u);
+    float* to = out + (3 + 2 * d * e.frequencies) * tile + at;
+    each_frequency(e.frequencies, u, [&](int k, Lanes value) { store(to + k * tile, value); });
   }
 }
 
 FL_HD void frequency_backward(const FrequencyBackward& a, std::int64_t start, int count) {
   for (int d = 0; d < a.dimensions; ++d) {
     Lanes x = load_some(&a.x.at(start, d), a.x.stride_sample, count);
-    Lanes total = broadcast(0.f);
+    const std::int64_t s = a.grad_out.stride_sample;
+    Lanes total = a.include_input ? load_some(&a.grad_out.at(start, d), s, count) : broadcast(0.f);
     float slope = 3.14159265358979324f;
     for (int k = 0; k < a.frequencies; ++k, x = x * 2.f, slope *= 2.f) {
       Lanes sine, cosine;
       sin_cos_pi(x, sine, cosine);
-      const int column = (d * a.frequencies + k) * 2;
-      const std::int64_t s = a.grad_out.stride_sample;
+      const int column = (a.include_input ? a.dimensions : 0) + (d * a.frequencies + k) * 2;
       total += slope * (load_some(&a.grad_out.at(start, column), s, count) * cosine -
                         load_some(&a.grad_out.at(start, column + 1), s, count) * sine);
     }

@@ -49,6 +49,8 @@ FL_HD void sincos_of(Lanes v, Lanes& sine, Lanes& cosine) {
 }
 FL_HD float sum_of(Lanes v) { return v; }
 FL_HD void transpose(Lanes (&)[1]) {}
+FL_HD Lanes sqrt_of(Lanes v) { return sqrtf(v); }
+FL_HD Lanes gather(const float* base, LanesU index) { return base[index]; }
 #else
 typedef float Lanes __attribute__((vector_size(FL_LANES * 4)));
 typedef std::uint32_t LanesU __attribute__((vector_size(FL_LANES * 4)));
@@ -96,6 +98,28 @@ FL_HD float sum_of(Lanes v) {
   float total = 0.f;
   for (int i = 0; i < FL_LANES; ++i) total += v[i];
   return total;
+}
+
+FL_HD Lanes sqrt_of(Lanes v) {
+#if FL_LANES == 16
+  return (Lanes)_mm512_sqrt_ps((__m512)v);
+#elif FL_LANES == 8
+  return (Lanes)_mm256_sqrt_ps((__m256)v);
+#else
+  for (int i = 0; i < FL_LANES; ++i) v[i] = sqrtf(v[i]);
+  return v;
+#endif
+}
+FL_HD Lanes gather(const float* base, LanesU index) {  // base[index] of every lane
+#if FL_LANES == 16
+  return (Lanes)_mm512_i32gather_ps((__m512i)index, base, 4);
+#elif FL_LANES == 8
+  return (Lanes)_mm256_i32gather_ps(base, (__m256i)index, 4);
+#else
+  Lanes v;
+  for (int i = 0; i < FL_LANES; ++i) v[i] = base[index[i]];
+  return v;
+#endif
 }
 
 // exp to within 2 ulp: 2^n times a degree-6 polynomial on [-ln2/2, ln2/2] (Cephes' coefficients), saturating at the ends.

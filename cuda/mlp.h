@@ -227,7 +227,7 @@ FL_HD float* forward_tile(const Team& team, const MlpShape& s, const float* pack
 
 // The hidden layers, every layer's inputs kept one after another as in `saved_size`; those of the first are there already.
 // Returns the inputs of the last layer.
-FL_CALL float* forward_keeping(const Team& team, const MlpShape& s, const float* packed, const float* params, float* x,
+FL_LARGE float* forward_keeping(const Team& team, const MlpShape& s, const float* packed, const float* params, float* x,
                                int tile) {
   const float* inputs = x;
   const float* bias = s.bias ? params + s.weights() : nullptr;
@@ -257,7 +257,7 @@ FL_HD void load_inputs(const Team& team, const MlpShape& s, const MatrixIn& firs
 }
 
 // Samples [start, start + tile), keeping every layer's inputs; the results are put in `y`.
-FL_CALL void forward_saving(const Team& team, const MlpForward& a, const float* packed, float* y, std::int64_t start,
+FL_LARGE void forward_saving(const Team& team, const MlpForward& a, const float* packed, float* y, std::int64_t start,
                             int count, int tile) {
   const MlpShape& s = a.shape;
   float* kept = a.saved + start / tile * saved_size(s, tile);

@@ -170,7 +170,7 @@ FL_HD void load_output_gradient(const Team& team, const MlpBackward& a, std::int
 }
 
 // d_next = W^T d, the gradient at a layer's inputs; before the activation of the layer that made them, if one did.
-FL_CALL void layer_backward(const Team& team, const MlpShape& s, int layer, const float* packed_transposed, const float* x,
+FL_LARGE void layer_backward(const Team& team, const MlpShape& s, int layer, const float* packed_transposed, const float* x,
                             const float* slope, const MlpBackwardScratch& m, const float* d, float* d_next, int tile) {
   const int rows = s.in_of(layer), depth = s.out_of(layer);
   const bool skip = layer > 0 && layer == s.skip, sine = layer == 1 && s.sine();

@@ -5,12 +5,16 @@
 #include "composite.h"
 #include "contract.h"
 #include "frequency.h"
+#include "harmonic_color.h"
 #include "hash_grid.h"
+#include "importance.h"
 #include "low_rank.h"
 #include "march.h"
 #include "mlp_backward.h"
 #include "ray_box.h"
+#include "rbf.h"
 #include "render.h"
+#include "sparse_grid.h"
 #include "spherical_harmonics.h"
 
 #define FL_OPERATIONS(X)                                      \
@@ -25,9 +29,16 @@
   X(low_rank_backward_params, LowRankBackwardParams)          \
   X(low_rank_backward_input, LowRankBackwardInput)            \
   X(low_rank_penalty, LowRankPenalty)                         \
+  X(rbf_neighbors, RbfNeighbors)                              \
+  X(rbf_basis_forward, RbfBasisForward)                       \
+  X(rbf_basis_backward, RbfBasisBackward)                     \
+  X(rbf_mix_forward, RbfMixForward)                           \
+  X(rbf_mix_backward_weights, RbfMixBackwardWeights)          \
+  X(rbf_mix_backward_basis, RbfMixBackwardBasis)              \
   X(mlp_forward, MlpForward)                                  \
   X(mlp_backward, MlpBackward)                                \
   X(adam_step, AdamStep)                                      \
+  X(adam_rows, AdamRows)                                      \
   X(ray_box, RayBox)                                          \
   X(occupancy_pack, OccupancyPack)                            \
   X(occupancy_query, OccupancyQuery)                          \
@@ -45,9 +56,19 @@
   X(visible_samples, VisibleSamples)                          \
   X(keep_count, KeepCount)                                    \
   X(keep_fill, KeepFill)                                      \
+  X(importance_sample, ImportanceSample)                      \
   X(distortion_forward, DistortionForward)                    \
   X(distortion_backward, DistortionBackward)                  \
-  X(render_field, RenderField)
+  X(render_field, RenderField)                                \
+  X(harmonic_color_forward, HarmonicColorForward)             \
+  X(harmonic_color_backward, HarmonicColorBackward)           \
+  X(sparse_corners, SparseCorners)                            \
+  X(sparse_touched, SparseTouched)                            \
+  X(sparse_touched_rows, SparseTouchedRows)                   \
+  X(sparse_grid_forward, SparseGridForward)                   \
+  X(sparse_grid_backward_values, SparseGridBackwardValues)    \
+  X(sparse_grid_backward_input, SparseGridBackwardInput)      \
+  X(sparse_grid_variation, SparseGridVariation)
 
 namespace fieldlab {
 

@@ -6,10 +6,10 @@
 
 #ifdef __CUDACC__
 #define FL_HD __host__ __device__ __forceinline__
-#define FL_CALL FL_HD
+#define FL_LARGE FL_HD
 #else
 #define FL_HD inline __attribute__((always_inline))
-#define FL_CALL inline __attribute__((noinline))  // large functions used in several places
+#define FL_LARGE inline __attribute__((noinline))  // large functions used in several places
 #endif
 
 namespace fieldlab {

@@ -58,5 +58,24 @@ class ChannelMajor {
   MatrixIn view_;
 };
 
+// A matrix stored sample by sample: the given one if it already is, or else a copy.
+class SampleMajor {
+ public:
+  SampleMajor(const MatrixIn& m, std::int64_t n, int channels, int threads)
+      : copy_(m.stride_channel == 1 ? 0 : static_cast<std::size_t>(n) * channels), view_(m) {
+    if (m.stride_channel == 1) return;
+    view_ = {copy_.data, channels, 1};
+    parallel_chunks(n, 64, threads, [&](std::int64_t begin, std::int64_t end) {
+      for (int c = 0; c < channels; ++c)
+        for (std::int64_t i = begin; i < end; ++i) copy_.data[i * channels + c] = m.at(i, c);
+    });
+  }
+  const MatrixIn& view() const { return view_; }
+
+ private:
+  Scratch<float> copy_;
+  MatrixIn view_;
+};
+
 }  // namespace FL_ISA
 }  // namespace fieldlab

@@ -15,5 +15,11 @@ void frequency_forward(const FrequencyForward& a, const Target& target) {
 void frequency_backward(const FrequencyBackward& a, const Target& target) {
   each(a.n, target, [a] __device__(std::int64_t i) { fieldlab::frequency_backward(a, i, 1); });
 }
+void harmonic_color_forward(const HarmonicColorForward& a, const Target& target) {
+  each(a.n, target, [a] __device__(std::int64_t i) { fieldlab::harmonic_color_forward(a, i, 1); });
+}
+void harmonic_color_backward(const HarmonicColorBackward& a, const Target& target) {
+  each(a.n, target, [a] __device__(std::int64_t i) { fieldlab::harmonic_color_backward(a, i, 1); });
+}
 
 }  // namespace fieldlab::gpu

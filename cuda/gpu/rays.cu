@@ -71,6 +71,9 @@ FL_RAY_LAUNCHER(composite_backward, CompositeBackward, samples.rays)
 FL_RAY_LAUNCHER(visible_samples, VisibleSamples, samples.rays)
 FL_RAY_LAUNCHER(keep_count, KeepCount, rays)
 FL_RAY_LAUNCHER(keep_fill, KeepFill, samples.rays)
+void importance_sample(const ImportanceSample& a, const Target& target) {
+  each(a.samples.rays, target, [a] __device__(std::int64_t ray) { importance_sample_ray(a, ray); });
+}
 FL_RAY_LAUNCHER(distortion_forward, DistortionForward, samples.rays)
 FL_RAY_LAUNCHER(distortion_backward, DistortionBackward, samples.rays)
 #undef FL_RAY_LAUNCHER

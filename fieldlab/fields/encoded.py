@@ -19,16 +19,15 @@ from fieldlab.ops.mlp import MLPSpec, init_mlp, mlp
 from fieldlab.ops.spherical_harmonics import spherical_harmonics
 
 C = TypeVar("C", bound="EncodedConfig")
+L = TypeVar("L", bound="LatentConfig")
 
 
 @dataclass(frozen=True)
-class EncodedConfig(FieldConfig):
-    """Sizes of the perceptrons around an encoding."""
+class LatentConfig(FieldConfig):
+    """Sizes of the perceptron from latent and direction to color."""
 
     width: int = 64
-    """Width of both perceptrons."""
-    geometry_layers: int = 1
-    """Hidden layers from encoding to density and latent."""
+    """Width of all perceptrons."""
     color_layers: int = 2
     """Hidden layers from latent and direction to color."""
     latent: int = 15
@@ -37,6 +36,22 @@ class EncodedConfig(FieldConfig):
     """Bands of spherical harmonics of the viewing direction."""
     appearance: int = 0
     """Values of the appearance vector, 0 for none."""
+
+    def color_spec(self) -> MLPSpec:
+        """Latent, spherical harmonics and appearance -> color."""
+        n_in = self.latent + self.sh_degree**2 + self.appearance
+        return MLPSpec(n_in, 3, self.width, self.color_layers, output_activation="sigmoid")
+
+    def with_appearance(self: L, size: int) -> L:
+        return replace(self, appearance=size)
+
+
+@dataclass(frozen=True)
+class EncodedConfig(LatentConfig):
+    """Sizes of the perceptrons around an encoding."""
+
+    geometry_layers: int = 1
+    """Hidden layers from encoding to density and latent."""
 
     @property
     @abstractmethod
@@ -50,11 +65,6 @@ class EncodedConfig(FieldConfig):
     def geometry_spec(self) -> MLPSpec:
         """Encoding -> raw log-density and latent."""
         return MLPSpec(self.n_encoded, 1 + self.latent, self.width, self.geometry_layers)
-
-    def color_spec(self) -> MLPSpec:
-        """Latent, spherical harmonics and appearance -> color."""
-        n_in = self.latent + self.sh_degree**2 + self.appearance
-        return MLPSpec(n_in, 3, self.width, self.color_layers, output_activation="sigmoid")
 
     def size(self) -> FieldSize:
         encoding, networks = self.encoding_size(3), self.network_size()
@@ -70,9 +80,6 @@ class EncodedConfig(FieldConfig):
         check_budget(self.kind, n_parameters, least)
         return self.encoding_fitted_to(n_parameters - self.network_size(), 3)  # type: ignore[return-value]
 
-    def with_appearance(self: C, size: int) -> C:
-        return replace(self, appearance=size)
-
 
 def check_budget(kind: str, n_parameters: int, least: int) -> None:
     """Say what the smallest field is.
@@ -87,27 +94,24 @@ def check_budget(kind: str, n_parameters: int, least: int) -> None:
         )  # fmt: skip
 
 
-class EncodedField(Field):
-    """Encoding -> perceptron -> (log-density, latent); (latent, direction[, appearance]) -> perceptron -> color."""
+class LatentField(Field):
+    """(latent, direction[, appearance]) -> perceptron -> color, however density and latent come about."""
 
-    config: EncodedConfig
+    config: LatentConfig
 
-    def __init__(self, config: EncodedConfig, unit_length: float, generator: torch.Generator | None = None) -> None:
+    def __init__(self, config: LatentConfig, unit_length: float, generator: torch.Generator | None = None) -> None:
         super().__init__(config, unit_length)
-        self.encoding: Encoding = config.build_encoding(3, generator)
-        self.geometry_net = config.geometry_spec()
         self.color_net = config.color_spec()
         self.log_density_offset = -math.log(unit_length)
-        self.geometry_params = nn.Parameter(init_mlp(self.geometry_net, generator))
         self.color_params = nn.Parameter(init_mlp(self.color_net, generator))
 
     @property
     def latent_size(self) -> int:
         return self.config.latent
 
-    def geometry(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        raw, latent = split_first(mlp(self.encoding(x), self.geometry_params, self.geometry_net))
-        return raw + self.log_density_offset, latent
+    @abstractmethod
+    def branches(self) -> tuple[Branch, ...] | None:
+        """The geometry as the fused renderer takes it, or None where it cannot."""
 
     def color(self, latent: Tensor, x: Tensor, directions: Tensor, appearance: Tensor | None = None) -> Tensor:
         view = spherical_harmonics(directions, self.config.sh_degree)
@@ -116,6 +120,33 @@ class EncodedField(Field):
                 appearance = view.new_zeros(()).expand(view.shape[0], self.config.appearance)
             view = torch.cat((view, appearance), dim=1)
         return mlp((latent, view), self.color_params, self.color_net)
+
+    def fused_plan(self, appearance: Tensor | None = None) -> FieldPlan | None:
+        branches = self.branches()
+        if branches is None:
+            return None
+        if self.config.appearance and appearance is None:
+            appearance = self.color_params.new_zeros(self.config.appearance)
+        return FieldPlan(
+            branches, self.color_params.detach(), self.color_net, self.config.sh_degree, self.log_density_offset,
+            self.max_log_density, None if appearance is None else appearance.detach().contiguous(),
+        )  # fmt: skip
+
+
+class EncodedField(LatentField):
+    """Encoding -> perceptron -> (log-density, latent), and color as any :class:`LatentField`."""
+
+    config: EncodedConfig
+
+    def __init__(self, config: EncodedConfig, unit_length: float, generator: torch.Generator | None = None) -> None:
+        super().__init__(config, unit_length, generator)
+        self.encoding: Encoding = config.build_encoding(3, generator)
+        self.geometry_net = config.geometry_spec()
+        self.geometry_params = nn.Parameter(init_mlp(self.geometry_net, generator))
+
+    def geometry(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        raw, latent = split_first(mlp(self.encoding(x), self.geometry_params, self.geometry_net))
+        return raw + self.log_density_offset, latent
 
     def param_groups(self) -> list[ParamGroup]:
         networks = ParamGroup("mlp", [self.geometry_params, self.color_params], weight_decay=1e-6)
@@ -130,19 +161,7 @@ class EncodedField(Field):
     def resize_like(self, arrays: Mapping[str, Tensor]) -> None:
         self.encoding.resize_like(part(arrays, "encoding"))
 
-    def fused_plan(self, appearance: Tensor | None = None) -> FieldPlan | None:
-        branches = self.branches()
-        if branches is None:
-            return None
-        if self.config.appearance and appearance is None:
-            appearance = self.color_params.new_zeros(self.config.appearance)
-        return FieldPlan(
-            branches, self.color_params.detach(), self.color_net, self.config.sh_degree, self.log_density_offset,
-            self.max_log_density, None if appearance is None else appearance.detach().contiguous(),
-        )  # fmt: skip
-
     def branches(self) -> tuple[Branch, ...] | None:
-        """The geometry as the fused renderer takes it, or None where it cannot."""
         encoder: EncoderPlan | None = self.encoding.plan()
         return None if encoder is None else (Branch((encoder,), self.geometry_params.detach(), self.geometry_net),)
 

@@ -86,4 +86,4 @@ def build_field(config: FieldConfig, unit_length: float, generator: torch.Genera
 
 def _load() -> None:
     """Import the representations, which register themselves."""
-    from fieldlab.fields import cp, hashgrid, vm  # noqa: F401
+    from fieldlab.fields import cp, hashgrid, neurbf, vm, voxel  # noqa: F401

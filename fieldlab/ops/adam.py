@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fieldlab.ops import native
+from fieldlab.ops.sparse_rows import coalesced
 
 
 @torch.no_grad()
@@ -18,7 +19,8 @@ def adam_step(
     """Update ``param`` and the running moments ``first`` and ``second`` in place.
 
     Args:
-        param, grad, first, second: contiguous float32 arrays of one shape.
+        param, grad, first, second: contiguous float32 arrays of one shape. A gradient may be a sparse array of
+            rows (as of :func:`fieldlab.ops.sparse_grid.sparse_grid`): then only those rows are looked at.
         step: number of this step, from 1.
         lr, beta1, beta2, eps: as in the paper; the defaults are Instant-NGP's.
         weight_decay: L2 penalty added to the gradient.
@@ -27,6 +29,9 @@ def adam_step(
     """
     rate = lr / (1 - beta1**step)
     root_correction = 1 / math.sqrt(1 - beta2**step)
+    if grad.is_sparse:
+        _adam_rows(param, coalesced(grad), first, second, rate, root_correction, beta1, beta2, eps, weight_decay, sparse)
+        return
     if native.active(param):
         pointers = [native.pointer(t) for t in (param, grad.contiguous(), first, second)]
         native.library.adam_step(
@@ -48,3 +53,22 @@ def adam_step_reference(
     p = param - rate * m / (v.sqrt() * root_correction + eps)
     for old, new in ((param, p), (first, m), (second, v)):
         old.copy_(torch.where(grad != 0, new, old) if sparse else new)
+
+
+def _adam_rows(
+    param: Tensor, grad: Tensor, first: Tensor, second: Tensor, rate: float, root_correction: float, beta1: float,
+    beta2: float, eps: float, weight_decay: float, sparse: bool,
+) -> None:  # fmt: skip
+    """The rows of a coalesced sparse gradient; the others are left alone."""
+    rows, values = grad.indices()[0], grad.values()
+    if native.active(param):
+        pointers = [native.pointer(t) for t in (param, values.contiguous(), first, second)]
+        native.library.adam_rows(
+            native.target(param), len(rows), native.pointer(rows, torch.int64), values[:1].numel(), *pointers, rate,
+            root_correction, beta1, beta2, eps, weight_decay, sparse,
+        )  # fmt: skip
+        return
+    old = [t[rows] for t in (param, first, second)]
+    adam_step_reference(old[0], values, old[1], old[2], rate, root_correction, beta1, beta2, eps, weight_decay, sparse)
+    for whole, part in zip((param, first, second), old, strict=True):
+        whole[rows] = part

@@ -51,6 +51,8 @@ class ProcessGroup(World):
         for parameter in parameters:
             if parameter.grad is None:  # every process has to take part
                 parameter.grad = torch.zeros_like(parameter)
+            if parameter.grad.is_sparse:  # the processes touch different rows
+                parameter.grad = parameter.grad.to_dense()
             if not parameter.grad.is_contiguous():
                 parameter.grad = parameter.grad.contiguous()
             dist.all_reduce(parameter.grad)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from ray_cases import CUBE, random_rays, random_samples, shell_mask
 
-from fieldlab.ops import composite, contract, distortion, march, native, occupancy, ray_box, samples
+from fieldlab.ops import composite, contract, distortion, importance, march, native, occupancy, ray_box, samples
 
 pytestmark = pytest.mark.skipif(native.library is None, reason="built without native kernels")
 
@@ -19,7 +19,7 @@ def cases():
     values = torch.rand(8, 2, requires_grad=True)
     moving = (o.clone().requires_grad_(), d.clone().requires_grad_())
     grid = occupancy.native_grid(occupancy.pack_occupancy(shell_mask(16), CUBE))
-    ones = torch.ones(3)
+    ones, offsets = torch.ones(3), torch.tensor([0, 1, 1, 2])
     return {
         "ray_box": (ray_box._ray_box, (o, d, CUBE[None])),
         "pack": (occupancy._pack, (torch.rand(2 * 8**3), 0.5, 8, 2)),
@@ -28,6 +28,7 @@ def cases():
         "cell points": (occupancy._cell_points, (torch.arange(9), CUBE, 4, None)),
         "march": (march._march, (o, d, 0 * ones, 9 * ones, *grid, 0.1, 0.0, None, 10)),
         "keep": (samples._keep, (*packed, torch.rand(8) < 0.5)),
+        "importance": (importance._importance_sample, (*packed, torch.rand(8), 2 * offsets, None, 2, 0.01, 4)),
         "composite": (composite._composite, (sigmas, values, *packed, 1e-4)),
         "composite without values": (composite._composite, (sigmas, None, *packed, 1e-4)),
         "visible": (composite._visible, (sigmas.detach(), *packed, 1e-4, 0.0)),

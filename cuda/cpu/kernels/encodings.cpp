@@ -16,5 +16,13 @@ void frequency_forward(const FrequencyForward& a, int threads) {
 void frequency_backward(const FrequencyBackward& a, int threads) {
   parallel_lanes(a.n, threads, [&](std::int64_t start, int count) { fieldlab::frequency_backward(a, start, count); });
 }
+void harmonic_color_forward(const HarmonicColorForward& a, int threads) {
+  parallel_lanes(a.n, threads,
+                 [&](std::int64_t start, int count) { fieldlab::harmonic_color_forward(a, start, count); });
+}
+void harmonic_color_backward(const HarmonicColorBackward& a, int threads) {
+  parallel_lanes(a.n, threads,
+                 [&](std::int64_t start, int count) { fieldlab::harmonic_color_backward(a, start, count); });
+}
 
 }  // namespace fieldlab::FL_ISA::cpu

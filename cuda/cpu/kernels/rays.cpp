@@ -74,6 +74,9 @@ void keep_count(const KeepCount& a, int threads) {
 void keep_fill(const KeepFill& a, int threads) {
   each_ray(a.samples.rays, threads, [&](std::int64_t ray) { keep_fill_ray(a, ray, Group()); });
 }
+void importance_sample(const ImportanceSample& a, int threads) {
+  each_ray(a.samples.rays, threads, [&](std::int64_t ray) { importance_sample_ray(a, ray); });
+}
 void distortion_forward(const DistortionForward& a, int threads) {
   each_ray(a.samples.rays, threads, [&](std::int64_t ray) { distortion_forward_ray(a, ray, Group()); });
 }
