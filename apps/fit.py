@@ -78,6 +78,8 @@ class FitSdf(FitOptions):
     """closed: the mesh has to bound a volume; winding: inside is where the generalized winding number passes 1/2."""
     resolution: int = 256
     """Cells along a side of the cube that the mesh is made from."""
+    pool: int = 1 << 21
+    """Points whose distances are computed beforehand; steps draw from them."""
     iou_points: int = 2_000_000
     """Points on which the intersection over union is measured."""
 
@@ -154,11 +156,11 @@ def _new_config(args: FitImage | FitSdf, device: torch.device) -> FitConfig:
     if isinstance(args, FitImage):
         source, signal, settings = args.photo, ImageOptions(args.crop, args.size), IMAGE_SETTINGS
         height, width, channels = read_photo(args.photo).prepared(signal).values.shape
-        field = choose_field(field, params, 2, channels, max(height, width), device.type)
+        field = choose_field(field.for_image(max(height, width)), params, 2, channels, device.type)
     else:
-        source, signal, settings = args.mesh, SdfOptions(args.sign), SDF_SETTINGS[device.type]
+        source, signal, settings = args.mesh, SdfOptions(args.sign, args.pool), SDF_SETTINGS[device.type]
         read_solid(args.mesh, args.sign)
-        field = choose_field(field, params, 3, 1, None, device.type)
+        field = choose_field(field.for_distance(), params, 3, 1, device.type)
     if args.steps is not None or args.seconds is not None:
         settings = dataclasses.replace(settings, steps=args.steps, seconds=args.seconds)
     settings = dataclasses.replace(settings, seed=args.seed, batch=settings.batch if args.batch is None else args.batch)

@@ -24,6 +24,7 @@ from fieldlab.fields.rbf_placement import (
 from fieldlab.fields.registry import register
 from fieldlab.ops.field_plan import Branch
 from fieldlab.ops.hash_grid import HashGridPlan, HashGridSpec, hash_encode
+from fieldlab.ops.mlp import MLPSpec
 from fieldlab.ops.rbf import RbfPlan, RbfSpec, rbf_encode
 from fieldlab.ops.rbf_index import RbfIndex, kd_order, rbf_neighbors
 
@@ -56,6 +57,10 @@ class NeuRBFConfig(EncodedConfig):
     """Lowest frequency of the sines that kernels go through; 0 for no sines."""
     highest_frequency: float = 0.0
     """Highest frequency; those of the feature channels are spaced evenly in logarithm."""
+    lowest_sine: float = 0.0
+    """Lowest frequency of the sines in the first hidden layer that reads an image or a distance; 0 for no sines."""
+    highest_sine: float = 0.0
+    """Highest frequency of these."""
     overlap: float = 0.3
     """What covariances of clusters are divided by (alpha of the paper)."""
     least_width: float = 3e-4
@@ -90,6 +95,26 @@ class NeuRBFConfig(EncodedConfig):
     @property
     def n_encoded(self) -> int:
         return self.n_levels * self.n_features + self.n_rbf_features
+
+    def for_image(self, side: int) -> NeuRBFConfig:
+        """The paper's settings for images."""
+        return replace(
+            self, neighbors=4, normalized=True, lowest_frequency=2.0**-3, highest_frequency=2.0**12, lowest_sine=10.0,
+            highest_sine=100.0, overlap=0.5, least_width=1 / (200 * side), n_levels=2, log2_hashmap_size=24,
+            finest_resolution=max(side // 2, self.base_resolution),
+        )  # fmt: skip
+
+    def for_distance(self) -> NeuRBFConfig:
+        """The paper's settings for distances."""
+        return replace(
+            self, n_rbf_features=16, neighbors=8, kernel="tent", shape="isotropic", normalized=True,
+            lowest_frequency=1.0, highest_frequency=8.0, lowest_sine=30.0, highest_sine=300.0, overlap=0.5,
+            n_levels=16, n_features=1, log2_hashmap_size=15, finest_resolution=2048,
+        )  # fmt: skip
+
+    def decoder(self, n_in: int, n_out: int) -> MLPSpec:
+        sine = (self.lowest_sine, self.highest_sine) if self.highest_sine else None
+        return MLPSpec(n_in, n_out, 64, 2, bias=True, sine=sine)
 
     def rbf_spec(self, dims: int) -> RbfSpec:
         """The kernels."""

@@ -78,7 +78,7 @@ def test_normal_angle_of_a_turned_plane(degrees):
 
 
 def test_both_directions_of_the_normal_angle_count():
-    # From the plane all of its points see the plane; from plane and wall half of the points see a normal 90 degrees off.
+    # The plane's points see the plane again; of those of plane and wall half see a normal that is 90 degrees off.
     wall = plate(math.pi / 2)
     both = Mesh(np.concatenate((plate().vertices, wall.vertices)), np.concatenate((plate().faces, wall.faces + 4)))
     angle, _, _ = compare_surfaces(both, plate(), 40_000, np.random.default_rng(0))
@@ -86,11 +86,11 @@ def test_both_directions_of_the_normal_angle_count():
 
 
 def test_distance_between_parallel_planes():
-    lifted = Mesh(plate().vertices + [0, 0, 0.0015], plate().faces)
+    lifted = Mesh(plate().vertices + np.array([0, 0, 0.0015]), plate().faces)
     angle, chamfer, f_score = compare_surfaces(lifted, plate(), 500, np.random.default_rng(0))
     assert (angle, f_score) == (0, 1)
     assert math.isclose(chamfer, 0.0015, rel_tol=1e-6)
-    lifted = Mesh(plate().vertices + [0, 0, 0.003], plate().faces)
+    lifted = Mesh(plate().vertices + np.array([0, 0, 0.003]), plate().faces)
     assert compare_surfaces(lifted, plate(), 500, np.random.default_rng(0))[2] == 0
 
 
@@ -115,9 +115,9 @@ def test_training_points_are_of_three_kinds():
 def test_batches_go_around_the_pool():
     task = SdfTask(Solid(torus()), 100, seed=0)
     generator = torch.Generator()
-    seen = torch.cat([task.batch(step, 40, generator)[1] for step in range(5)])
+    seen = torch.cat([task.wanted[task.batch(step, 40, generator)] for step in range(5)])
     assert torch.equal(seen, torch.cat((task.wanted, task.wanted)))
-    assert len(task.batch(0, 250, generator)[0]) == 250
+    assert len(task.x[task.batch(0, 250, generator)]) == 250
 
 
 def test_a_torus_is_learnt():
@@ -133,5 +133,5 @@ def test_a_torus_is_learnt():
     angle, chamfer, _ = compare_surfaces(made, solid.mesh, 5000, np.random.default_rng(0))
     assert chamfer < 0.01
     assert angle < 15
-    weights = task.importance()[1]
+    weights = task.importance()
     assert weights.max() > 1e8 > weights.min() > 0

@@ -46,9 +46,10 @@ def test_distances_are_those_of_brute_force(seed, faces, count):
 
 def test_normalizing_and_back():
     made = sphere(2, radius=3.0)
-    solid = Solid(Mesh(made.vertices + [10.0, -4.0, 0.5], made.faces))
+    moved = made.vertices + np.array([10.0, -4.0, 0.5])
+    solid = Solid(Mesh(moved, made.faces))
     assert np.isclose(np.linalg.norm(solid.mesh.vertices, axis=1).max(), RADIUS)
-    assert np.allclose(solid.placement.original(solid.mesh.vertices), made.vertices + [10.0, -4.0, 0.5])
+    assert np.allclose(solid.placement.original(solid.mesh.vertices), moved)
     assert np.allclose(solid.mesh.vertices.max(0), -solid.mesh.vertices.min(0))
 
 
@@ -108,7 +109,8 @@ def test_what_is_no_mesh(tmp_path):
         read_mesh(tmp_path / "none.obj")
     with pytest.raises(ConfigError, match=r"expected: \.obj"):
         read_mesh(tmp_path / "mesh.txt")
-    for name, text in (("empty.obj", ""), ("points.obj", "v 0 0 0\nv 1 0 0\n"), ("flat.off", "OFF\n3 1 0\n" + "0 0 0\n" * 3 + "3 0 1 2\n")):
+    flat = "OFF\n3 1 0\n" + "0 0 0\n" * 3 + "3 0 1 2\n"
+    for name, text in (("empty.obj", ""), ("points.obj", "v 0 0 0\nv 1 0 0\n"), ("flat.off", flat)):
         (tmp_path / name).write_text(text)
         with pytest.raises(DataError, match=r"no surface|damaged"):
             read_mesh(tmp_path / name)
