@@ -30,7 +30,6 @@ from fieldlab.ops.rbf_index import RbfIndex, kd_order, rbf_neighbors
 
 LEAST_LOG2 = 8
 LEAST_KERNELS = 64
-RBF_LR_SCALE = 2.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,10 @@ class NeuRBFConfig(EncodedConfig):
     """Lowest frequency of the sines in the first hidden layer that reads an image or a distance; 0 for no sines."""
     highest_sine: float = 0.0
     """Highest frequency of these."""
+    feature_init: float = 1e-6
+    """Values per kernel start uniform in plus and minus this."""
+    feature_rate: float = 2.0
+    """Learning rate of these relative to the grid's."""
     overlap: float = 0.3
     """What covariances of clusters are divided by (alpha of the paper)."""
     least_width: float = 3e-4
@@ -100,7 +103,7 @@ class NeuRBFConfig(EncodedConfig):
         """The paper's settings for images."""
         return replace(
             self, neighbors=4, normalized=True, lowest_frequency=2.0**-3, highest_frequency=2.0**12, lowest_sine=10.0,
-            highest_sine=100.0, overlap=0.5, least_width=1 / (200 * side), n_levels=2, log2_hashmap_size=24,
+            highest_sine=100.0, feature_init=1e-4, feature_rate=1.0, overlap=0.5, least_width=1 / (200 * side), n_levels=2, log2_hashmap_size=24,
             finest_resolution=max(side // 2, self.base_resolution),
         )  # fmt: skip
 
@@ -108,7 +111,8 @@ class NeuRBFConfig(EncodedConfig):
         """The paper's settings for distances."""
         return replace(
             self, n_rbf_features=16, neighbors=8, kernel="tent", shape="isotropic", normalized=True,
-            lowest_frequency=1.0, highest_frequency=8.0, lowest_sine=30.0, highest_sine=300.0, overlap=0.5,
+            lowest_frequency=1.0, highest_frequency=8.0, lowest_sine=30.0, highest_sine=300.0, feature_init=1e-4,
+            feature_rate=1.0, overlap=0.5,
             n_levels=16, n_features=1, log2_hashmap_size=15, finest_resolution=2048,
         )  # fmt: skip
 
@@ -170,7 +174,7 @@ class RbfEncoding(Encoding):
     Args:
         config: sizes.
         dims: 2 or 3.
-        generator: CPU random numbers for the initial values, U(-1e-4, 1e-4) of the grid and U(-1e-6, 1e-6) of kernels.
+        generator: CPU random numbers for the initial values, U(-1e-4, 1e-4) of the grid.
     """
 
     centers: Tensor
@@ -185,7 +189,7 @@ class RbfEncoding(Encoding):
         self.config, self.grid, self.spec = config, config.grid_spec(dims), config.rbf_spec(dims)
         n, features = config.n_kernels, config.n_rbf_features
         self.table = nn.Parameter(torch.rand(self.grid.n_params, generator=generator) * 2e-4 - 1e-4)
-        self.features = nn.Parameter(torch.rand(n, features, generator=generator) * 2e-6 - 1e-6)
+        self.features = nn.Parameter((torch.rand(n, features, generator=generator) * 2 - 1) * config.feature_init)
         self.register_buffer("centers", unplaced(n, dims))
         self.register_buffer("shapes", torch.ones(n, self.spec.n_shape))
         self.register_buffer("support", torch.ones(n) if config.compact else None)
@@ -254,7 +258,7 @@ class RbfEncoding(Encoding):
     def param_groups(self) -> list[ParamGroup]:
         return [
             ParamGroup("table", [self.table], sparse=True),
-            ParamGroup("rbf", [self.features], lr_scale=RBF_LR_SCALE, sparse=True),
+            ParamGroup("rbf", [self.features], lr_scale=self.config.feature_rate, sparse=True),
         ]
 
     def plans(self) -> tuple[HashGridPlan, RbfPlan]:
