@@ -6,7 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import tyro
 
@@ -78,6 +78,8 @@ class FitSdf(FitOptions):
     """closed: the mesh has to bound a volume; winding: inside is where the generalized winding number passes 1/2."""
     resolution: int = 256
     """Cells along a side of the cube that the mesh is made from."""
+    pool: int = 1 << 21
+    """Points whose distances are computed beforehand; steps draw from them."""
     iou_points: int = 2_000_000
     """Points on which the intersection over union is measured."""
 
@@ -89,8 +91,8 @@ Fit = (
 
 
 def run(args: FitImage | FitSdf) -> None:
-    """Fit, with progress on the terminal, and write what was made. Exits with 130 or 143 after an interruption, when all
-    is saved."""
+    """Fit, with progress on the terminal, and write what was made. Exits with 130 or 143 after an interruption, when
+    all is saved."""
     from rich.console import Console
 
     from fieldlab.apps.interrupt import discarded_on_error, stopping
@@ -154,11 +156,11 @@ def _new_config(args: FitImage | FitSdf, device: torch.device) -> FitConfig:
     if isinstance(args, FitImage):
         source, signal, settings = args.photo, ImageOptions(args.crop, args.size), IMAGE_SETTINGS
         height, width, channels = read_photo(args.photo).prepared(signal).values.shape
-        field = choose_field(field, params, 2, channels, max(height, width), device.type)
+        field = choose_field(field.for_image(max(height, width)), params, 2, channels, device.type)
     else:
-        source, signal, settings = args.mesh, SdfOptions(args.sign), SDF_SETTINGS[device.type]
+        source, signal, settings = args.mesh, SdfOptions(args.sign, args.pool), SDF_SETTINGS[device.type]
         read_solid(args.mesh, args.sign)
-        field = choose_field(field, params, 3, 1, None, device.type)
+        field = choose_field(field.for_distance(), params, 3, 1, device.type)
     if args.steps is not None or args.seconds is not None:
         settings = dataclasses.replace(settings, steps=args.steps, seconds=args.seconds)
     settings = dataclasses.replace(settings, seed=args.seed, batch=settings.batch if args.batch is None else args.batch)
@@ -191,8 +193,8 @@ def _show(session: FitSession, console: Console, bar: Bar) -> None:
 def _results(args: FitImage | FitSdf, session: FitSession, task: ImageTask | SdfTask, bar: Bar) -> dict[str, Any]:
     """Write pictures and mesh, and measure."""
     if isinstance(args, FitImage):
-        return _image_results(session, task)  # type: ignore[arg-type]  (the kinds were compared)
-    return _sdf_results(args, session, task, bar)  # type: ignore[arg-type]
+        return _image_results(session, cast("ImageTask", task))
+    return _sdf_results(args, session, cast("SdfTask", task), bar)
 
 
 def _image_results(session: FitSession, task: ImageTask) -> dict[str, Any]:

@@ -116,6 +116,15 @@ class FieldConfig:
         linear layers, 64 wide)."""
         return MLPSpec(n_in, n_out, 64, 2, bias=True)
 
+    def for_image(self, side: int) -> FieldConfig:
+        """What suits an image whose longer side has so many pixels. Grids get cells two pixels wide (as Müller et al.
+        2022, section 5.1)."""
+        return self.fitted_to_footprint(side / 4)
+
+    def for_distance(self) -> FieldConfig:
+        """What suits the distance to a surface."""
+        return self
+
     def encoding_fitted_to(self, n_parameters: int, dims: int) -> FieldConfig:
         """The same configuration with the largest encoding of at most ``n_parameters`` trainable values.
 

@@ -129,8 +129,8 @@ class FrequencyEncoding(Encoding):
     def forward(self, x: Tensor) -> Tensor:
         return frequency_encode(2 * x.clamp(0, 1) - 1, self.octaves, include_input=True)
 
-    def plan(self) -> EncoderPlan | None:
-        return FrequencyPlan(self.octaves) if self.dims == 3 else None
+    def plans(self) -> tuple[EncoderPlan, ...]:
+        return (FrequencyPlan(self.octaves),) if self.dims == 3 else ()
 
 
 @register

@@ -1,7 +1,7 @@
 """NeuRBF's field (Chen et al. 2023): a hash grid for what is everywhere, radial bases where detail is.
 
-The kernels sit where a trained field changes most: another one (a teacher, :meth:`NeuRBFField.place`), or, without one, this
-field itself, which trains with its grid alone for the first part and places its kernels then.
+The kernels sit where a trained field changes most: another one (a teacher, :meth:`RbfEncoding.begin_from`), or, without
+one, this field itself, which trains with its grid alone for the first part and places its kernels then.
 """
 
 from __future__ import annotations
@@ -19,23 +19,17 @@ from fieldlab.fields.base import Field, FieldProgress, FieldSize, ParamGroup
 from fieldlab.fields.encoded import EncodedConfig, EncodedField, check_budget
 from fieldlab.fields.encoding import Encoding
 from fieldlab.fields.rbf_placement import (
-    POINTS_PER_KERNEL,
-    kernel_shapes,
-    occupied_points,
-    place_kernels,
-    radiance_weights,
-    support_radii,
-    unplaced,
+    POINTS_PER_KERNEL, kernel_shapes, occupied_points, place_kernels, radiance_weights, support_radii, unplaced,
 )  # fmt: skip
 from fieldlab.fields.registry import register
 from fieldlab.ops.hash_grid import HashGridPlan, HashGridSpec, hash_encode
+from fieldlab.ops.mlp import MLPSpec
 from fieldlab.ops.rbf import RbfPlan, RbfSpec, rbf_encode
 from fieldlab.ops.rbf_index import RbfIndex, kd_order, rbf_neighbors
 
 LEAST_LOG2 = 8
 LEAST_KERNELS = 64
 KERNEL_SHARE = 1 / 3  # least part of a budget that goes to kernels
-RBF_LR_SCALE = 2.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +56,14 @@ class NeuRBFConfig(EncodedConfig):
     """Lowest frequency of the sines that kernels go through; 0 for no sines."""
     highest_frequency: float = 0.0
     """Highest frequency; those of the feature channels are spaced evenly in logarithm."""
+    lowest_sine: float = 0.0
+    """Lowest frequency of the sines in the first hidden layer that reads an image or a distance; 0 for no sines."""
+    highest_sine: float = 0.0
+    """Highest frequency of these."""
+    feature_init: float = 1e-6
+    """Values per kernel start uniform in plus and minus this."""
+    feature_rate: float = 2.0
+    """Learning rate of these relative to the grid's."""
     overlap: float = 0.3
     """What covariances of clusters are divided by (alpha of the paper)."""
     least_width: float = 3e-4
@@ -96,6 +98,27 @@ class NeuRBFConfig(EncodedConfig):
     @property
     def n_encoded(self) -> int:
         return self.n_levels * self.n_features + self.n_rbf_features
+
+    def for_image(self, side: int) -> NeuRBFConfig:
+        """The paper's settings for images."""
+        return replace(
+            self, neighbors=4, normalized=True, lowest_frequency=2.0**-3, highest_frequency=2.0**12, lowest_sine=10.0,
+            highest_sine=100.0, feature_init=1e-4, feature_rate=1.0, overlap=0.5, least_width=1 / (200 * side), n_levels=2, log2_hashmap_size=24,
+            finest_resolution=max(side // 2, self.base_resolution),
+        )  # fmt: skip
+
+    def for_distance(self) -> NeuRBFConfig:
+        """The paper's settings for distances."""
+        return replace(
+            self, n_rbf_features=16, neighbors=8, kernel="tent", shape="isotropic", normalized=True,
+            lowest_frequency=1.0, highest_frequency=8.0, lowest_sine=30.0, highest_sine=300.0, feature_init=1e-4,
+            feature_rate=1.0, overlap=0.5,
+            n_levels=16, n_features=1, log2_hashmap_size=15, finest_resolution=2048,
+        )  # fmt: skip
+
+    def decoder(self, n_in: int, n_out: int) -> MLPSpec:
+        sine = (self.lowest_sine, self.highest_sine) if self.highest_sine else None
+        return MLPSpec(n_in, n_out, 64, 2, bias=True, sine=sine)
 
     def rbf_spec(self, dims: int) -> RbfSpec:
         """The kernels."""
@@ -153,7 +176,7 @@ class RbfEncoding(Encoding):
     Args:
         config: sizes.
         dims: 2 or 3.
-        generator: CPU random numbers for the initial values, U(-1e-4, 1e-4) of the grid and U(-1e-6, 1e-6) of kernels.
+        generator: CPU random numbers for the initial values, U(-1e-4, 1e-4) of the grid.
     """
 
     centers: Tensor
@@ -168,7 +191,7 @@ class RbfEncoding(Encoding):
         self.config, self.grid, self.spec = config, config.grid_spec(dims), config.rbf_spec(dims)
         n, features = config.n_kernels, config.n_rbf_features
         self.table = nn.Parameter(torch.rand(self.grid.n_params, generator=generator) * 2e-4 - 1e-4)
-        self.features = nn.Parameter(torch.rand(n, features, generator=generator) * 2e-6 - 1e-6)
+        self.features = nn.Parameter((torch.rand(n, features, generator=generator) * 2 - 1) * config.feature_init)
         self.register_buffer("centers", unplaced(n, dims))
         self.register_buffer("shapes", torch.ones(n, self.spec.n_shape))
         self.register_buffer("support", torch.ones(n) if config.compact else None)
@@ -254,7 +277,7 @@ class RbfEncoding(Encoding):
     def param_groups(self) -> list[ParamGroup]:
         return [
             ParamGroup("table", [self.table], sparse=True),
-            ParamGroup("rbf", [self.features], lr_scale=RBF_LR_SCALE, sparse=True),
+            ParamGroup("rbf", [self.features], lr_scale=self.config.feature_rate, sparse=True),
         ]
 
     def plans(self) -> tuple[HashGridPlan, RbfPlan]:

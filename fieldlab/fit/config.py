@@ -44,8 +44,8 @@ class FitSettings:
 
 IMAGE_SETTINGS = FitSettings(steps=3500)
 SDF_SETTINGS = {
-    "cpu": FitSettings(steps=3000, batch=1 << 15, decoder_rate=2e-3, encoding_rate=5e-3, final_rate=0.02),
-    "cuda": FitSettings(steps=20_000, decoder_rate=1e-3, encoding_rate=1e-3, final_rate=0.02),
+    "cpu": FitSettings(steps=3000, batch=1 << 15, decoder_rate=2e-3, encoding_rate=1e-2, final_rate=0.01),
+    "cuda": FitSettings(steps=20_000, decoder_rate=1e-3, encoding_rate=5e-3, final_rate=0.01),
 }
 
 

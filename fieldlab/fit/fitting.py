@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,32 +20,50 @@ from fieldlab.train.checkpoint import Checkpoint, load_arrays, take_shapes
 from fieldlab.train.optimizer import Adam
 from fieldlab.train.schedule import Limits
 
+MOST_NEIGHBORHOODS = 1 << 26
 MEMORY = 0.95  # of the running average of the loss, per step
 
 
+@runtime_checkable
+class Placed(Protocol):
+    """An encoding that lays itself out where detail is, once, and can say beforehand what points will see of it."""
+
+    def place(self, points: Tensor, weights: Tensor, generator: torch.Generator) -> None:
+        """Lay out for points [P,dims] with so much detail [P]."""
+
+    def nearest(self, x: Tensor) -> Tensor:
+        """What points [S,dims] see, int32 [S,K], as the second argument of ``forward``."""
+
+
 class Task(ABC):
-    """What a signal is fitted to.
+    """What a signal is fitted to: points with their values, all known beforehand.
 
     Args:
-        n_out: values per position.
+        x: float32 [P,dims] in [0,1].
+        wanted: float32 [P,n_out].
     """
 
     dims: ClassVar[int]
 
-    def __init__(self, n_out: int) -> None:
-        self.n_out = n_out
+    def __init__(self, x: Tensor, wanted: Tensor) -> None:
+        self.x, self.wanted = x, wanted
+
+    @property
+    def n_out(self) -> int:
+        """Values per position."""
+        return self.wanted.shape[1]
 
     @abstractmethod
-    def batch(self, step: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Positions [S,dims] in [0,1] and wanted values [S,n_out] of a step, on the CPU."""
+    def batch(self, step: int, size: int, generator: torch.Generator) -> Tensor | slice:
+        """Which of the points a step looks at, about ``size``."""
 
     @abstractmethod
     def loss(self, made: Tensor, wanted: Tensor) -> Tensor:
         """The mean loss of values [S,n_out]."""
 
     @abstractmethod
-    def importance(self) -> tuple[Tensor, Tensor]:
-        """Positions [P,dims] in [0,1] and how much detail is there [P], for encodings that adapt their layout."""
+    def importance(self) -> Tensor:
+        """How much detail there is at each point [P], for encodings that adapt their layout."""
 
     @abstractmethod
     def describe(self, loss: float) -> str:
@@ -94,15 +112,15 @@ class Fitting:
         self.progress = Progress()
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.optimizer = Adam(self._groups())
+        self.x, self.wanted = task.x.to(self.device), task.wanted.to(self.device)
+        self.neighbors: Tensor | None = None
         self.stop_requested = False
 
     def begin(self) -> None:
         """Before the first step: let an encoding that adapts its layout to the signal do so."""
-        place = getattr(self.signal.encoding, "place", None)
-        if place is not None:
-            points, weights = self.task.importance()
-            place(points.to(self.device), weights.to(self.device), self.generator)
-            self.optimizer = Adam(self._groups())
+        if isinstance(self.signal.encoding, Placed):
+            self.signal.encoding.place(self.x, self.task.importance().to(self.device), self.generator)
+        self.neighbors = self._nearest()
 
     def events(self) -> Iterator[FitEvent]:
         """Fit until the steps or seconds are used up or :meth:`stop` was called; one event per step."""
@@ -124,8 +142,10 @@ class Fitting:
         fraction = self.limits.fraction(now.step, now.seconds)
         if self.signal.encoding.advance(FieldProgress(now.step, fraction, _everywhere, self.generator)):
             self.optimizer.regroup(self._groups())
-        x, wanted = (part.to(self.device) for part in self.task.batch(now.step, self.settings.batch, self.generator))
-        loss = self.task.loss(self.signal(x), wanted)
+        chosen = self.task.batch(now.step, self.settings.batch, self.generator)
+        chosen = chosen if isinstance(chosen, slice) else chosen.to(self.device)
+        neighbors = None if self.neighbors is None else self.neighbors[chosen]
+        loss = self.task.loss(self.signal(self.x[chosen], neighbors), self.wanted[chosen])
         loss.backward()
         self.signal.encoding.regularize(fraction)
         rate = self.settings.decoder_rate * cosine(fraction, self.settings.final_rate)
@@ -152,6 +172,7 @@ class Fitting:
         """
         load_signal(self.signal, checkpoint)
         self.optimizer = Adam(self._groups())
+        self.neighbors = self._nearest()
         try:
             header = checkpoint.header["training"]
             self.progress = Progress(**header["progress"])
@@ -161,6 +182,13 @@ class Fitting:
             raise CheckpointError(
                 "a checkpoint lacks what is needed to go on", file=checkpoint.path, found=error
             ) from error
+
+    def _nearest(self) -> Tensor | None:
+        """What every point sees of an encoding whose layout is fixed, where there is memory for it."""
+        encoding = self.signal.encoding
+        if not isinstance(encoding, Placed) or len(self.x) > MOST_NEIGHBORHOODS:
+            return None
+        return torch.cat([encoding.nearest(part) for part in self.x.split(1 << 20)])
 
     def _groups(self) -> list[Any]:
         return self.signal.param_groups(self.settings.encoding_rate / self.settings.decoder_rate)

@@ -38,27 +38,24 @@ class ImageTask(Task):
         height, width, channels = photo.values.shape
         if height * width == 0:
             raise DataError("a picture has no pixels", found=f"{width}x{height}")
-        super().__init__(channels)
+        super().__init__(pixel_centers(height, width), photo.values.reshape(-1, channels))
         self.photo = photo
-        self.x = pixel_centers(height, width)
-        self.wanted = photo.values.reshape(-1, channels)
 
-    def batch(self, step: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def batch(self, step: int, size: int, generator: torch.Generator) -> Tensor | slice:
         """One random pixel of each of ``size`` runs of pixels, or all pixels where there are no more than that."""
         n = len(self.x)
         if size >= n:
-            return self.x, self.wanted
+            return slice(None)
         where = (torch.arange(size) + torch.rand(size, generator=generator, dtype=torch.float64)) * (n / size)
-        chosen = where.long().clamp_(max=n - 1)
-        return self.x[chosen], self.wanted[chosen]
+        return where.long().clamp_(max=n - 1)
 
     def loss(self, made: Tensor, wanted: Tensor) -> Tensor:
         """Mean squared error."""
         return torch.nn.functional.mse_loss(made, wanted)
 
-    def importance(self) -> tuple[Tensor, Tensor]:
-        """Every pixel with the magnitude of its Sobel gradient over all channels (Chen et al. 2023, section 3.4)."""
-        return self.x, gradient_magnitude(self.photo.values).reshape(-1)
+    def importance(self) -> Tensor:
+        """The magnitude of the Sobel gradient over all channels (Chen et al. 2023, section 3.4)."""
+        return gradient_magnitude(self.photo.values).reshape(-1)
 
     def describe(self, loss: float) -> str:
         return f"PSNR {-10 * math.log10(max(loss, 1e-12)):.2f} dB"

@@ -29,7 +29,8 @@ class Photo:
     """A picture.
 
     Args:
-        values: float32 [H,W,C] in [0,1], C = 1 gray, 2 gray and alpha, 3 color, 4 color and alpha (straight, as stored).
+        values: float32 [H,W,C] in [0,1], C = 1 gray, 2 gray and alpha, 3 color, 4 color and alpha (straight,
+            as stored).
         bits: of the file, 8 or 16.
     """
 
@@ -69,12 +70,13 @@ def read_photo(path: Path) -> Photo:
     """
     with open_image(path) as image:
         try:
-            deep = ";16" in str([tile[3] for tile in image.tile])
+            stored_as = _stored_as(image)
+            deep = ";16" in stored_as
             if image.mode == "F":
                 raise DataError("a picture of floating-point values cannot be fitted", file=path, found="mode F",
                                 expected="8 or 16 bits a channel", hint="convert it to a 16-bit PNG")  # fmt: skip
             if deep and not image.mode.startswith("I"):
-                channels = 2 if "LA" in str(image.tile[0][3]) else len(image.getbands())
+                channels = 2 if "LA" in stored_as else len(image.getbands())
                 stored: np.ndarray = _read_deep(path, image.size, channels)
             elif image.mode.startswith("I"):
                 stored, deep = np.asarray(image).clip(0, 65535).astype(np.uint16)[..., None], True
@@ -102,6 +104,11 @@ def write_photo(path: Path, photo: Photo) -> None:
     image = Image.fromarray(stored.astype(np.uint8)[..., 0] if channels == 1 else stored.astype(np.uint8),
                             _CHANNELS[channels])  # fmt: skip
     write_with(path, lambda temporary: image.save(temporary, format="PNG"))
+
+
+def _stored_as(image: Image.Image) -> str:
+    """How the file holds its values, in Pillow's words, such as RGB;16B."""
+    return " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
 def _mode8(image: Image.Image) -> str:

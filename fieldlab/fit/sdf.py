@@ -42,7 +42,6 @@ class SdfTask(Task):
     def __init__(
         self, solid: Solid, pool: int, seed: int, on_share: Callable[[float], object] | None = None
     ) -> None:
-        super().__init__(n_out=1)
         self.solid = solid
         rng = np.random.default_rng(seed)
         x, distance = np.empty((pool, 3), np.float32), np.empty((pool, 1), np.float32)
@@ -54,24 +53,23 @@ class SdfTask(Task):
             x[where], distance[where, 0] = points, values
             if on_share is not None:
                 on_share(min(1.0, (start + step) / pool))
-        self.x, self.wanted = to_unit(torch.from_numpy(x)), torch.from_numpy(distance)
+        super().__init__(to_unit(torch.from_numpy(x)), torch.from_numpy(distance))
 
-    def batch(self, step: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def batch(self, step: int, size: int, generator: torch.Generator) -> Tensor | slice:
         """The next points of the pool, which is in random order, around and around."""
         n = len(self.x)
         start = step * size % n
         if start + size <= n:
-            return self.x[start : start + size], self.wanted[start : start + size]
-        where = torch.arange(start, start + size) % n
-        return self.x[where], self.wanted[where]
+            return slice(start, start + size)
+        return torch.arange(start, start + size) % n
 
     def loss(self, made: Tensor, wanted: Tensor) -> Tensor:
         """The mean of |made - wanted| / (|wanted| + 0.01) (Chen et al. 2023, section 4.2)."""
         return ((made - wanted).abs() / (wanted.abs() + LEAST)).mean()
 
-    def importance(self) -> tuple[Tensor, Tensor]:
-        """The pool, weighted by one over distance."""
-        return self.x, 1 / (self.wanted[:, 0].abs() + 1e-9)
+    def importance(self) -> Tensor:
+        """One over distance (Chen et al. 2023, section 3.4)."""
+        return 1 / (self.wanted[:, 0].abs() + 1e-9)
 
     def describe(self, loss: float) -> str:
         return f"relative error {loss:.4f}"

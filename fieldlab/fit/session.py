@@ -84,25 +84,21 @@ class FitSession:
         self.run.append_metrics({k: v for k, v in asdict(event).items() if k != "seconds_left"})
 
 
-def choose_field(
-    config: FieldConfig, n_parameters: int | None, dims: int, n_out: int, cells_per_side: float | None, device: str
-) -> FieldConfig:
+def choose_field(config: FieldConfig, n_parameters: int | None, dims: int, n_out: int, device: str) -> FieldConfig:
     """A representation sized for a signal.
 
     Args:
-        config: its configuration by default.
+        config: what suits the signal.
         n_parameters: most trainable values, or None for what suits the device.
-        cells_per_side: detail of the signal, or None for the representation's own.
 
     Raises:
         ConfigError: it cannot hold such a signal, or not in so few values.
     """
-    config.build_encoding(dims)  # says what cannot be done before anything is sized
-    if cells_per_side is not None:
-        config = config.fitted_to_footprint(cells_per_side)
+    config = config if n_parameters is not None else config.fitted_to_device(device)
+    n_in = config.build_encoding(dims).n_out  # says it where there is no such encoding
     if n_parameters is None:
-        return config.fitted_to_device(device)
-    decoder = config.decoder(config.build_encoding(dims).n_out, n_out).n_params
+        return config
+    decoder = config.decoder(n_in, n_out).n_params
     if n_parameters <= decoder:
         raise ConfigError(
             "the budget is smaller than the decoder", field="--params", found=n_parameters,

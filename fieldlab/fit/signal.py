@@ -34,9 +34,10 @@ class Signal(nn.Module):
         self.decoder = config.decoder(self.encoding.n_out, n_out)
         self.decoder_params = nn.Parameter(init_mlp(self.decoder, generator))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Values [S,n_out] at x float32 [S,dims] in [0,1]."""
-        return mlp(self.encoding(x), self.decoder_params, self.decoder)
+    def forward(self, x: Tensor, neighbors: Tensor | None = None) -> Tensor:
+        """Values [S,n_out] at x float32 [S,dims] in [0,1]; ``neighbors`` is what the encoding's ``nearest`` said."""
+        features = self.encoding(x) if neighbors is None else self.encoding(x, neighbors)
+        return mlp(features, self.decoder_params, self.decoder)
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, chunk: int = 1 << 18) -> Tensor:

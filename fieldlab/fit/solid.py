@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import igl
 import numpy as np
@@ -158,7 +159,7 @@ def read_mesh(path: Path) -> Mesh:
     if not path.is_file():
         raise DataError("a mesh is missing", file=path, found="no such file")
     try:
-        loaded = trimesh.load(path, force="mesh", process=False, skip_materials=True)
+        loaded: Any = trimesh.load(path, force="mesh", process=False, skip_materials=True)
         made = trimesh.Trimesh(loaded.vertices, loaded.faces, process=False)
     except Exception as error:  # readers of damaged files raise anything
         raise DataError("a mesh is damaged", file=path, found=error, hint="copy the file again") from error
