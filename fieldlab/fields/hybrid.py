@@ -1,7 +1,7 @@
 """Fields made of others: their densities and latents added, or their encodings side by side before one perceptron.
 
-The first is a composition of whole fields, such as low-rank tensors for what is smooth and a hash grid for the rest; the
-second is how NeuRBF (Chen et al. 2023) joins its kernels to a grid.
+The first is a composition of whole fields, such as low-rank tensors for what is smooth and a hash grid for the rest;
+the second is how NeuRBF (Chen et al. 2023) joins its kernels to a grid.
 """
 
 from __future__ import annotations

@@ -19,7 +19,13 @@ from fieldlab.fields.base import Field, FieldProgress, FieldSize, ParamGroup
 from fieldlab.fields.encoded import EncodedConfig, EncodedField, check_budget
 from fieldlab.fields.encoding import Encoding
 from fieldlab.fields.rbf_placement import (
-    POINTS_PER_KERNEL, kernel_shapes, occupied_points, place_kernels, radiance_weights, support_radii, unplaced,
+    POINTS_PER_KERNEL,
+    kernel_shapes,
+    occupied_points,
+    place_kernels,
+    radiance_weights,
+    support_radii,
+    unplaced,
 )  # fmt: skip
 from fieldlab.fields.registry import register
 from fieldlab.ops.hash_grid import HashGridPlan, HashGridSpec, hash_encode
@@ -103,7 +109,8 @@ class NeuRBFConfig(EncodedConfig):
         """The paper's settings for images."""
         return replace(
             self, neighbors=4, normalized=True, lowest_frequency=2.0**-3, highest_frequency=2.0**12, lowest_sine=10.0,
-            highest_sine=100.0, feature_init=1e-4, feature_rate=1.0, overlap=0.5, least_width=1 / (200 * side), n_levels=2, log2_hashmap_size=24,
+            highest_sine=100.0, feature_init=1e-4, feature_rate=1.0, overlap=0.5,
+            least_width=1 / (200 * side), n_levels=2, log2_hashmap_size=24,
             finest_resolution=max(side // 2, self.base_resolution),
         )  # fmt: skip
 

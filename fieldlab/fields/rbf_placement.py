@@ -1,5 +1,5 @@
-"""Where radial basis functions go and what shape they get (Chen et al. 2023, NeuRBF, section 3.4): weighted k-means over
-points whose weights say how much happens there, and the covariances of its clusters."""
+"""Where radial basis functions go and what shape they get (Chen et al. 2023, NeuRBF, section 3.4): weighted k-means
+over points whose weights say how much happens there, and the covariances of its clusters."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def place_kernels(
 def kernel_shapes(covariances: Tensor, spec: RbfSpec, alpha: float, least_width: float) -> Tensor:
     """What :class:`RbfSpec` stores of kernels [N,n_shape] whose clusters have ``covariances`` [N,D,D].
 
-    Variances are divided by ``alpha`` (the kernels overlap) and clipped to least_width^2 .. 0.1^2, covariances to 0.999 of
-    what their variances allow. Least eigenvalues are kept above least_width^2, too: clipping alone does not keep a
+    Variances are divided by ``alpha`` (the kernels overlap) and clipped to least_width^2 .. 0.1^2, covariances to 0.999
+    of what their variances allow. Least eigenvalues are kept above least_width^2, too: clipping alone does not keep a
     3x3 matrix positive.
     """
     s = covariances.double() / alpha
@@ -94,8 +94,9 @@ def kernel_shapes(covariances: Tensor, spec: RbfSpec, alpha: float, least_width:
 
 
 def support_radii(centers: Tensor, neighbors: int) -> Tensor:
-    """Half the distance [N] from each of ``centers`` [N,D] to its ``neighbors``-th nearest other one: no point is within
-    this reach of more than ``neighbors`` kernels. Where there are fewer kernels it is the diagonal of the unit cube."""
+    """Half the distance [N] from each of ``centers`` [N,D] to its ``neighbors``-th nearest other one: no point is
+    within this reach of more than ``neighbors`` kernels. Where there are fewer kernels it is the diagonal of the unit
+    cube."""
     from scipy.spatial import cKDTree
 
     here = centers.cpu().numpy()
@@ -106,8 +107,8 @@ def support_radii(centers: Tensor, neighbors: int) -> Tensor:
 
 @torch.no_grad()
 def radiance_weights(field: Field, points: Tensor, step: float = 1.0 / 1024) -> Tensor:
-    """How much a radiance field changes at ``points`` [P,3] of the unit cube: opacity over one step times the norm of the
-    latent's spatial gradient, [P].
+    """How much a radiance field changes at ``points`` [P,3] of the unit cube: opacity over one step times the norm of
+    the latent's spatial gradient, [P].
 
     The gradient is taken by differences over the step, which any field has and which do not see what is finer. The
     paper scales all latent values by one range; that would not change the weights' proportions.

@@ -1,18 +1,20 @@
 """Radial basis functions of adaptive shape, with sinusoids composed on them (Chen et al. 2023, NeuRBF, section 3).
 
-The value of neighbor k at x, with d = x - center and A the kernel's (scaled) inverse covariance, is phi(q), q = d^T A d:
+Neighbor k's value at x, with d = x - center and A the kernel's (scaled) inverse covariance, is phi(q), q = d^T A d:
 
 * ``ivq`` inverse quadratic 1 / (1 + q); ``imq`` inverse multiquadric 1 / sqrt(1 + q); ``gaussian`` exp(-q / 2);
   ``markov`` exp(-sqrt q); ``tent`` the product over axes of max(0, 1 - sqrt(A_jj) |d_j|), which has no rotated form.
 
 Where the kernels are *normalized*, phi is divided by its sum over the neighbors + 1e-8, and that sum is a constant to
 derivatives, as in the paper's code. With *support*, phi is multiplied by (1 - |d|^2 / radius^2)^2 inside the kernel's
-radius and vanishes outside. A radius of half the distance to the K-th nearest other kernel (``support_radii``) guarantees
-that no more than K kernels reach any point, hence that the sum over the K nearest is the sum over all, whose value and
-gradient are continuous. (A window that ends at the distance of the (K+1)-th neighbor of x would not do: that distance,
-and with it all terms, has a kink wherever the neighbors swap.) Without support both jump where the neighbors change.
+radius and vanishes outside. A radius of half the distance to the K-th nearest other kernel (``support_radii``)
+guarantees that no more than K kernels reach any point, hence that the sum over the K nearest is the sum over all, whose
+value and gradient are continuous. (A window that ends at the distance of the (K+1)-th neighbor of x would not do: that
+distance, and with it all terms, has a kink wherever the neighbors swap.) Without support both jump where the neighbors
+change.
 
-Feature channel c of the encoding is the sum over neighbors of w_kc * sin(m_c * phi_k), or of w_kc * phi_k without sines.
+Feature channel c of the encoding is the sum over neighbors of w_kc * sin(m_c * phi_k), or of w_kc * phi_k without
+sines.
 """
 
 from __future__ import annotations
@@ -47,11 +49,11 @@ class RbfSpec:
         if self.dims not in (2, 3):
             raise ConfigError("kernels lie in two or three dimensions", field="dims", found=self.dims)
         if self.kernel not in KERNELS:
-            raise ConfigError("there is no such kernel", field="kernel", found=self.kernel, expected=" | ".join(KERNELS))
+            raise ConfigError("no such kernel", field="kernel", found=self.kernel, expected=" | ".join(KERNELS))
         if self.shape not in SHAPES:
             raise ConfigError("there is no such shape", field="shape", found=self.shape, expected=" | ".join(SHAPES))
         if self.kernel == "tent" and self.shape == "full":
-            raise ConfigError("a tent has no rotated form", field="shape", found=self.shape, expected="isotropic | axes")
+            raise ConfigError("a tent cannot be rotated", field="shape", found=self.shape, expected="isotropic | axes")
 
     @property
     def n_shape(self) -> int:
@@ -140,15 +142,17 @@ def _check(
     neighbors: Tensor, centers: Tensor, shapes: Tensor, features: Tensor, spec: RbfSpec, frequencies: Tensor | None,
     support: Tensor | None,
 ) -> None:
-    n = len(centers)
-    wanted = {"centers": (centers, (n, spec.dims)), "shapes": (shapes, (n, spec.n_shape)), "features": (features, (n, features.shape[-1]))}
-    if frequencies is not None:
-        wanted["frequencies"] = (frequencies, features.shape[-1:])
-    if support is not None:
-        wanted["support"] = (support, (n,))
-    for name, (array, shape) in wanted.items():
-        if tuple(array.shape) != tuple(shape):
-            raise ConfigError("arrays of kernels do not fit", field=name, found=tuple(array.shape), expected=tuple(shape))
+    n, channels = len(centers), features.shape[-1]
+    wanted: list[tuple[str, Tensor | None, tuple[int, ...]]] = [
+        ("centers", centers, (n, spec.dims)),
+        ("shapes", shapes, (n, spec.n_shape)),
+        ("features", features, (n, channels)),
+        ("frequencies", frequencies, (channels,)),
+        ("support", support, (n,)),
+    ]
+    for name, array, shape in wanted:
+        if array is not None and array.shape != shape:
+            raise ConfigError("arrays of kernels do not fit", field=name, found=tuple(array.shape), expected=shape)
     if neighbors.shape[1] > MAX_NEIGHBORS:
         raise ConfigError("too many neighbors", field="neighbors", found=neighbors.shape[1], expected="at most 16")
 
@@ -183,7 +187,8 @@ def _profile(d: Tensor, shapes: Tensor, spec: RbfSpec) -> Tensor:
         return (1 - shapes.sqrt() * d.abs()).clamp_min(0).prod(-1)
     if spec.shape == "full":
         i, j = torch.triu_indices(spec.dims, spec.dims).tolist()
-        terms = [shapes[..., e] * d[..., a] * d[..., b] * (1 if a == b else 2) for e, (a, b) in enumerate(zip(i, j, strict=True))]
+        pairs = enumerate(zip(i, j, strict=True))
+        terms = [shapes[..., e] * d[..., a] * d[..., b] * (1 if a == b else 2) for e, (a, b) in pairs]
         q = torch.stack(terms, -1).sum(-1)
     else:
         q = (shapes * d.square()).sum(-1)

@@ -1,9 +1,9 @@
 """The exact K nearest of fixed kernel centers, in a packed tree of boxes with sixteen entries to a node.
 
-The kernels are put in the order of a k-d tree whose halves hold whole nodes; sixteen consecutive ones are a leaf, sixteen
-consecutive leaves a node, and so on up to one root. Children are found by counting, so that the tree is two arrays whose
-sizes follow from the number of kernels: about 22 bytes a kernel in three dimensions. It is exact everywhere, in crowds and
-far from all kernels alike, for any K; building takes about a second for 100,000 kernels.
+The kernels are put in the order of a k-d tree whose halves hold whole nodes; sixteen consecutive ones are a leaf,
+sixteen consecutive leaves a node, and so on up to one root. Children are found by counting, so that the tree is two
+arrays whose sizes follow from the number of kernels: about 22 bytes a kernel in three dimensions. It is exact
+everywhere, in crowds and far from all kernels alike, for any K; building takes about a second for 100,000 kernels.
 """
 
 from __future__ import annotations

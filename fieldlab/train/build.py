@@ -70,8 +70,10 @@ def fitted_to_bytes(config: FieldConfig, n_bytes: int) -> FieldConfig:
         else:
             high = middle - 1
     if best is None:
-        raise ConfigError(f"the budget is smaller than the smallest {config.kind} field", field="megabytes",
-                          found=n_bytes / 1e6, expected=least and f"{least} trainable values, and what is fixed")  # fmt: skip
+        raise ConfigError(
+            f"the budget is smaller than the smallest {config.kind} field", field="megabytes", found=n_bytes / 1e6,
+            expected=least and f"{least} trainable values and what is fixed",
+        )  # fmt: skip
     return best
 
 

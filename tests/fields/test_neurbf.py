@@ -43,10 +43,12 @@ def test_kernels_without_a_place_add_nothing():
     field = field_of()
     x = torch.rand(50, 3)
     out = field.encoding(x)
-    assert out.shape == (50, 16) and field.encoding.n_placed == 0
+    assert out.shape == (50, 16)
+    assert field.encoding.n_placed == 0
     assert bool((out[:, 8:] == 0).all())
     out.sum().backward()
-    assert bool((field.encoding.features.grad == 0).all()) and bool((field.encoding.table.grad != 0).any())
+    assert bool((field.encoding.features.grad == 0).all())
+    assert bool((field.encoding.table.grad != 0).any())
 
 
 def test_placing_does_not_jump():
@@ -54,7 +56,8 @@ def test_placing_does_not_jump():
     before = field.density(x)
     field.encoding.place(torch.rand(2000, 3), torch.ones(2000), seeded())
     assert field.encoding.n_placed == 300
-    assert bool((field.encoding.rbf(x) != 0).any()) and torch.allclose(field.density(x), before, atol=1e-4)
+    assert bool((field.encoding.rbf(x) != 0).any())
+    assert torch.allclose(field.density(x), before, atol=1e-4)
 
 
 def test_fewer_points_than_kernels_leaves_the_rest_out():
@@ -82,7 +85,8 @@ def test_a_teacher_places_kernels_where_it_is_looked_at():
     with torch.no_grad():
         teacher.encoding.table.normal_(generator=seeded())
     field.place(teacher, lambda x: x[:, 2] < 0.25, seeded())
-    assert field.encoding.n_placed == 300 and float(field.encoding.centers[:, 2].max()) < 0.25
+    assert field.encoding.n_placed == 300
+    assert float(field.encoding.centers[:, 2].max()) < 0.25
     with pytest.raises(ConfigError, match="occupied"):
         field.place(teacher, lambda x: x[:, 0] > 2, seeded())
 
@@ -91,7 +95,8 @@ def test_derivatives_reach_features_and_positions():
     field = placed()
     x = torch.rand(30, 3, requires_grad=True)
     field.encoding(x)[:, 8:].square().sum().backward()
-    assert bool((field.encoding.features.grad != 0).any()) and bool((x.grad != 0).any())
+    assert bool((field.encoding.features.grad != 0).any())
+    assert bool((x.grad != 0).any())
 
 
 @pytest.mark.parametrize("compact", [False, True])
@@ -103,7 +108,8 @@ def test_round_trip(compact, sines):
     field, other = placed(config), field_of(config_from_dict(config_to_dict(config)))  # type: ignore[arg-type]
     other.load_state_dict(field.state_dict())
     x = torch.rand(64, 3)
-    assert torch.equal(field.encoding(x), other.encoding(x)) and other.encoding.n_placed == 300
+    assert torch.equal(field.encoding(x), other.encoding(x))
+    assert other.encoding.n_placed == 300
 
 
 def test_known_neighbors_give_the_same():
@@ -123,7 +129,8 @@ def test_size_is_what_is_there(dims):
 @pytest.mark.parametrize("budget", [20_000, 72_000, 500_000, 3_000_000])
 def test_budgets_are_kept_and_used(budget):
     config = SMALL.fitted_to(budget)
-    assert 0.98 * budget <= config.size().trainable <= budget and config.n_kernels >= LEAST_KERNELS
+    assert 0.98 * budget <= config.size().trainable <= budget
+    assert config.n_kernels >= LEAST_KERNELS
 
 
 def test_a_budget_that_is_too_small():
@@ -138,7 +145,8 @@ def test_a_budget_that_is_too_small():
     [
         ({"neighbors": 17}, "neighbors"), ({"n_kernels": 0}, "n_kernels"), ({"overlap": 0.0}, "overlap"),
         ({"kernel": "cubic"}, "kernel"), ({"kernel": "tent"}, "shape"), ({"place_at": 1.5}, "place_at"),
-        ({"lowest_frequency": 4.0, "highest_frequency": 1.0}, "lowest_frequency"), ({"least_width": 1.0}, "least_width"),
+        ({"lowest_frequency": 4.0, "highest_frequency": 1.0}, "lowest_frequency"),
+        ({"least_width": 1.0}, "least_width"),
         ({"compact": True, "normalized": True}, "compact"),
     ],
 )  # fmt: skip

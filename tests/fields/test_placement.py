@@ -10,7 +10,12 @@ from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.fields.rbf_placement import (
-    HALF_AT_DEVIATION, kernel_shapes, morton_order, occupied_points, place_kernels, radiance_weights,
+    HALF_AT_DEVIATION,
+    kernel_shapes,
+    morton_order,
+    occupied_points,
+    place_kernels,
+    radiance_weights,
 )  # fmt: skip
 from fieldlab.ops.rbf import KERNELS, RbfSpec, rbf_encode
 from fieldlab.ops.rbf_index import RbfIndex, rbf_neighbors
@@ -40,7 +45,8 @@ def test_fewer_points_than_kernels():
     centers, covariances = place_kernels(points, torch.ones(7), 20, seeded())
     assert centers.shape == (7, 3)
     shapes = kernel_shapes(covariances, RbfSpec(3), 0.3, 3e-4)
-    assert bool(shapes.isfinite().all()) and bool((shapes[:, 0] > 0).all())  # clusters of one point are round, not needles
+    assert bool(shapes.isfinite().all())
+    assert bool((shapes[:, 0] > 0).all())
     assert float(shapes[:, 0].max()) < 1 / 3e-4**2
 
 
@@ -58,7 +64,8 @@ def test_kernels_are_half_at_one_deviation(kernel):
     shapes = kernel_shapes(covariance, spec, alpha, 1e-4)
     x, center = torch.tensor([[0.5 + deviation, 0.5]]), torch.tensor([[0.5, 0.5]])
     phi = rbf_encode(x, torch.zeros(1, 1, dtype=torch.int32), center, shapes, torch.ones(1, 1), spec)
-    assert math.isclose(float(phi), 0.5, abs_tol=1e-4) and kernel in HALF_AT_DEVIATION
+    assert math.isclose(float(phi), 0.5, abs_tol=1e-4)
+    assert kernel in HALF_AT_DEVIATION
 
 
 def test_shapes_are_clipped_and_positive():
@@ -71,7 +78,8 @@ def test_shapes_are_clipped_and_positive():
     i, j = torch.triu_indices(3, 3)
     a[:, i, j] = a[:, j, i] = shapes
     widths = torch.linalg.eigvalsh(a.double()).rsqrt()
-    assert float(widths.min()) > 0.99e-3 and float(widths.max()) < 0.18
+    assert float(widths.min()) > 0.99e-3
+    assert float(widths.max()) < 0.18
     assert math.isclose(float(a[0, 1, 1]), 100.0, rel_tol=1e-3)
 
 
@@ -122,7 +130,8 @@ def test_occupied_points():
         return (x < 0.5).all(1)
 
     found = occupied_points(corner, 1000, seeded(), torch.device("cpu"))
-    assert found.shape == (1000, 3) and bool(corner(found).all())
+    assert found.shape == (1000, 3)
+    assert bool(corner(found).all())
     assert len(occupied_points(lambda x: x[:, 0] > 2, 10, seeded(), torch.device("cpu"), rounds=2)) == 0
 
 
@@ -142,6 +151,7 @@ class Wall:
 def test_radiance_weights_are_large_where_something_opaque_changes():
     x = torch.tensor([[0.2, 0.5, 0.3], [0.8, 0.5, 0.3], [0.2, 0.9, 0.3], [0.2, 0.48, 0.3]])
     weights = radiance_weights(Wall(), x)  # type: ignore[arg-type]
-    assert weights[0] > weights[3] > 100 * weights[2] and weights[0] > 1e4 * weights[1]
+    assert weights[0] > weights[3] > 100 * weights[2]
+    assert weights[0] > 1e4 * weights[1]
     expected = (1 - math.exp(-math.exp(8.0) / 1024)) * 40
     assert math.isclose(float(weights[0]), expected, rel_tol=1e-2)

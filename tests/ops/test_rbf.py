@@ -48,7 +48,9 @@ def test_neighbors_are_the_nearest(device, dims, n, k):
     x = torch.cat((inside, far, centers[:20], torch.zeros(1, dims), torch.ones(1, dims)))
     ids = rbf_neighbors(x.to(device), RbfIndex.build(centers.to(device)), k).cpu()
     found = min(n, k)
-    assert ids.dtype == torch.int32 and ids.shape == (len(x), k) and bool((ids[:, found:] == -1).all())
+    assert ids.dtype == torch.int32
+    assert ids.shape == (len(x), k)
+    assert bool((ids[:, found:] == -1).all())
     chosen = ids[:, :found].long()
     assert all(len(set(row)) == found for row in chosen.tolist())
     distance = (x[:, None] - centers[chosen]).double().norm(dim=-1)
@@ -104,7 +106,10 @@ CASES = [(k, s) for k in KERNELS for s in SHAPES if (k, s) != ("tent", "full")]
 
 
 @pytest.mark.parametrize(("kernel", "shape"), CASES)
-@pytest.mark.parametrize(("dims", "features", "sines", "window"), [(2, 16, True, False), (3, 13, False, True), (3, 32, True, True)])
+@pytest.mark.parametrize(
+    ("dims", "features", "sines", "window"),
+    [(2, 16, True, False), (3, 13, False, True), (3, 32, True, True)],
+)
 def test_values_and_derivatives(device, kernel, shape, dims, features, sines, window):
     generator = torch.Generator().manual_seed(3)
     spec = RbfSpec(dims, kernel, shape)
@@ -156,7 +161,8 @@ def test_formulas(kernel, formula):
     x, center = torch.tensor([[0.3, 0.4, 0.9]]), torch.tensor([[0.5, 0.2, 0.6]])
     shapes = torch.tensor([[9.0, 2.0, 1.0, 5.0, -1.0, 4.0]])
     feature, frequency = torch.tensor([[0.7]]), torch.tensor([8.0])
-    out = rbf_encode(x, torch.zeros(1, 1, dtype=torch.int32), center, shapes, feature, RbfSpec(3, kernel), frequencies=frequency)
+    nearest = torch.zeros(1, 1, dtype=torch.int32)
+    out = rbf_encode(x, nearest, center, shapes, feature, RbfSpec(3, kernel), frequencies=frequency)
     phi = formula((x - center)[0].double(), a)
     assert math.isclose(float(out), 0.7 * math.sin(8 * phi), abs_tol=1e-6)
 
@@ -243,5 +249,6 @@ def test_plan_gives_what_the_encoding_gives():
     plan = RbfPlan(centers, shapes, weights, spec, RbfIndex.build(centers), 4)
     x = torch.rand(50, 3)
     expected = rbf_encode(x, rbf_neighbors(x, plan.index, 4), centers, shapes, weights, spec)
-    assert plan.n_out == 8 and len(plan.tensors()) == 4
+    assert plan.n_out == 8
+    assert len(plan.tensors()) == 4
     assert torch.allclose(plan.reference(x), expected, atol=1e-5)
