@@ -2,6 +2,7 @@
 // or a few registers of distances. Nodes are implicit: the children of node i of a level are nodes (or, at level 0,
 // slots of kernels) 16i to 16i+15 of the level below. fieldlab/ops/rbf_index.py builds it.
 #pragma once
+#include "bits.h"
 #include "lanes.h"
 
 namespace fieldlab {
@@ -79,14 +80,6 @@ FL_HD unsigned lanes_at_most(Lanes v, float bound) {
   unsigned mask = 0;
   for (int i = 0; i < FL_LANES; ++i) mask |= (v[i] <= bound ? 1u : 0u) << i;
   return mask;
-#endif
-}
-
-FL_HD int lowest_bit(unsigned mask) {
-#ifdef __CUDA_ARCH__
-  return __ffs(static_cast<int>(mask)) - 1;
-#else
-  return __builtin_ctz(mask);
 #endif
 }
 

@@ -2,6 +2,7 @@
 // Yu et al. 2022). The index is made of bricks of 8x8x8 vertices: a coarse table of bricks, and in each brick a bit per
 // vertex; the row of a vertex is the number of bits before its own. See fieldlab/ops/sparse_index.py.
 #pragma once
+#include "bits.h"
 #include "lanes.h"
 
 namespace fieldlab {
@@ -91,21 +92,6 @@ struct SparseGridEncoder {
 #ifdef FL_ISA
 inline namespace FL_ISA {
 #endif
-
-FL_HD int count_bits(std::uint64_t word) {
-#ifdef __CUDA_ARCH__
-  return __popcll(word);
-#else
-  return __builtin_popcountll(word);
-#endif
-}
-FL_HD int lowest_bit(std::uint64_t word) {
-#ifdef __CUDA_ARCH__
-  return __ffsll(static_cast<long long>(word)) - 1;
-#else
-  return __builtin_ctzll(word);
-#endif
-}
 
 // Place of a touched row among the touched ones.
 FL_HD std::int64_t touched_slot(const std::uint64_t* touched, const std::int32_t* before, std::int64_t row) {

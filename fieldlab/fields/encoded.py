@@ -143,10 +143,12 @@ class EncodedField(LatentField):
     config: EncodedConfig
 
     def __init__(self, config: EncodedConfig, unit_length: float, generator: torch.Generator | None = None) -> None:
+        encoding, geometry_net = config.build_encoding(3, generator), config.geometry_spec()
+        geometry_params = nn.Parameter(init_mlp(geometry_net, generator))
         super().__init__(config, unit_length, generator)
-        self.encoding: Encoding = config.build_encoding(3, generator)
-        self.geometry_net = config.geometry_spec()
-        self.geometry_params = nn.Parameter(init_mlp(self.geometry_net, generator))
+        self.encoding: Encoding = encoding
+        self.geometry_net = geometry_net
+        self.geometry_params = geometry_params
 
     def geometry(self, x: Tensor) -> tuple[Tensor, Tensor]:
         raw, latent = split_first(mlp(self.encoding(x), self.geometry_params, self.geometry_net))

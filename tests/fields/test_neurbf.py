@@ -71,12 +71,12 @@ def test_the_field_places_its_own_kernels_in_time():
     field = field_of(dataclasses.replace(SMALL, place_at=0.3))
     with torch.no_grad():
         field.encoding.table.normal_(generator=seeded())
-    field.schedule(FieldProgress(5, 0.2, everywhere, seeded()))
+    field.schedule(FieldProgress(5, 0.2, everywhere, seeded(), field))
     assert field.encoding.n_placed == 0
-    field.schedule(FieldProgress(9, 0.31, everywhere, seeded()))
+    field.schedule(FieldProgress(9, 0.31, everywhere, seeded(), field))
     assert field.encoding.n_placed == 300
     centers = field.encoding.centers.clone()
-    field.schedule(FieldProgress(10, 0.4, everywhere, seeded()))
+    field.schedule(FieldProgress(10, 0.4, everywhere, seeded(), field))
     assert torch.equal(centers, field.encoding.centers)
 
 
@@ -84,11 +84,11 @@ def test_a_teacher_places_kernels_where_it_is_looked_at():
     field, teacher = field_of(), field_of()
     with torch.no_grad():
         teacher.encoding.table.normal_(generator=seeded())
-    field.place(teacher, lambda x: x[:, 2] < 0.25, seeded())
+    field.begin_from(teacher, lambda x: x[:, 2] < 0.25, seeded())
     assert field.encoding.n_placed == 300
     assert float(field.encoding.centers[:, 2].max()) < 0.25
     with pytest.raises(ConfigError, match="occupied"):
-        field.place(teacher, lambda x: x[:, 0] > 2, seeded())
+        field.begin_from(teacher, lambda x: x[:, 0] > 2, seeded())
 
 
 def test_derivatives_reach_features_and_positions():

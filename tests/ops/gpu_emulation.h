@@ -32,6 +32,8 @@ inline float __shfl_up_sync(unsigned, float v, int by) { return exchange(v, lane
 inline float __shfl_down_sync(unsigned, float v, int by) { return exchange(v, lane + by); }
 inline void __syncwarp() { pthread_barrier_wait(&barrier); }
 inline void __syncthreads() { pthread_barrier_wait(&barrier); }
+inline int __popcll(unsigned long long word) { return __builtin_popcountll(word); }
+inline int __ffsll(long long word) { return __builtin_ffsll(word); }
 inline int __float_as_int(float v) {
   int bits;
   std::memcpy(&bits, &v, 4);
