@@ -65,6 +65,10 @@ class HashGridConfig(EncodedConfig):
         fitting = (replace(self, log2_hashmap_size=size) for size in range(MOST_LOG2, LEAST_LOG2 - 1, -1))
         return next(config for config in fitting if config.encoding_spec(dims).n_params <= n_parameters)
 
+    def for_distance(self) -> HashGridConfig:
+        """A finest level that a table of usual size can tell the cells near a surface apart at."""
+        return replace(self, finest_resolution=512)
+
     def fitted_to_footprint(self, cells_per_side: float) -> HashGridConfig:
         """A finest level whose cells are about half a pixel wide: finer ones would only collide in the table."""
         finest = int(min(max(2 * cells_per_side, 4 * self.base_resolution), 8192))

@@ -114,7 +114,7 @@ def test_waves_are_learnt(channels):
     photo = waves(channels=channels)
     task = ImageTask(photo)
     signal = Signal(SMALL, 2, channels, torch.Generator().manual_seed(0))
-    fitting = Fitting(signal, task, FitSettings(steps=150))
+    fitting = Fitting(signal, task, FitSettings(steps=200))
     fitting.begin()
     events = list(fitting.events())
     assert events[0].learning_rate == pytest.approx(1e-2)
