@@ -78,6 +78,15 @@ COMMANDS = {
             "fieldlab export runs/fox --mesh fox.ply --faces 100000 --points fox_points.ply",
         ),
     ),
+    "compare": Command(
+        "compare",
+        "Compare",
+        "train several representations of a scene; one table, one picture",
+        (
+            "fieldlab compare data/lego --fields hashgrid,vm,voxel,neurbf,mlp --budget 3m",
+            "fieldlab compare toys --fields hashgrid,vm+hashgrid --budget 60s --params 1M --out runs/toys",
+        ),
+    ),
     "fit": Command(
         "fit",
         "Fit",

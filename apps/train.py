@@ -160,6 +160,19 @@ def _prepare(args: Train, device: torch.device, world: World) -> tuple[Run, RunC
         config = _extended(folder.config(), args)
         checkpoint = folder.latest_checkpoint()
         return folder, config, load_scene(config.source, config.scene), checkpoint
+    config, scene = new_config(args, device)
+    out = args.out or _default_out(args)
+    folder = Run.create(out, config, overwrite=args.overwrite) if world.rank == 0 else Run(out)
+    world.barrier()
+    return folder, config, scene, None
+
+
+def new_config(args: Train, device: torch.device) -> tuple[RunConfig, Scene]:
+    """What a new run would be made from, and its scene.
+
+    Raises:
+        FieldlabError: the scene cannot be read, or options that make no sense.
+    """
     options = SceneOptions(
         format=args.format, downscale=args.downscale, test_every=args.test_every, aabb=args.aabb,
         skip_bad_frames=args.skip_bad_frames,
@@ -171,10 +184,7 @@ def _prepare(args: Train, device: torch.device, world: World) -> tuple[Run, RunC
     choice = FieldChoice(args.field, None if args.params is None else count(args.params), n_bytes)
     source = str(Path(args.scene).resolve()) if Path(args.scene).exists() else args.scene
     config = RunConfig(source, choose_field(choice, scene, train, device), train, options)
-    out = args.out or _default_out(args)
-    folder = Run.create(out, config, overwrite=args.overwrite) if world.rank == 0 else Run(out)
-    world.barrier()
-    return folder, config, scene, None
+    return config, scene
 
 
 def _settings(args: Train, device: torch.device) -> TrainConfig:
