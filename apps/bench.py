@@ -18,6 +18,8 @@ class Bench:
     """The scene to train on: a procedural scene or a folder of photographs with poses."""
     seconds: list[float] = field(default_factory=lambda: [30.0])
     """Training times after which the test PSNR is measured; each is a run of its own."""
+    only: Literal["everything", "operations"] = "everything"
+    """operations: leave out training and pictures."""
     quick: bool = False
     """A few seconds in all: to see that everything runs, not to quote."""
     log2_table: int = 17
@@ -32,14 +34,12 @@ class Bench:
 
 def run(args: Bench) -> None:
     """Measure, and print each figure as soon as it is known."""
-    import itertools
-
     from rich.console import Console
 
     from fieldlab.apps.train import choose_device
     from fieldlab.bench.measure import machine
     from fieldlab.bench.operations import operation_rows
-    from fieldlab.bench.whole import frame_rows, quality_rows, step_rows
+    from fieldlab.bench.whole import whole_rows
     from fieldlab.data.scene import load_scene
     from fieldlab.errors import BackendError
     from fieldlab.files import write_json
@@ -56,17 +56,12 @@ def run(args: Bench) -> None:
         rows.append(row)
         console.print(line(row), highlight=False, soft_wrap=True)
 
-    with console.status("reading the scene"):
-        scene = load_scene(args.scene)
-    stages = operation_rows(device, args.log2_table, args.quick)
-    for row in itertools.chain(stages, step_rows(scene, device, args.quick)):
+    for row in operation_rows(device, args.log2_table, args.quick):
         add(row)
-    trained = None
-    for row, trainer in quality_rows(scene, device, [1.0] if args.quick else sorted(args.seconds)):
-        add(row)
-        trained = trainer
-    if trained is not None:
-        for row in frame_rows(trained.model, scene.splits["test"].cameras, device, args.quick):
+    if args.only == "everything":
+        with console.status("reading the scene"):
+            scene = load_scene(args.scene)
+        for row in whole_rows(scene, device, [1.0] if args.quick else sorted(args.seconds), args.quick):
             add(row)
     if args.json is not None:
         figures = [{**asdict(row), "ratio": row.ratio} for row in rows]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 
 import torch
+from torch import Tensor
 
 from fieldlab.ops import native
 
@@ -61,6 +62,15 @@ def rate_row(group: str, name: str, count: int, call: Callable[[], object], devi
     with native.use_backend("reference"):
         slow = seconds_of(call, device, 0.0, 1 if quick else 2)
     return Row(group, name, count / fast / 1e6, "M/s", count / slow / 1e6, "PyTorch reference")
+
+
+def with_backward(forward: Callable[[], Tensor], grad: Tensor, *inputs: Tensor) -> Callable[[], None]:
+    """A call that computes ``forward()`` and its derivatives by ``inputs``."""
+
+    def call() -> None:
+        torch.autograd.grad(forward(), inputs, grad)
+
+    return call
 
 
 def machine(device: torch.device) -> dict[str, str | int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from fieldlab.bench.measure import Row, rate_row, seconds_of
+from fieldlab.bench.encodings import encoding_rows
+from fieldlab.bench.measure import Row, rate_row, seconds_of, with_backward
 from fieldlab.ops import native
 from fieldlab.ops.composite import composite
 from fieldlab.ops.hash_grid import HashGridSpec, hash_encode
@@ -22,12 +23,13 @@ COLOR = MLPSpec(32, 3, 64, 2, output_activation="sigmoid")
 
 
 def operation_rows(device: torch.device, log2_hashmap_size: int, quick: bool) -> Iterator[Row]:
-    """Encoding, perceptrons, marching and compositing; million samples per second each."""
+    """Encodings, perceptrons, marching and compositing; million samples per second each."""
     n = 1 << (10 if quick else 16)
     torch.manual_seed(0)
     yield from _encoding(device, log2_hashmap_size, n, quick)
     yield from _networks(device, n, quick)
     yield from _rays(device, n // 32, quick)
+    yield from encoding_rows(device, n, quick)
     if device.type == "cuda":
         yield from _nerfacc(device)
 
@@ -43,7 +45,7 @@ def _encoding(device: torch.device, log2: int, n: int, quick: bool) -> Iterator[
         return hash_encode(x, table.detach(), spec)
 
     yield rate_row("operations", f"hash encoding, {size}", n, forward, device, quick)
-    both = _with_backward(lambda: hash_encode(x, table, spec), grad, table)
+    both = with_backward(lambda: hash_encode(x, table, spec), grad, table)
     yield rate_row("operations", f"hash encoding with table gradient, {size}", n, both, device, quick)
     d = torch.nn.functional.normalize(torch.randn(n, 3, device=device), dim=-1)
     yield rate_row("operations", "spherical harmonics, degree 4", n, lambda: spherical_harmonics(d, 4), device, quick)
@@ -61,7 +63,7 @@ def _networks(device: torch.device, n: int, quick: bool) -> Iterator[Row]:
 
     def both() -> None:
         for (spec, params), grad in zip(nets, grads, strict=True):
-            _with_backward(lambda spec=spec, params=params: mlp(x, params, spec), grad, params, x)()  # type: ignore[misc]
+            with_backward(lambda spec=spec, params=params: mlp(x, params, spec), grad, params, x)()  # type: ignore[misc]
 
     yield rate_row("operations", f"{name}, forward", n, forward, device, quick)
     yield rate_row("operations", f"{name}, forward and backward", n, both, device, quick)
@@ -90,13 +92,6 @@ def _rays(device: torch.device, n: int, quick: bool) -> Iterator[Row]:
         torch.autograd.grad(seen.values.sum() + seen.opacity.sum(), (sigmas, values))
 
     yield rate_row("operations", "compositing, forward and backward", len(samples), both, device, quick)
-
-
-def _with_backward(forward: Callable[[], Tensor], grad: Tensor, *inputs: Tensor) -> Callable[[], None]:
-    def call() -> None:
-        torch.autograd.grad(forward(), inputs, grad)
-
-    return call
 
 
 def _nerfacc(device: torch.device) -> Iterator[Row]:

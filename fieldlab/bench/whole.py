@@ -22,6 +22,16 @@ from fieldlab.train.trainer import Trainer
 WARM_SECONDS = 8.0  # of training before steps are timed: by then the occupancy grid has found the surfaces
 
 
+def whole_rows(scene: Scene, device: torch.device, seconds: list[float], quick: bool) -> Iterator[Row]:
+    """Training steps, PSNR after each of so many ``seconds`` of training, and pictures of the model trained last."""
+    yield from step_rows(scene, device, quick)
+    trainer = None
+    for row, trainer in quality_rows(scene, device, seconds):  # noqa: B007
+        yield row
+    if trainer is not None:
+        yield from frame_rows(trainer.model, scene.splits["test"].cameras, device, quick)
+
+
 def make_trainer(scene: Scene, device: torch.device, train: TrainConfig) -> Trainer:
     """A fresh trainer with the settings the command line would choose."""
     config = choose_field(FieldChoice(), scene, train, device)

@@ -37,6 +37,11 @@ class LatentConfig(FieldConfig):
     appearance: int = 0
     """Values of the appearance vector, 0 for none."""
 
+    @property
+    def n_encoded(self) -> int:
+        """Features per position of the encoding in three dimensions, 0 where there is none."""
+        return 0
+
     def color_spec(self) -> MLPSpec:
         """Latent, spherical harmonics and appearance -> color."""
         n_in = self.latent + self.sh_degree**2 + self.appearance
@@ -52,11 +57,6 @@ class EncodedConfig(LatentConfig):
 
     geometry_layers: int = 1
     """Hidden layers from encoding to density and latent."""
-
-    @property
-    @abstractmethod
-    def n_encoded(self) -> int:
-        """Features per position of the encoding in three dimensions."""
 
     @abstractmethod
     def smallest_encoding(self, dims: int) -> int:

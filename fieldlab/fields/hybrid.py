@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup
-from fieldlab.fields.encoded import EncodedConfig, EncodedField, LatentConfig, LatentField, check_budget, split_first
+from fieldlab.fields.encoded import EncodedField, LatentConfig, LatentField, check_budget, split_first
 from fieldlab.fields.encoding import Encoding, part
 from fieldlab.fields.hashgrid import HashGridConfig
 from fieldlab.fields.registry import build_field, register
@@ -46,9 +46,9 @@ class HybridConfig(LatentConfig):
         if not 2 <= len(self.parts) <= MAX_BRANCHES:
             raise ConfigError("a hybrid field has several parts", field="field.parts", found=len(self.parts),
                               expected=f"2 to {MAX_BRANCHES}")  # fmt: skip
-        kind = EncodedConfig if self.combine == "concat" else LatentConfig
         for p in self.parts:
-            if not isinstance(p, kind) or isinstance(p, HybridConfig):
+            encoded = isinstance(p, LatentConfig) and (p.n_encoded > 0 or self.combine == "sum")
+            if not encoded or isinstance(p, HybridConfig):
                 raise ConfigError(f"this field cannot be part of a {self.combine}", field="field.parts", found=p.kind)
             if p.latent != self.latent or p.appearance:
                 raise ConfigError("parts of a hybrid have its latent and no appearance", field="field.parts",
@@ -56,8 +56,7 @@ class HybridConfig(LatentConfig):
 
     def geometry_spec(self) -> MLPSpec:
         """With concat: encodings -> raw log-density and latent."""
-        n_in = sum(p.n_encoded for p in self.parts if isinstance(p, EncodedConfig))
-        return MLPSpec(n_in, 1 + self.latent, self.width, self.geometry_layers)
+        return MLPSpec(sum(p.n_encoded for p in self.parts), 1 + self.latent, self.width, self.geometry_layers)
 
     def network_size(self) -> int:
         """Trainable values of the perceptrons that are not its parts'."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import FieldProgress, FieldSize, ParamGroup
 from fieldlab.fields.encoded import LatentConfig, LatentField, check_budget
+from fieldlab.fields.encoding import Encoding
 from fieldlab.ops.field_plan import Branch
 from fieldlab.ops.low_rank import (
     LowRankPlan,
@@ -21,7 +22,7 @@ from fieldlab.ops.low_rank import (
     low_rank,
     low_rank_combined,
     resample,
-)
+)  # fmt: skip
 
 UPSAMPLE_AT = (2 / 30, 3 / 30, 4 / 30, 5.5 / 30, 7 / 30)
 """Fractions of training at which factors become finer; the box shrinks at the first."""
@@ -29,6 +30,7 @@ PENALTY_EVERY = 4  # steps between two additions of the regularizers' derivative
 LATTICE = 64  # points per side at which occupancy is asked for
 WORTHWHILE = 0.9  # a tighter box has to be this much smaller in volume
 EMPTY = -15.0  # raw log-density outside the box
+ENCODED = 32  # features of the tensor as an encoding
 LEAST_RESOLUTION, MOST_RESOLUTION = 8, 2048
 
 C = TypeVar("C", bound="LowRankConfig")
@@ -79,17 +81,46 @@ class LowRankConfig(LatentConfig):
         trainable = density.n_params + appearance.n_params + basis + self.color_spec().n_params
         return FieldSize(trainable, 10, 4 * trainable + 56)  # a box of floats, four integers
 
+    @property
+    def n_encoded(self) -> int:
+        return ENCODED
+
+    def encoding_spec(self, resolution: tuple[int, int, int]) -> LowRankSpec:
+        """The tensor as an encoding: of the rank of both."""
+        return LowRankSpec(self.tensor, resolution, self.density_rank + self.appearance_rank)
+
+    def encoding_size(self, dims: int) -> FieldSize:
+        self._check_dims(dims)
+        spec = self.encoding_spec((self.resolution,) * 3)
+        trainable = spec.n_params + ENCODED * spec.n_products
+        return FieldSize(trainable, 4, 4 * trainable + 32)  # four integers
+
+    def build_encoding(self, dims: int, generator: torch.Generator | None = None) -> LowRankEncoding:
+        self._check_dims(dims)
+        return LowRankEncoding(self, generator)
+
+    def encoding_fitted_to(self: C, n_parameters: int, dims: int) -> C:
+        """Ranks and resolution in their present proportion, as large as ``n_parameters`` allows."""
+        return self._largest(n_parameters, lambda config: config.encoding_size(dims))
+
     def fitted_to(self: C, n_parameters: int) -> C:
         """Ranks and resolution in their present proportion, as large as ``n_parameters`` allows."""
-        check_budget(self.kind, n_parameters, self._scaled(LEAST_RESOLUTION).size().trainable)
+        return self._largest(n_parameters, lambda config: config.size())
+
+    def _largest(self: C, n_parameters: int, size: Callable[[C], FieldSize]) -> C:
+        check_budget(self.kind, n_parameters, size(self._scaled(LEAST_RESOLUTION)).trainable)
         low, high = LEAST_RESOLUTION, MOST_RESOLUTION  # the former fits
         while low < high:
             middle = (low + high + 1) // 2
-            if self._scaled(middle).size().trainable <= n_parameters:
+            if size(self._scaled(middle)).trainable <= n_parameters:
                 low = middle
             else:
                 high = middle - 1
         return self._scaled(low)
+
+    def _check_dims(self, dims: int) -> None:
+        if dims != 3:
+            raise ConfigError("low-rank tensors have three dimensions", field=self.kind, found=dims, expected=3)
 
     def fitted_to_footprint(self: C, cells_per_side: float) -> C:
         """Cells as wide as a pixel."""
@@ -116,6 +147,71 @@ class LowRankConfig(LatentConfig):
         return replace(self, initial_resolution=initial, resolution=resolution)
 
 
+class LowRankEncoding(Encoding):
+    """Linear combinations of one tensor's products, coarse to fine.
+
+    Args:
+        config: ranks and resolutions.
+        generator: CPU random numbers for the initial values.
+    """
+
+    stage: Tensor
+    resolution: Tensor
+
+    def __init__(self, config: LowRankConfig, generator: torch.Generator | None = None) -> None:
+        super().__init__(3)
+        self.config = config
+        self.spec = config.encoding_spec(config.resolution_at(0))
+        self.factors = nn.Parameter(torch.randn(self.spec.n_params, generator=generator) * config.init_scale)
+        self.basis = nn.Parameter(first_basis(ENCODED, self.spec, generator))
+        self.register_buffer("resolution", torch.tensor(self.spec.resolution))
+        self.register_buffer("stage", torch.tensor(0))
+
+    @property
+    def n_out(self) -> int:
+        return ENCODED
+
+    def forward(self, x: Tensor) -> Tensor:
+        return low_rank_combined(x, self.factors, self.basis, self.spec)
+
+    def param_groups(self) -> list[ParamGroup]:
+        return [ParamGroup("factors", [self.factors]), ParamGroup("basis", [self.basis], lr_scale=0.25)]
+
+    @torch.no_grad()
+    def advance(self, progress: FieldProgress) -> bool:
+        stage = stage_at(progress.fraction)
+        if stage <= int(self.stage):
+            return False
+        to = self.config.encoding_spec(self.config.resolution_at(stage))
+        self.factors = nn.Parameter(resample(self.factors, self.spec, to))
+        self.spec = to
+        self.resolution.copy_(torch.tensor(to.resolution))
+        self.stage.fill_(stage)
+        return True
+
+    def resize_like(self, arrays: Mapping[str, Tensor]) -> None:
+        if "resolution" not in arrays:
+            return
+        spec = self.config.encoding_spec(_three(arrays["resolution"]))
+        _check_size(spec, self.config.encoding_spec((self.config.resolution,) * 3))
+        self.spec, self.factors = spec, nn.Parameter(self.factors.new_empty(spec.n_params))
+
+    def plans(self) -> tuple[LowRankPlan, ...]:
+        corners = ((0.0,) * 3, (1.0,) * 3)
+        return (LowRankPlan(self.factors.detach(), self.spec, self.basis.detach(), *corners, EMPTY),)
+
+
+def stage_at(fraction: float) -> int:
+    """How many of ``UPSAMPLE_AT`` have passed after this fraction of training."""
+    return sum(fraction >= at for at in UPSAMPLE_AT)
+
+
+def first_basis(outputs: int, spec: LowRankSpec, generator: torch.Generator | None) -> Tensor:
+    """Random combinations [outputs,n_products], uniform, of products of any number alike."""
+    basis = torch.rand(outputs, spec.n_products, generator=generator) * 2 - 1
+    return basis / math.sqrt(spec.n_products)
+
+
 class LowRankField(LatentField):
     """Log-density is the sum of one tensor's products, the latent a linear combination of another's.
 
@@ -136,8 +232,7 @@ class LowRankField(LatentField):
         density, appearance = (torch.randn(spec.n_params, generator=generator) for spec in self.specs)
         self.density_factors = nn.Parameter(density * config.init_scale)
         self.appearance_factors = nn.Parameter(appearance * config.init_scale)
-        basis = torch.rand(config.latent, self.specs[1].n_products, generator=generator) * 2 - 1
-        self.basis = nn.Parameter(basis / math.sqrt(self.specs[1].n_products))
+        self.basis = nn.Parameter(first_basis(config.latent, self.specs[1], generator))
         self.register_buffer("box", torch.tensor([[0.0] * 3, [1.0] * 3]))
         self.register_buffer("resolution", torch.tensor(self.specs[0].resolution))
         self.register_buffer("stage", torch.tensor(0))
@@ -169,8 +264,7 @@ class LowRankField(LatentField):
 
     def schedule(self, progress: FieldProgress) -> bool:
         self.step = progress.step
-        stage = sum(progress.fraction >= at for at in UPSAMPLE_AT)
-        before, done = self.specs, int(self.stage)
+        stage, before, done = stage_at(progress.fraction), self.specs, int(self.stage)
         if stage <= done:
             return False
         if done == 0:
@@ -226,11 +320,8 @@ class LowRankField(LatentField):
     def resize_like(self, arrays: Mapping[str, Tensor]) -> None:
         if "resolution" not in arrays or "box" not in arrays:
             return
-        x, y, z = _three(arrays["resolution"])
-        specs, most = self.config.specs((x, y, z)), self.config.specs((self.config.resolution,) * 3)
-        if specs[0].n_params > most[0].n_params:
-            raise ConfigError("a tensor is larger than its configuration allows", field="resolution",
-                              found=(x, y, z), expected=f"at most {most[0].resolution}")  # fmt: skip
+        specs = self.config.specs(_three(arrays["resolution"]))
+        _check_size(specs[0], self.config.specs((self.config.resolution,) * 3)[0])
         self.specs = specs
         self.density_factors, self.appearance_factors = (
             nn.Parameter(p.new_empty(spec.n_params)) for p, spec in zip(self._factors(), specs, strict=True)
@@ -250,3 +341,9 @@ def _three(resolution: Tensor) -> tuple[int, int, int]:
         raise ConfigError("a resolution is not three numbers", field="resolution", found=tuple(resolution.shape))
     x, y, z = resolution.tolist()
     return x, y, z
+
+
+def _check_size(spec: LowRankSpec, most: LowRankSpec) -> None:
+    if spec.n_params > most.n_params:
+        raise ConfigError("a tensor is larger than its configuration allows", field="resolution",
+                          found=spec.resolution, expected=f"at most {most.resolution}")  # fmt: skip

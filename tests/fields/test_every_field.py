@@ -1,0 +1,230 @@
+"""What holds for all representations and compositions of them: sizes, budgets, learning, checkpoints, pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import tomli_w
+import torch
+
+from fieldlab.errors import ConfigError
+from fieldlab.fields.base import FieldConfig, FieldProgress
+from fieldlab.fields.registry import build_field, config_from_dict, config_named, config_to_dict, kinds
+from fieldlab.ops import native
+from fieldlab.render.model import RadianceModel
+from fieldlab.train.build import build_model, choose_model, fitted_to_bytes
+from fieldlab.train.checkpoint import Checkpoint, load_model
+from fieldlab.train.config import TrainConfig, tomllib
+from fieldlab.train.trainer import Trainer
+from tests.scenes import ball_scene
+
+NAMES = ["hashgrid", "vm", "cp", "voxel", "neurbf", "mlp", "vm+hashgrid", "neurbf+cp", "hashgrid:neurbf", "vm:mlp"]
+SMALL = 60_000
+every = pytest.mark.parametrize("name", NAMES)
+
+
+def small(name: str) -> FieldConfig:
+    """Few values, and detail to match."""
+    return config_named(name).fitted_to_footprint(24).fitted_to(SMALL)
+
+
+def trainer_of(name: str, steps: int = 40) -> Trainer:
+    scene = ball_scene(n=16)
+    config = small(name)
+    recipe = {**config.recipe, "samples_per_step": 2048, "warmup_steps": 5}
+    settings = TrainConfig(steps=steps, occupancy_warmup=12, occupancy_every=4, **recipe)
+    model_config = replace(choose_model(scene, settings), grid_resolution=32, step=0.03)
+    return Trainer(build_model(config, model_config, 0), scene.splits["train"], settings)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Each representation after a few steps; trained once."""
+    made: dict[str, tuple[Trainer, list[float]]] = {}
+
+    def get(name: str) -> tuple[Trainer, list[float]]:
+        if name not in made:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            trainer = trainer_of(name)
+            made[name] = trainer, [event.loss for event in trainer.events()]
+            torch.set_num_threads(threads)
+        return made[name]
+
+    return get
+
+
+def test_all_kinds_are_here():
+    assert set(kinds()) == {part for name in NAMES for part in name.replace(":", "+").split("+")} | {"hybrid"}
+
+
+@every
+def test_configurations_survive_toml(name):
+    config = small(name)
+    assert config_from_dict(tomllib.loads(tomli_w.dumps(config_to_dict(config)))) == config
+
+
+@every
+@pytest.mark.parametrize("budget", [SMALL, 300_000, 2_000_000])
+def test_budgets_hold(name, budget):
+    config = config_named(name).fitted_to(budget)
+    assert 0 < config.size().trainable <= budget
+    assert config.size().fixed >= 0
+    # A table or perceptron grows in steps; nothing wastes more than half of what it may have, but for a perceptron
+    # that is as wide and deep as it gets.
+    if "mlp" not in name:
+        assert config.size().trainable > 0.4 * budget
+
+
+@every
+def test_budgets_in_bytes_hold(name):
+    config = fitted_to_bytes(config_named(name), 1_000_000)
+    assert 0 < config.size().n_bytes <= 1_000_000
+
+
+@every
+def test_budgets_that_are_too_small(name):
+    for budget in (1, 300):
+        with pytest.raises(ConfigError, match="smallest"):
+            config_named(name).fitted_to(budget)
+    with pytest.raises(ConfigError, match="smallest"):
+        fitted_to_bytes(config_named(name), 500)
+
+
+@every
+def test_sizes_are_never_exceeded(name, trained):
+    trainer, _ = trained(name)
+    field, size = trainer.model.field, small(name).size()
+    assert 0 < field.n_parameters <= size.trainable
+    assert 0 <= field.n_fixed <= size.fixed
+    assert 4 * field.n_parameters <= field.n_bytes <= size.n_bytes
+
+
+@every
+def test_fields_learn(name, trained):
+    _, losses = trained(name)
+    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
+
+
+@every
+def test_all_parameters_are_trained(name):
+    trainer = trainer_of(name)
+    field = trainer.model.field
+    groups = [id(p) for group in field.param_groups() for p in group.parameters]
+    assert len(groups) == len(set(groups))
+    assert set(groups) == {id(p) for p in field.parameters() if p.numel()}
+
+
+@every
+def test_checkpoints_restore(name, trained):
+    trainer, _ = trained(name)
+    arrays, header = trainer.state()
+    checkpoint = Checkpoint({k: v.clone() for k, v in arrays.items()}, {"training": header})
+    config = config_from_dict(config_to_dict(small(name)))
+    other = build_model(config, trainer.model.config, seed=5)
+    load_model(other, checkpoint)
+    x, d = points(300)
+    assert torch.equal(trainer.model.density(x), other.density(x))
+    assert torch.equal(trainer.model.rgb(x, d), other.rgb(x, d))
+
+
+@every
+def test_the_fused_renderer_agrees(name, trained):
+    model = trained(name)[0].model.eval()
+    assert model.field.fused_plan() is not None
+    cameras = ball_scene().splits["test"].cameras
+    fused = model.render_image(cameras, 0, channels=("rgb", "depth", "opacity"))
+    native.set_backend("reference")
+    try:
+        plain = model.render_image(cameras, 0, channels=("rgb", "depth", "opacity"))
+    finally:
+        native.set_backend("native")
+    for channel in ("rgb", "opacity"):
+        assert torch.allclose(fused[channel], plain[channel], atol=2e-3), channel
+    seen = plain["opacity"] > 0.5
+    assert torch.allclose(fused["depth"][seen], plain["depth"][seen], rtol=1e-2)
+
+
+@every
+def test_derivatives_by_position(name, trained):
+    """Against differences, where the field is smooth: between vertices, and away from a perceptron's kinks."""
+    field = trained(name)[0].model.field
+    x = torch.rand(400, 3, generator=torch.Generator().manual_seed(2)) * 0.5 + 0.25
+    x.requires_grad_()
+    field.geometry(x)[0].sum().backward()
+    step, direction = 1e-3, torch.nn.functional.normalize(torch.tensor([0.5, -0.7, 0.6]), dim=0)
+    with torch.no_grad():
+        ahead, behind = (field.geometry(x + sign * step * direction)[0] for sign in (1, -1))
+    slope, expected = x.grad @ direction, (ahead - behind) / (2 * step)
+    close = (slope - expected).abs() <= 0.05 * expected.abs() + 0.05 * expected.abs().median() + 1e-3
+    assert close.float().mean() > 0.75
+
+
+@every
+def test_density_is_that_of_geometry(name, trained):
+    field, (x, _) = trained(name)[0].model.field, points(200)
+    x = (x + 1) / 2
+    assert torch.allclose(field.density(x), field.sigma(field.geometry(x)[0]), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["neurbf", "neurbf+cp", "hashgrid:neurbf"])
+@pytest.mark.parametrize("teacher", ["hashgrid", "vm", "voxel", "mlp"])
+def test_any_field_places_kernels(name, teacher, trained):
+    model: RadianceModel = trained(teacher)[0].model
+    trainer = trainer_of(name)
+    trainer.begin_from(model)
+    encodings = [m for m in trainer.model.field.modules() if hasattr(m, "n_placed")]
+    assert encodings
+    for encoding in encodings:
+        assert encoding.n_placed > 0
+        centers = encoding.centers[encoding.index_order[encoding.index_order >= 0].long()]
+        assert bool(((centers >= 0) & (centers <= 1)).all())
+
+
+def test_fields_that_no_teacher_helps_say_so(trained):
+    with pytest.raises(ConfigError, match="cannot begin from another"):
+        trainer_of("vm").begin_from(trained("hashgrid")[0].model)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("vm+hybrid", "cannot be part"),
+        ("voxel+vm", "cannot be part"),
+        ("voxel:vm", "cannot be part"),
+        ("vm+hashgird", "did you mean hashgrid"),
+        ("vm+", "no such field"),
+        ("+".join(["vm"] * 9), "several parts"),
+    ],
+)
+def test_what_cannot_be_joined(name, words):
+    with pytest.raises(ConfigError, match=words):
+        config_named(name)
+
+
+def test_a_sum_is_the_sum():
+    generator = torch.Generator().manual_seed(0)
+    config = small("vm+hashgrid")
+    field = build_field(config, 2.0, generator)
+    x, _ = points(100)
+    x = (x + 1) / 2
+    (a, u), (b, v) = (part.geometry(x) for part in field.fields)
+    log_density, latent = field.geometry(x)
+    assert torch.allclose(log_density - field.log_density_offset, a + b - 2 * field.log_density_offset, atol=1e-5)
+    assert torch.allclose(latent, u + v, atol=1e-6)
+
+
+def test_parts_grow_inside_a_whole():
+    """A tensor inside a sum becomes finer, and the whole says so to the optimizer."""
+    field = build_field(small("vm+hashgrid"), 1.0, torch.Generator().manual_seed(0))
+    before = field.n_parameters
+    everywhere = FieldProgress(9, 0.9, lambda x: torch.ones(len(x), dtype=torch.bool), torch.Generator(), field)
+    assert field.schedule(everywhere)
+    assert field.n_parameters > before
+
+
+def points(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(n, 3, generator=generator) * 2 - 1
+    return x, torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=1)
