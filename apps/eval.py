@@ -184,6 +184,7 @@ def report(scores: list[ViewScore], info: RunInfo, model: RadianceModel, split: 
         "seconds_training": info.seconds,
         "parameters": model.field.n_parameters,
         "bytes": model.field.n_bytes,
+        "fixed": model.field.n_fixed,
         "split": split,
         "scene": info.scene_name,
         "field": model.field.kind,

@@ -239,6 +239,11 @@ def _summary(folder: Run, session: Session, last: TrainEvent | None, console: Co
     if last is None:
         state = "nothing left to train (give more --seconds or --steps)"
     console.print(f"[bold]{state}[/]: {now.step} steps, {now.seconds:.1f} s, {now.samples / 1e6:.1f} M samples{psnr}")
+    field = session.model.field
+    console.print(
+        f"  {field.n_parameters:,} values trained, {field.n_fixed:,} fixed, {field.n_bytes / 1e6:.1f} MB",
+        highlight=False,
+    )
     if session.trainer.finished:
         console.print(f"  fieldlab eval {folder.path}\n  fieldlab render {folder.path} --out orbit.mp4")
     else:

@@ -20,7 +20,7 @@ def run_example(name: str, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-def test_train_render_and_mesh(tmp_path):
+def test_train_render_mesh_and_compare(tmp_path):
     run = tmp_path / "run"
     out = run_example("01_train_and_render.py", "--steps", "120", "--size", "64", "--out", str(run))
     assert float(out.split("test PSNR ")[1].split()[0]) > 18  # an all-white picture is at about 10
@@ -28,6 +28,10 @@ def test_train_render_and_mesh(tmp_path):
     out = run_example("03_meshes_and_truth.py", str(run), "--resolution", "64")
     assert float(out.split("true surface: ")[1].split()[0]) < 2
     assert (run / "exports" / "example.glb").stat().st_size > 1000
+    out = run_example("04_representations.py", str(run), "--params", "150000")
+    assert "vm+hashgrid" in out
+    at_kernels, anywhere = (float(word) for word in out.split("density ")[-1].replace("at them, ", "").split()[:2])
+    assert at_kernels > 2 * anywhere
 
 
 def test_operations():

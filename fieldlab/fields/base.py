@@ -133,6 +133,21 @@ class FieldConfig:
         """
         raise ConfigError("this field has no size to choose", field=self.kind, found=n_parameters)
 
+    def signal_fitted_to(self, n_parameters: int, dims: int, n_out: int) -> FieldConfig:
+        """The same configuration with the largest encoding that keeps it and the decoder to ``n_out`` values within
+        ``n_parameters``.
+
+        Raises:
+            ConfigError: even the smallest one is larger.
+        """
+        decoder = self.decoder(self.build_encoding(dims).n_out, n_out).n_params
+        if n_parameters <= decoder:
+            raise ConfigError(
+                "the budget is smaller than the decoder", field="--params", found=n_parameters,
+                expected=f"more than {decoder}",
+            )  # fmt: skip
+        return self.encoding_fitted_to(n_parameters - decoder, dims)
+
     def fitted_to(self, n_parameters: int) -> FieldConfig:
         """The same configuration with the largest capacity of at most ``n_parameters`` trainable values.
 

@@ -112,10 +112,11 @@ class LowRankConfig(LatentConfig):
         low, high = LEAST_RESOLUTION, MOST_RESOLUTION  # the former fits
         while low < high:
             middle = (low + high + 1) // 2
-            if size(self._scaled(middle)).trainable <= n_parameters:
-                low = middle
-            else:
-                high = middle - 1
+            try:
+                fits = size(self._scaled(middle)).trainable <= n_parameters
+            except ConfigError:  # larger than any tensor can be
+                fits = False
+            low, high = (middle, high) if fits else (low, middle - 1)
         return self._scaled(low)
 
     def _check_dims(self, dims: int) -> None:

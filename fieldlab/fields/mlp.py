@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -92,15 +92,23 @@ class MLPConfig(EncodedConfig):
         """The same perceptron as of a radiance field: the frequencies hold nothing themselves."""
         return MLPSpec(n_in, n_out, self.width, self.geometry_layers, bias=True, skip=self.skip)
 
+    def encoding_fitted_to(self, n_parameters: int, dims: int) -> MLPConfig:
+        """The same: frequencies hold nothing."""
+        return self
+
     def fitted_to(self, n_parameters: int) -> MLPConfig:
         """The deepest, then widest perceptron within ``n_parameters``; the coarse one is no larger."""
-        for layers in range(min(self.geometry_layers, MOST_LAYERS), 0, -1):
-            for width in reversed(WIDTHS):
-                config = self._resized(width, layers)
-                if config.size().trainable <= n_parameters:
-                    return config
-        check_budget(self.kind, n_parameters, self._resized(WIDTHS[0], 1).size().trainable)
-        raise AssertionError("a budget that holds the smallest field was refused")
+        return self._largest(n_parameters, lambda config: config.size().trainable)
+
+    def signal_fitted_to(self, n_parameters: int, dims: int, n_out: int) -> MLPConfig:
+        n_in = self.build_encoding(dims).n_out
+        return self._largest(n_parameters, lambda config: config.decoder(n_in, n_out).n_params)
+
+    def _largest(self, n_parameters: int, size: Callable[[MLPConfig], int]) -> MLPConfig:
+        check_budget(self.kind, n_parameters, size(self._resized(WIDTHS[0], 1)))
+        layers = range(min(self.geometry_layers, MOST_LAYERS), 0, -1)
+        sizes = (self._resized(width, depth) for depth in layers for width in reversed(WIDTHS))
+        return next(config for config in sizes if size(config) <= n_parameters)
 
     def _resized(self, width: int, layers: int) -> MLPConfig:
         return replace(

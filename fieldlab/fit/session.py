@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from fieldlab.errors import ConfigError
 from fieldlab.fields.base import FieldConfig
 from fieldlab.fit.config import FitConfig
 from fieldlab.fit.fitting import FitEvent, Fitting, Task
@@ -94,14 +93,8 @@ def choose_field(config: FieldConfig, n_parameters: int | None, dims: int, n_out
     Raises:
         ConfigError: it cannot hold such a signal, or not in so few values.
     """
-    config = config if n_parameters is not None else config.fitted_to_device(device)
-    n_in = config.build_encoding(dims).n_out  # says it where there is no such encoding
-    if n_parameters is None:
-        return config
-    decoder = config.decoder(n_in, n_out).n_params
-    if n_parameters <= decoder:
-        raise ConfigError(
-            "the budget is smaller than the decoder", field="--params", found=n_parameters,
-            expected=f"more than {decoder}",
-        )  # fmt: skip
-    return config.encoding_fitted_to(n_parameters - decoder, dims)
+    if n_parameters is not None:
+        return config.signal_fitted_to(n_parameters, dims, n_out)
+    config = config.fitted_to_device(device)
+    config.build_encoding(dims)  # says it where there is no such encoding
+    return config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -29,7 +30,7 @@ def small(name: str) -> FieldConfig:
     return config_named(name).fitted_to_footprint(24).fitted_to(SMALL)
 
 
-def trainer_of(name: str, steps: int = 40) -> Trainer:
+def trainer_of(name: str, steps: int = 80) -> Trainer:
     scene = ball_scene(n=16)
     config = small(name)
     recipe = {**config.recipe, "samples_per_step": 2048, "warmup_steps": 5}
@@ -111,7 +112,7 @@ def test_fields_learn(name, trained):
 def test_all_parameters_are_trained(name):
     trainer = trainer_of(name)
     field = trainer.model.field
-    groups = [id(p) for group in field.param_groups() for p in group.parameters]
+    groups = [id(p) for group in field.param_groups() for p in group.parameters if p.numel()]
     assert len(groups) == len(set(groups))
     assert set(groups) == {id(p) for p in field.parameters() if p.numel()}
 
@@ -148,17 +149,18 @@ def test_the_fused_renderer_agrees(name, trained):
 
 @every
 def test_derivatives_by_position(name, trained):
-    """Against differences, where the field is smooth: between vertices, and away from a perceptron's kinks."""
+    """Against differences of the same field by the plain PyTorch references in double precision."""
     field = trained(name)[0].model.field
     x = torch.rand(400, 3, generator=torch.Generator().manual_seed(2)) * 0.5 + 0.25
     x.requires_grad_()
     field.geometry(x)[0].sum().backward()
-    step, direction = 1e-3, torch.nn.functional.normalize(torch.tensor([0.5, -0.7, 0.6]), dim=0)
-    with torch.no_grad():
-        ahead, behind = (field.geometry(x + sign * step * direction)[0] for sign in (1, -1))
-    slope, expected = x.grad @ direction, (ahead - behind) / (2 * step)
-    close = (slope - expected).abs() <= 0.05 * expected.abs() + 0.05 * expected.abs().median() + 1e-3
-    assert close.float().mean() > 0.75
+    step, direction = 1e-6, torch.nn.functional.normalize(torch.tensor([0.5, -0.7, 0.6]), dim=0)
+    exact = copy.deepcopy(field).double()
+    with torch.no_grad(), native.use_backend("reference"):
+        ahead, behind = (exact.geometry(x.double() + sign * step * direction.double())[0] for sign in (1, -1))
+    slope, expected = x.grad @ direction, ((ahead - behind) / (2 * step)).float()
+    close = (slope - expected).abs() <= 1e-2 * expected.abs() + 1e-2 * expected.abs().median() + 1e-5
+    assert close.float().mean() > 0.95  # the others lie on a kink, or where frequencies are high for float32
 
 
 @every
