@@ -108,6 +108,8 @@ def run(args: Compare) -> list[Row]:
         else:
             train.run(left)
         measured.append(measure(name, options.out or out, args, device, console))
+        row = measured[-1].row
+        console.print(f"{row.psnr:.2f} dB, SSIM {row.ssim:.4f}, {row.frame_ms:.0f} ms a frame", highlight=False)
     rows = [m.row for m in measured]
     title = f"{args.split} views of {Path(args.scene).stem or args.scene}, {args.budget} of training each"
     found = {"scene": args.scene, "budget": args.budget, "rows": [asdict(row) for row in rows]}

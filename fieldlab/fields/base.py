@@ -133,6 +133,14 @@ class FieldConfig:
         """
         raise ConfigError("this field has no size to choose", field=self.kind, found=n_parameters)
 
+    def least_encoding_size(self, dims: int) -> int:
+        """Trainable values of the smallest encoding that ``encoding_fitted_to`` makes.
+
+        Raises:
+            ConfigError: this field has no size to choose.
+        """
+        raise ConfigError("this field has no size to choose", field=self.kind)
+
     def signal_fitted_to(self, n_parameters: int, dims: int, n_out: int) -> FieldConfig:
         """The same configuration with the largest encoding that keeps it and the decoder to ``n_out`` values within
         ``n_parameters``.
@@ -147,6 +155,14 @@ class FieldConfig:
                 expected=f"more than {decoder}",
             )  # fmt: skip
         return self.encoding_fitted_to(n_parameters - decoder, dims)
+
+    def least_size(self) -> int:
+        """Trainable values of the smallest field that ``fitted_to`` makes.
+
+        Raises:
+            ConfigError: this field has no size to choose.
+        """
+        raise ConfigError("this field has no size to choose", field=self.kind)
 
     def fitted_to(self, n_parameters: int) -> FieldConfig:
         """The same configuration with the largest capacity of at most ``n_parameters`` trainable values.
@@ -255,20 +271,18 @@ class Field(nn.Module, ABC):
         kept = [*self.parameters(), *self.buffers()]
         return sum(t.numel() * t.element_size() for t in kept)
 
-    def begin_from(
-        self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator
-    ) -> None:
-        """Initialise what can be from a trained field of any kind over the same box.
+    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> bool:
+        """Initialise what can be from a trained field of any kind over the same box; False when there is nothing.
 
         Args:
-            teacher: the trained field.
+            teacher: the trained field; may be this one.
             occupied: unit coordinates [P,3] -> bool [P], where there is something to see.
             generator: CPU random numbers.
 
         Raises:
-            ConfigError: this field has nothing that a teacher could give, or the teacher is empty.
+            ConfigError: the teacher is empty.
         """
-        raise ConfigError("this field cannot begin from another", field=self.kind, hint="leave --teacher out")
+        return False
 
     def schedule(self, progress: FieldProgress) -> bool:
         """Called before every training step: coarse to fine. True when parameters were replaced by others."""

@@ -58,10 +58,6 @@ class EncodedConfig(LatentConfig):
     geometry_layers: int = 1
     """Hidden layers from encoding to density and latent."""
 
-    @abstractmethod
-    def smallest_encoding(self, dims: int) -> int:
-        """The fewest trainable values an encoding of this kind can have."""
-
     def geometry_spec(self) -> MLPSpec:
         """Encoding -> raw log-density and latent."""
         return MLPSpec(self.n_encoded, 1 + self.latent, self.width, self.geometry_layers)
@@ -70,14 +66,16 @@ class EncodedConfig(LatentConfig):
         encoding, networks = self.encoding_size(3), self.network_size()
         return FieldSize(encoding.trainable + networks, encoding.fixed, encoding.n_bytes + 4 * networks)
 
+    def least_size(self) -> int:
+        return self.least_encoding_size(3) + self.network_size()
+
     def network_size(self) -> int:
         """Trainable values of both perceptrons."""
         return self.geometry_spec().n_params + self.color_spec().n_params
 
     def fitted_to(self: C, n_parameters: int) -> C:
         """The largest encoding that keeps the whole field within ``n_parameters``."""
-        least = self.smallest_encoding(3) + self.network_size()
-        check_budget(self.kind, n_parameters, least)
+        check_budget(self.kind, n_parameters, self.least_size())
         return self.encoding_fitted_to(n_parameters - self.network_size(), 3)  # type: ignore[return-value]
 
 
@@ -158,11 +156,8 @@ class EncodedField(LatentField):
         networks = ParamGroup("mlp", [self.geometry_params, self.color_params], weight_decay=1e-6)
         return [*self.encoding.param_groups(), networks]
 
-    def begin_from(
-        self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator
-    ) -> None:
-        if not self.encoding.begin_from(teacher, occupied, generator):
-            super().begin_from(teacher, occupied, generator)
+    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> bool:
+        return self.encoding.begin_from(teacher, occupied, generator)
 
     def schedule(self, progress: FieldProgress) -> bool:
         return self.encoding.advance(progress)

@@ -56,12 +56,12 @@ class HashGridConfig(EncodedConfig):
     def encoding_size(self, dims: int) -> FieldSize:
         return FieldSize.of_floats(self.encoding_spec(dims).n_params)
 
-    def smallest_encoding(self, dims: int) -> int:
+    def least_encoding_size(self, dims: int) -> int:
         return replace(self, log2_hashmap_size=LEAST_LOG2).encoding_spec(dims).n_params
 
     def encoding_fitted_to(self, n_parameters: int, dims: int) -> HashGridConfig:
         """The largest table of at most ``n_parameters`` values."""
-        check_budget(self.kind, n_parameters, self.smallest_encoding(dims))
+        check_budget(self.kind, n_parameters, self.least_encoding_size(dims))
         fitting = (replace(self, log2_hashmap_size=size) for size in range(MOST_LOG2, LEAST_LOG2 - 1, -1))
         return next(config for config in fitting if config.encoding_spec(dims).n_params <= n_parameters)
 

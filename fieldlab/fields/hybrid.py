@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup
-from fieldlab.fields.encoded import EncodedField, LatentConfig, LatentField, check_budget, split_first
+from fieldlab.fields.encoded import LatentConfig, LatentField, check_budget, split_first
 from fieldlab.fields.encoding import Encoding, part
 from fieldlab.fields.hashgrid import HashGridConfig
 from fieldlab.fields.registry import build_field, register
@@ -78,11 +78,18 @@ class HybridConfig(LatentConfig):
 
     def fitted_to(self, n_parameters: int) -> HybridConfig:
         """Every part as large as its share, which is equal to the others'."""
+        check_budget(self.kind, n_parameters, self.least_size())
         share = (n_parameters - self.network_size()) // len(self.parts)
-        check_budget(self.kind, n_parameters, self.network_size() + len(self.parts))
         if self.combine == "concat":
             return self._with([p.encoding_fitted_to(share, 3) for p in self.parts])
         return self._with([p.fitted_to(share + p.color_spec().n_params) for p in self.parts])
+
+    def least_size(self) -> int:
+        if self.combine == "concat":
+            shares = [p.least_encoding_size(3) for p in self.parts]
+        else:
+            shares = [p.least_size() - p.color_spec().n_params for p in self.parts]
+        return self.network_size() + len(self.parts) * max(shares)
 
     def fitted_to_footprint(self, cells_per_side: float) -> HybridConfig:
         return self._with([p.fitted_to_footprint(cells_per_side) for p in self.parts])
@@ -140,13 +147,9 @@ class HybridField(LatentField):
         groups = [replace(g, name=f"{i}.{g.name}") for i, p in self._numbered() for g in p.param_groups()]
         return [*groups, ParamGroup("mlp", own, weight_decay=1e-6)]
 
-    def begin_from(
-        self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator
-    ) -> None:
-        encodings = [*self.encodings, *(f.encoding for f in self.fields if isinstance(f, EncodedField))]
-        begun = [e.begin_from(teacher, occupied, generator) for e in encodings]
-        if not any(begun):
-            super().begin_from(teacher, occupied, generator)
+    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> bool:
+        begun = [p.begin_from(teacher, occupied, generator) for _, p in self._numbered()]  # all of them
+        return any(begun)
 
     def schedule(self, progress: FieldProgress) -> bool:
         return any([f.schedule(progress) for f in self.fields] + [e.advance(progress) for e in self.encodings])

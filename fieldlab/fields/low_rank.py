@@ -99,6 +99,12 @@ class LowRankConfig(LatentConfig):
         self._check_dims(dims)
         return LowRankEncoding(self, generator)
 
+    def least_encoding_size(self, dims: int) -> int:
+        return self._scaled(LEAST_RESOLUTION).encoding_size(dims).trainable
+
+    def least_size(self) -> int:
+        return self._scaled(LEAST_RESOLUTION).size().trainable
+
     def encoding_fitted_to(self: C, n_parameters: int, dims: int) -> C:
         """Ranks and resolution in their present proportion, as large as ``n_parameters`` allows."""
         return self._largest(n_parameters, lambda config: config.encoding_size(dims))

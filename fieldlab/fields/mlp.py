@@ -82,7 +82,7 @@ class MLPConfig(EncodedConfig):
     def build_encoding(self, dims: int, generator: torch.Generator | None = None) -> Encoding:
         return FrequencyEncoding(dims, self.octaves)
 
-    def smallest_encoding(self, dims: int) -> int:
+    def least_encoding_size(self, dims: int) -> int:
         return 0
 
     def size(self) -> FieldSize:
@@ -91,6 +91,9 @@ class MLPConfig(EncodedConfig):
     def decoder(self, n_in: int, n_out: int) -> MLPSpec:
         """The same perceptron as of a radiance field: the frequencies hold nothing themselves."""
         return MLPSpec(n_in, n_out, self.width, self.geometry_layers, bias=True, skip=self.skip)
+
+    def least_size(self) -> int:
+        return self._resized(WIDTHS[0], 1).size().trainable
 
     def encoding_fitted_to(self, n_parameters: int, dims: int) -> MLPConfig:
         """The same: frequencies hold nothing."""

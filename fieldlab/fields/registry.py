@@ -62,8 +62,13 @@ def config_named(name: str) -> FieldConfig:
 def config_to_dict(config: FieldConfig) -> dict[str, Any]:
     """Plain values of a configuration, with its ``kind``; fields it is made of become such values too."""
     values = {f.name: getattr(config, f.name) for f in fields(config)}
-    nested = {k: [config_to_dict(p) for p in v] if isinstance(v, tuple) else v for k, v in values.items()}
-    return {"kind": config.kind, **nested}
+    return {"kind": config.kind, **{name: _plain(value) for name, value in values.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, FieldConfig):
+        return config_to_dict(value)
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
 def config_from_dict(values: dict[str, Any]) -> FieldConfig:
@@ -81,6 +86,9 @@ def config_from_dict(values: dict[str, Any]) -> FieldConfig:
         default = known[name].default
         if isinstance(default, tuple) and isinstance(value, (list, tuple)):
             values[name] = tuple(config_from_dict(v) if isinstance(v, dict) else v for v in value)
+            continue
+        if isinstance(default, FieldConfig) and isinstance(value, dict):
+            values[name] = config_from_dict(value)
             continue
         if type(value) is not type(default) and not (isinstance(default, float) and isinstance(value, int)):
             raise ConfigError(

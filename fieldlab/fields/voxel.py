@@ -93,9 +93,12 @@ class VoxelConfig(FieldConfig):
         trainable, fixed = vertices * (1 + self.coefficients), bricks * (1 + BRICK) + 3
         return FieldSize(trainable, fixed, 4 * trainable + bricks * 104)
 
+    def least_size(self) -> int:
+        return (SMALLEST_CELLS + 1) ** 3 * (1 + self.coefficients)
+
     def fitted_to(self, n_parameters: int) -> VoxelConfig:
         """The most vertices that keep to ``n_parameters``, with a first lattice that is no more than that."""
-        check_budget(self.kind, n_parameters, (SMALLEST_CELLS + 1) ** 3 * (1 + self.coefficients))
+        check_budget(self.kind, n_parameters, self.least_size())
         vertices = n_parameters // (1 + self.coefficients)
         upsamplings = self.upsamplings
         while ((self.cells >> upsamplings) + 1) ** 3 > vertices:

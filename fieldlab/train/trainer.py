@@ -103,7 +103,9 @@ class Trainer:
         mine, other = self.model.config, teacher.config
         if (mine.aabb, mine.unbounded) != (other.aabb, other.unbounded):
             raise ConfigError("the teacher covers another box", field="aabb", found=other.aabb, expected=mine.aabb)
-        self.model.field.begin_from(teacher.field, teacher.occupied, self.generator)
+        field = self.model.field
+        if not field.begin_from(teacher.field, teacher.occupied, self.generator):
+            raise ConfigError("this field cannot begin from another", field=field.kind, hint="leave --teacher out")
 
     def events(self) -> Iterator[TrainEvent]:
         """Train until the steps or seconds are used up or :meth:`stop` was called; one event per step."""
