@@ -98,7 +98,7 @@ def run(args: Compare) -> list[Row]:
     console, device = Console(stderr=True), train.choose_device(args.device)
     out = args.out or Path("runs") / f"compare-{Path(args.scene).stem or 'scene'}"
     runs = {name: _train_options(args, name, out) for name in names}
-    todo = {name: _what_is_left(options, args.overwrite) for name, options in runs.items()}  # all errors come now
+    todo = {name: _what_is_left(options, args) for name, options in runs.items()}  # all errors come now
     measured = []
     for name, options in runs.items():
         console.rule(name)
@@ -106,7 +106,11 @@ def run(args: Compare) -> list[Row]:
         if left is None:
             console.print(f"trained before: {options.out}", highlight=False, soft_wrap=True)
         else:
-            train.run(left)
+            try:
+                train.run(left)
+            except SystemExit:
+                console.print("the same command again goes on from here")
+                raise
         measured.append(measure(name, options.out or out, args, device, console))
         row = measured[-1].row
         console.print(f"{row.psnr:.2f} dB, SSIM {row.ssim:.4f}, {row.frame_ms:.0f} ms a frame", highlight=False)
@@ -150,28 +154,30 @@ def _train_options(args: Compare, name: str, out: Path) -> Train:
     )  # fmt: skip
 
 
-def _what_is_left(options: Train, overwrite: bool) -> Train | None:
+def _what_is_left(options: Train, args: Compare) -> Train | None:
     """How to call training: from the start, from a checkpoint, or not at all."""
     from fieldlab.apps.train import choose_device, new_config
-    from fieldlab.errors import CheckpointError, RunFolderError
+    from fieldlab.errors import DataError, RunFolderError
     from fieldlab.train.run import Run
 
     assert options.out is not None
-    wanted, _ = new_config(options, choose_device(options.device))
+    wanted, scene = new_config(options, choose_device(options.device))
+    if args.split not in scene.splits:
+        raise DataError("the scene has no such views", field="--split", found=args.split,
+                        expected=", ".join(scene.splits))  # fmt: skip
     if not (options.out / "config.toml").exists():
         return options
     there = Run.open(options.out)
     if there.config().to_dict() != wanted.to_dict():
-        if not overwrite:
+        if not args.overwrite:
             raise RunFolderError(
                 "there is a run with other settings already", file=options.out,
                 hint="choose another --out, or give --overwrite to train it again",
             )  # fmt: skip
         return dataclasses.replace(options, overwrite=True)
-    try:
-        done = float(there.latest_checkpoint().header["training"]["progress"]["seconds"])
-    except (CheckpointError, KeyError):
-        return dataclasses.replace(options, overwrite=True)  # interrupted before there was anything to go on from
+    if not there.checkpoints():  # interrupted before there was anything to go on from
+        return dataclasses.replace(options, overwrite=True)
+    done = float(there.latest_checkpoint().header["training"]["progress"]["seconds"])
     return None if done >= (options.seconds or 0) else dataclasses.replace(options, resume=True)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import tyro
 
-from fieldlab.apps.options import Device, OptionalFile, OptionalFloat, OptionalInt, OptionalText
+from fieldlab.apps.options import Device, FieldSettings, OptionalFile, OptionalFloat, OptionalInt, OptionalText
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +35,8 @@ class FitOptions:
     """Representation."""
     params: OptionalText = None
     """Largest number of trainable values, decoder included, such as 72k or 1M."""
+    set: FieldSettings = ()
+    """Settings of the field itself, such as kernel=gaussian table.n_levels=4; a budget scales sizes afterwards."""
     steps: OptionalInt = None
     """Stop after this many steps."""
     seconds: OptionalFloat = None
@@ -145,22 +147,27 @@ def _prepare(args: FitImage | FitSdf, device: torch.device) -> tuple[Run, FitCon
 
 def _new_config(args: FitImage | FitSdf, device: torch.device) -> FitConfig:
     from fieldlab.apps.options import count
-    from fieldlab.fields.registry import config_type
+    from fieldlab.errors import ConfigError
+    from fieldlab.fields.registry import config_named, with_settings
     from fieldlab.fit.config import IMAGE_SETTINGS, SDF_SETTINGS, FitConfig, ImageOptions, SdfOptions
     from fieldlab.fit.photo import read_photo
     from fieldlab.fit.session import choose_field
     from fieldlab.fit.solid import read_solid
 
-    field, params = config_type(args.field)(), None if args.params is None else count(args.params)
+    field, params = config_named(args.field), None if args.params is None else count(args.params)
     signal: ImageOptions | SdfOptions
     if isinstance(args, FitImage):
         source, signal, settings = args.photo, ImageOptions(args.crop, args.size), IMAGE_SETTINGS
         height, width, channels = read_photo(args.photo).prepared(signal).values.shape
-        field = choose_field(field.for_image(max(height, width)), params, 2, channels, device.type)
+        field = with_settings(field.for_image(max(height, width)), args.set)
+        field = choose_field(field, params, 2, channels, device.type)
     else:
         source, signal, settings = args.mesh, SdfOptions(args.sign, args.pool), SDF_SETTINGS[device.type]
+        for name, value, least in (("--resolution", args.resolution, 8), ("--iou-points", args.iou_points, 1)):
+            if value < least:
+                raise ConfigError("this is too small", field=name, found=value, expected=f"{least} or more")
         read_solid(args.mesh, args.sign)
-        field = choose_field(field.for_distance(), params, 3, 1, device.type)
+        field = choose_field(with_settings(field.for_distance(), args.set), params, 3, 1, device.type)
     if args.steps is not None or args.seconds is not None:
         settings = dataclasses.replace(settings, steps=args.steps, seconds=args.seconds)
     settings = dataclasses.replace(settings, seed=args.seed, batch=settings.batch if args.batch is None else args.batch)

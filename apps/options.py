@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -28,6 +29,7 @@ OptionalText = Annotated[str | None, _optional("TEXT")]
 OptionalBox = Annotated[tuple[float, float, float, float, float, float] | None, _optional("X0 Y0 Z0 X1 Y1 Z1")]
 OptionalSize = Annotated[str | None, _optional("WxH")]
 OptionalBackground = Annotated[Literal["white", "black"] | None, _optional("{white,black}")]
+FieldSettings = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...", help_behavior_hint="")]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -41,3 +43,16 @@ def count(text: str) -> int:
     if not match:
         raise ConfigError("this is not a number of parameters", field="--params", found=text, expected="such as 5M")
     return int(float(match.group(1)) * {"": 1, "k": 1_000, "m": 1_000_000}[match.group(2).lower()])
+
+
+def budget(params: str | None, megabytes: float | None) -> tuple[int | None, int | None]:
+    """Most trainable values and most bytes, of which one at most is given.
+
+    Raises:
+        ConfigError: both are, or one is no number above zero.
+    """
+    if params is not None and megabytes is not None:
+        raise ConfigError("there are two budgets", field="--params, --megabytes", hint="give one of them")
+    if megabytes is not None and not (megabytes > 0 and math.isfinite(megabytes)):
+        raise ConfigError("this is not a size", field="--megabytes", found=megabytes, expected="above 0, such as 20")
+    return None if params is None else count(params), None if megabytes is None else int(megabytes * 1e6)

@@ -16,7 +16,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from fieldlab.apps.interrupt import discarded_on_error, stopping
-from fieldlab.apps.options import OptionalBox, OptionalFile, OptionalFloat, OptionalInt, OptionalText, count
+from fieldlab.apps.options import (
+    FieldSettings,
+    OptionalBox,
+    OptionalFile,
+    OptionalFloat,
+    OptionalInt,
+    OptionalText,
+    budget,
+)  # fmt: skip
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import Scene, load_scene
 from fieldlab.errors import BackendError
@@ -61,6 +69,9 @@ class Train:
     """Largest number of trainable values, such as 500k or 5M."""
     megabytes: OptionalFloat = None
     """Most megabytes of the field, what is fixed included; instead of --params."""
+    set: FieldSettings = ()
+    """Settings of the field itself, by the names that fieldlab info shows, such as n_kernels=50000 grid.density_rank=8;
+    a budget scales sizes afterwards."""
     teacher: OptionalFile = None
     """Run of the same scene, of any representation, from which the field begins: neurbf places its kernels by it."""
     resume: bool = False
@@ -127,6 +138,8 @@ def choose_device(name: str) -> torch.device:
 
 
 def _train(args: Train, device: torch.device, world: World, console: Console) -> None:
+    # Read before a run is overwritten, which may be the teacher's own.
+    teacher = None if args.teacher is None or args.resume else load_run(args.teacher, device)[0]
     with console.status("reading the scene"):
         folder, config, scene, checkpoint = _prepare(args, device, world)
     for note in scene.notes:
@@ -138,8 +151,8 @@ def _train(args: Train, device: torch.device, world: World, console: Console) ->
             folder, scene, config, device, world=world, resume=checkpoint, checkpoint_seconds=args.checkpoint_seconds
         )
         session.model.use_marcher(args.marcher)
-        if args.teacher is not None and checkpoint is None:
-            session.trainer.begin_from(load_run(args.teacher, device)[0])
+        if teacher is not None:
+            session.trainer.begin_from(teacher)
         if session.trainer.rays_in_box < 0.5:
             console.print(f"[yellow]only {session.trainer.rays_in_box:.0%} of the rays meet the scene's box[/]")
         writer = _tensorboard(folder) if args.tensorboard and world.rank == 0 else None
@@ -180,8 +193,7 @@ def new_config(args: Train, device: torch.device) -> tuple[RunConfig, Scene]:
     scene = load_scene(args.scene, options)
     training_views(scene)
     train = _settings(args, device)
-    n_bytes = None if args.megabytes is None else int(args.megabytes * 1e6)
-    choice = FieldChoice(args.field, None if args.params is None else count(args.params), n_bytes)
+    choice = FieldChoice(args.field, args.set, *budget(args.params, args.megabytes))
     source = str(Path(args.scene).resolve()) if Path(args.scene).exists() else args.scene
     config = RunConfig(source, choose_field(choice, scene, train, device), train, options)
     return config, scene

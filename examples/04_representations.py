@@ -39,7 +39,8 @@ for f in (teacher, field):
 
 # Radial bases are placed where a trained field of any kind is opaque and changes.
 field.begin_from(teacher, model.occupied, torch.Generator().manual_seed(0))
-centers = field.encoding.centers[field.encoding.index_order[field.encoding.index_order >= 0].long()]
+kernels = field.kernels
+centers = kernels.centers[kernels.index_order[kernels.index_order >= 0].long()]
 at_centers = teacher.density(centers).median()
 anywhere = teacher.density(torch.rand(len(centers), 3)).median()
 print(f"{len(centers)} kernels: teacher's density {at_centers:.3g} at them, {anywhere:.3g} anywhere")

@@ -45,6 +45,19 @@ def trunc_exp(x: Tensor, ceiling: float = MAX_EXPONENT) -> Tensor:
     return _TruncatedExp.apply(x, ceiling)
 
 
+def check_budget(kind: str, n_parameters: int, least: int) -> None:
+    """Say what the smallest field is.
+
+    Raises:
+        ConfigError: the budget is smaller.
+    """
+    if n_parameters < least:
+        raise ConfigError(
+            f"the budget is smaller than the smallest {kind} field", field="params", found=n_parameters,
+            expected=f"at least {least}",
+        )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class FieldSize:
     """The most a field becomes: values that are trained, values that are fixed once placed, and bytes of both."""
@@ -109,7 +122,10 @@ class FieldConfig:
         Raises:
             ConfigError: it has none in so many dimensions.
         """
-        raise ConfigError(f"this field cannot hold signals of {dims} dimensions", field=self.kind)
+        raise ConfigError(
+            f"this field cannot hold an image or a distance ({dims} dimensions) by itself", field=self.kind,
+            expected="hashgrid | neurbf | mlp, or, for distances, vm | cp",
+        )  # fmt: skip
 
     def decoder(self, n_in: int, n_out: int) -> MLPSpec:
         """The perceptron that makes an image or a distance field of the encoding (NeuRBF, Chen et al. 2023: three
@@ -149,11 +165,7 @@ class FieldConfig:
             ConfigError: even the smallest one is larger.
         """
         decoder = self.decoder(self.build_encoding(dims).n_out, n_out).n_params
-        if n_parameters <= decoder:
-            raise ConfigError(
-                "the budget is smaller than the decoder", field="--params", found=n_parameters,
-                expected=f"more than {decoder}",
-            )  # fmt: skip
+        check_budget(self.kind, n_parameters, decoder + self.least_encoding_size(dims))
         return self.encoding_fitted_to(n_parameters - decoder, dims)
 
     def least_size(self) -> int:
@@ -178,6 +190,10 @@ class FieldConfig:
 
     def fitted_to_device(self, device: str) -> FieldConfig:
         """The same configuration with a capacity that trains well on ``cpu`` or ``cuda``."""
+        return self
+
+    def as_part(self) -> FieldConfig:
+        """The same configuration for a field that is part of another one."""
         return self
 
     def with_appearance(self, size: int) -> FieldConfig:

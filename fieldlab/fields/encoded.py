@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from fieldlab.errors import ConfigError
-from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup
+from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup, check_budget
 from fieldlab.fields.encoding import Encoding, part
 from fieldlab.ops.field_plan import Branch, FieldPlan
 from fieldlab.ops.mlp import MLPSpec, init_mlp, mlp
@@ -77,19 +76,6 @@ class EncodedConfig(LatentConfig):
         """The largest encoding that keeps the whole field within ``n_parameters``."""
         check_budget(self.kind, n_parameters, self.least_size())
         return self.encoding_fitted_to(n_parameters - self.network_size(), 3)  # type: ignore[return-value]
-
-
-def check_budget(kind: str, n_parameters: int, least: int) -> None:
-    """Say what the smallest field is.
-
-    Raises:
-        ConfigError: the budget is smaller.
-    """
-    if n_parameters < least:
-        raise ConfigError(
-            f"the budget is smaller than the smallest {kind} field", field="params", found=n_parameters,
-            expected=f"at least {least}",
-        )  # fmt: skip
 
 
 class LatentField(Field):

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from fieldlab.errors import ConfigError
 from fieldlab.fields.base import Field, FieldProgress, ParamGroup
 from fieldlab.ops.field_plan import EncoderPlan
 
@@ -71,20 +70,3 @@ def part(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     start = prefix + "."
     return {name[len(start) :]: array for name, array in arrays.items() if name.startswith(start)}
 
-
-def resized(parameter: nn.Parameter, arrays: Mapping[str, Tensor], name: str, most: int) -> nn.Parameter:
-    """``parameter``, or one of the shape that the array ``name`` has, for ``resize_like``.
-
-    Args:
-        most: values the array may have; more is an error before any memory is taken.
-
-    Raises:
-        ConfigError: the array is too large.
-    """
-    array = arrays.get(name)
-    if array is None or array.shape == parameter.shape:
-        return parameter
-    if array.numel() > most:
-        raise ConfigError("an array is larger than its configuration allows", field=name, found=array.numel(),
-                          expected=f"at most {most}")  # fmt: skip
-    return nn.Parameter(parameter.new_empty(array.shape), requires_grad=parameter.requires_grad)

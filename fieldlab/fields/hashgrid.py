@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from fieldlab.fields.base import FieldSize, ParamGroup
-from fieldlab.fields.encoded import EncodedConfig, EncodedField, check_budget
+from fieldlab.fields.base import FieldSize, ParamGroup, check_budget
+from fieldlab.fields.encoded import EncodedConfig, EncodedField
 from fieldlab.fields.encoding import Encoding
 from fieldlab.fields.registry import register
 from fieldlab.ops.hash_grid import HashGridPlan, HashGridSpec, hash_encode

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from fieldlab.errors import ConfigError
-from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup
-from fieldlab.fields.encoded import LatentConfig, LatentField, check_budget, split_first
+from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup, check_budget
+from fieldlab.fields.encoded import LatentConfig, LatentField, split_first
 from fieldlab.fields.encoding import Encoding, part
 from fieldlab.fields.hashgrid import HashGridConfig
 from fieldlab.fields.registry import build_field, register
@@ -24,6 +24,9 @@ from fieldlab.ops.field_plan import MAX_BRANCHES, Branch
 from fieldlab.ops.mlp import MLPSpec, init_mlp, mlp
 
 COMBINATIONS = {"+": "sum", ":": "concat"}
+USUAL_RATE = 1e-2  # learning rate of fields whose recipe names none
+# How settings of training that parts' recipes name become one.
+_JOINED = {"learning_rate": max, "samples_per_step": min, "warmup_steps": max, "occupancy_passes": min}
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,24 @@ class HybridConfig(LatentConfig):
             encoded = isinstance(p, LatentConfig) and (p.n_encoded > 0 or self.combine == "sum")
             if not encoded or isinstance(p, HybridConfig):
                 raise ConfigError(f"this field cannot be part of a {self.combine}", field="field.parts", found=p.kind)
+            if p.as_part() != p:
+                raise ConfigError("a part of a hybrid trains no network of its own", field="field.parts", found=p.kind)
             if p.latent != self.latent or p.appearance:
                 raise ConfigError("parts of a hybrid have its latent and no appearance", field="field.parts",
                                   found=(p.latent, p.appearance), expected=(self.latent, 0))  # fmt: skip
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:  # type: ignore[override]
+        """What suits all parts; their learning rates become those of their parameters."""
+        named = [p.recipe for p in self.parts]
+        joined = {name: [r[name] for r in named if name in r] for name in _JOINED}
+        joined["learning_rate"] = [self.rate(p) for p in self.parts]
+        return {name: _JOINED[name](values) for name, values in joined.items() if values}
+
+    @staticmethod
+    def rate(p: FieldConfig) -> float:
+        """The learning rate of a part by itself."""
+        return float(p.recipe.get("learning_rate", USUAL_RATE))
 
     def geometry_spec(self) -> MLPSpec:
         """With concat: encodings -> raw log-density and latent."""
@@ -107,7 +125,7 @@ def hybrid_of(combine: str, parts: Sequence[FieldConfig]) -> HybridConfig:
     Raises:
         ConfigError: they cannot be combined so.
     """
-    return HybridConfig(parts=tuple(parts), combine=combine)  # type: ignore[arg-type]
+    return HybridConfig(parts=tuple(p.as_part() for p in parts), combine=combine)  # type: ignore[misc]
 
 
 @register
@@ -131,6 +149,7 @@ class HybridField(LatentField):
             self.encodings = [p.build_encoding(3, generator) for p in config.parts]
             self.geometry_params = nn.Parameter(init_mlp(self.geometry_net, generator))
         self.parts = nn.ModuleList([*self.fields, *self.encodings])
+        self.fused_plan()  # says it where there are more parts than the renderer takes
 
     def geometry(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.geometry_net is not None:
@@ -144,8 +163,14 @@ class HybridField(LatentField):
 
     def param_groups(self) -> list[ParamGroup]:
         own = [self.color_params] + ([] if self.geometry_net is None else [self.geometry_params])
-        groups = [replace(g, name=f"{i}.{g.name}") for i, p in self._numbered() for g in p.param_groups()]
-        return [*groups, ParamGroup("mlp", own, weight_decay=1e-6)]
+        base = self.config.recipe["learning_rate"]
+        rates = [self.config.rate(p) / base for p in self.config.parts]
+        groups = [
+            replace(g, name=f"{i}.{g.name}", lr_scale=g.lr_scale * rates[i])
+            for i, p in self._numbered()
+            for g in p.param_groups()
+        ]
+        return [*groups, ParamGroup("mlp", own, lr_scale=min(USUAL_RATE / base, 1.0), weight_decay=1e-6)]
 
     def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> bool:
         begun = [p.begin_from(teacher, occupied, generator) for _, p in self._numbered()]  # all of them

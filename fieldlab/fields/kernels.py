@@ -82,7 +82,8 @@ class KernelConfig(LatentConfig):
 
 def _require(condition: bool, name: str, found: object, expected: str) -> None:
     if not condition:
-        raise ConfigError("a setting of a neurbf field is out of range", field=name, found=found, expected=expected)
+        raise ConfigError("a setting of a neurbf field is out of range",
+                          field=f"field.{name}", found=found, expected=expected)
 
 
 class Kernels(nn.Module):

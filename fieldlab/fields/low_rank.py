@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from fieldlab.errors import ConfigError
-from fieldlab.fields.base import FieldProgress, FieldSize, ParamGroup
-from fieldlab.fields.encoded import LatentConfig, LatentField, check_budget
+from fieldlab.fields.base import FieldProgress, FieldSize, ParamGroup, check_budget
+from fieldlab.fields.encoded import LatentConfig, LatentField
 from fieldlab.fields.encoding import Encoding
 from fieldlab.ops.field_plan import Branch
 from fieldlab.ops.low_rank import (

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fieldlab.errors import ConfigError
-from fieldlab.fields.base import FieldSize, ParamGroup
-from fieldlab.fields.encoded import EncodedConfig, EncodedField, check_budget
+from fieldlab.fields.base import FieldSize, ParamGroup, check_budget
+from fieldlab.fields.encoded import EncodedConfig, EncodedField
 from fieldlab.fields.encoding import Encoding
 from fieldlab.fields.registry import register
 from fieldlab.ops.field_plan import EncoderPlan
@@ -91,6 +91,10 @@ class MLPConfig(EncodedConfig):
     def decoder(self, n_in: int, n_out: int) -> MLPSpec:
         """The same perceptron as of a radiance field: the frequencies hold nothing themselves."""
         return MLPSpec(n_in, n_out, self.width, self.geometry_layers, bias=True, skip=self.skip)
+
+    def as_part(self) -> MLPConfig:
+        """Without a coarse network: parts are evaluated where the whole is."""
+        return replace(self, hierarchical=False)
 
     def least_size(self) -> int:
         return self._resized(WIDTHS[0], 1).size().trainable

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from fieldlab.errors import ConfigError
-from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup
-from fieldlab.fields.encoded import LatentConfig, LatentField, check_budget
+from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup, check_budget
+from fieldlab.fields.encoded import LatentConfig, LatentField
 from fieldlab.fields.encoding import Encoding, part
 from fieldlab.fields.hashgrid import LEAST_LOG2, MOST_LOG2, HashGridConfig
 from fieldlab.fields.kernels import KernelConfig, Kernels

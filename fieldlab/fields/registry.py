@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -38,9 +39,10 @@ def config_type(kind: str) -> type[FieldConfig]:
     """
     _load()
     if kind not in _FIELDS:
-        near = get_close_matches(kind, _FIELDS, n=1, cutoff=0.5)
+        near = get_close_matches(kind.lower(), _FIELDS, n=1, cutoff=0.5)
+        expected = " | ".join(sorted(set(_FIELDS) - {"hybrid"})) + ", or several joined by + or by :"
         hint = f"did you mean {near[0]}?" if near else None
-        raise ConfigError("there is no such field", found=kind, expected=" | ".join(sorted(_FIELDS)), hint=hint)
+        raise ConfigError("there is no such field", found=kind, expected=expected, hint=hint)
     return _FIELDS[kind].config_type
 
 
@@ -57,6 +59,46 @@ def config_named(name: str) -> FieldConfig:
         if sign in name:
             return hybrid_of(combine, [config_type(part)() for part in name.split(sign)])
     return config_type(name)()
+
+
+def with_settings(config: FieldConfig, settings: Sequence[str]) -> FieldConfig:
+    """The configuration with some values replaced, each given as ``name=value``; a dot leads into a field it is made
+    of, as in ``grid.density_rank=8`` or ``parts.0.resolution=128``.
+
+    Raises:
+        ConfigError: there is no such setting, the value has another type, or the result is impossible.
+    """
+    for text in settings:
+        name, given, value = text.partition("=")
+        if not given:
+            raise ConfigError("a setting of a field has a value", found=text, expected="name=value")
+        config = _with(config, name.strip().split("."), value.strip(), text)
+    return config
+
+
+def _with(config: FieldConfig, path: list[str], value: str, text: str) -> FieldConfig:
+    known = {f.name: getattr(config, f.name) for f in fields(config)}
+    name, rest = path[0], path[1:]
+    if name not in known:
+        near = get_close_matches(name, known, n=1, cutoff=0.5)
+        raise ConfigError("a field has no such setting", field=config.kind, found=text, expected=", ".join(known),
+                          hint=f"did you mean {near[0]}?" if near else None)  # fmt: skip
+    old: Any = known[name]
+    if isinstance(old, FieldConfig) and rest:
+        return replace(config, **{name: _with(old, rest, value, text)})
+    if isinstance(old, tuple) and len(rest) > 1 and rest[0].isdecimal() and int(rest[0]) < len(old):
+        at = int(rest[0])
+        return replace(config, **{name: (*old[:at], _with(old[at], rest[1:], value, text), *old[at + 1 :])})
+    if rest or isinstance(old, FieldConfig | tuple):
+        raise ConfigError("this is not one setting of a field", field=config.kind, found=text)
+    try:
+        return replace(config, **{name: _BOOL[value.lower()] if isinstance(old, bool) else type(old)(value)})
+    except (ValueError, KeyError) as error:
+        raise ConfigError("a setting has the wrong type", field=f"field.{name}", found=value,
+                          expected=type(old).__name__) from error  # fmt: skip
+
+
+_BOOL = {"true": True, "false": False}
 
 
 def config_to_dict(config: FieldConfig) -> dict[str, Any]:

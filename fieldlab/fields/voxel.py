@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldlab.errors import ConfigError
-from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup
-from fieldlab.fields.encoded import check_budget
+from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup, check_budget
 from fieldlab.fields.registry import register
 from fieldlab.ops.field_plan import Branch, FieldPlan
 from fieldlab.ops.harmonic_color import harmonic_color
@@ -243,7 +242,10 @@ class VoxelField(Field):
         return around.find(vertices) >= 0
 
     def _keep(self, kept: Tensor) -> None:
-        """Forget the vertices that are False in bool [N]."""
+        """Forget the vertices that are False in bool [N], unless nothing would be left: a field that has learnt nothing
+        yet, as in very short trainings, goes on with all it has."""
+        if not bool(kept.any()):
+            return
         index = SparseIndex.of_keys(self.index.keys[kept], self.index.resolution)
         self._replace(index, self.raw_density[kept], self.coefficients[kept])
 

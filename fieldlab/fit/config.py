@@ -13,6 +13,7 @@ from fieldlab.train.config import from_dict, read_toml, require, to_dict
 
 CROPS = ("none", "square")
 SIGNS = ("closed", "winding")
+MOST_PIXELS = 16384  # along a side
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class ImageOptions:
 
     def __post_init__(self) -> None:
         require(self.crop in CROPS, "signal.crop", self.crop, " | ".join(CROPS))
-        require(self.size is None or self.size >= 1, "signal.size", self.size, "1 or more pixels")
+        fits = self.size is None or 1 <= self.size <= MOST_PIXELS
+        require(fits, "signal.size", self.size, f"1 to {MOST_PIXELS} pixels")
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,6 @@ class HashGridSpec:
             )
         if self.interpolation not in ("linear", "smoothstep"):
             raise ConfigError("unknown interpolation", found=self.interpolation, expected="linear | smoothstep")
-        if self.dims not in (2, 3):
-            raise ConfigError("a hash grid has 2 or 3 dimensions", field="dims", found=self.dims)
 
     @staticmethod
     def growth_to(base_resolution: int, max_resolution: int, n_levels: int) -> float:

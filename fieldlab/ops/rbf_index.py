@@ -64,11 +64,6 @@ class RbfIndex:
         """What the native kernels take."""
         return self.dims, self.n_kernels, native.pointer(self.nodes), native.pointer(self.order, torch.int32)
 
-    @property
-    def n_bytes(self) -> int:
-        """Memory of the index."""
-        return 4 * (self.nodes.numel() + self.order.numel())
-
 
 def kd_order(points: np.ndarray) -> np.ndarray:
     """A permutation of points [N,D] that puts near ones together: halved again and again across the longest side of

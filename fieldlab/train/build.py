@@ -12,7 +12,7 @@ from fieldlab.data.cameras import Cameras
 from fieldlab.data.scene import Scene
 from fieldlab.errors import ConfigError, DataError
 from fieldlab.fields.base import FieldConfig
-from fieldlab.fields.registry import build_field, config_named
+from fieldlab.fields.registry import build_field, config_named, with_settings
 from fieldlab.render.model import ModelConfig, RadianceModel, diagonal, unit_length
 from fieldlab.train.config import TrainConfig
 
@@ -29,6 +29,8 @@ class FieldChoice:
 
     kind: str = "hashgrid"
     """A representation, or several joined as :func:`fieldlab.fields.registry.config_named` says."""
+    settings: tuple[str, ...] = ()
+    """Settings of it, ``name=value``, see :func:`fieldlab.fields.registry.with_settings`."""
     n_parameters: int | None = None
     """Largest number of trainable values."""
     n_bytes: int | None = None
@@ -39,13 +41,13 @@ def choose_field(choice: FieldChoice, scene: Scene, train: TrainConfig, device: 
     """The field's configuration: detail as fine as the photographs' pixels, size by budget or device."""
     config = config_named(choice.kind)
     config = config.fitted_to_footprint(cells_per_side(scene))
-    config = config.fitted_to_device(device.type)
+    config = with_settings(config.fitted_to_device(device.type), choice.settings)
+    if train.appearance:
+        config = config.with_appearance(train.appearance)
     if choice.n_parameters is not None:
         config = config.fitted_to(choice.n_parameters)
     if choice.n_bytes is not None:
         config = fitted_to_bytes(config, choice.n_bytes)
-    if train.appearance:
-        config = config.with_appearance(train.appearance)
     return config
 
 
@@ -55,25 +57,20 @@ def fitted_to_bytes(config: FieldConfig, n_bytes: int) -> FieldConfig:
     Raises:
         ConfigError: even the smallest is larger, or this field has no size to choose.
     """
-    best: FieldConfig | None = None
-    least: object = None
-    low, high = 1, n_bytes // 4  # trainable values
-    while low <= high:
-        middle = (low + high + 1) // 2
-        try:
-            candidate = config.fitted_to(middle)
-        except ConfigError as error:
-            least, low = error.expected, middle + 1
-            continue
-        if candidate.size().n_bytes <= n_bytes:
-            best, low = candidate, middle + 1
-        else:
-            high = middle - 1
-    if best is None:
+    low, high = config.least_size(), n_bytes // 4  # trainable values
+    best = config.fitted_to(low)
+    if best.size().n_bytes > n_bytes:
         raise ConfigError(
             f"the budget is smaller than the smallest {config.kind} field", field="megabytes", found=n_bytes / 1e6,
-            expected=least and f"{least} trainable values and what is fixed",
+            expected=f"at least {best.size().n_bytes / 1e6:.4f}",
         )  # fmt: skip
+    while low < high:
+        middle = (low + high + 1) // 2
+        candidate = config.fitted_to(middle)
+        if candidate.size().n_bytes <= n_bytes:
+            best, low = candidate, middle
+        else:
+            high = middle - 1
     return best
 
 

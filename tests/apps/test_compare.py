@@ -76,6 +76,10 @@ def test_what_is_no_duration(text):
         (["--fields", "hashgird"], "did you mean hashgrid"),
         (["--fields", " , "], "nothing to compare"),
         (["--params", "100"], "smallest"),
+        (["--params", "100k", "--megabytes", "2"], "two budgets"),
+        (["--megabytes", "nan"], "not a size"),
+        (["--megabytes", "0.001"], "at least"),
+        (["--split", "dev"], "no such views"),
         (["--sheet-views", "0"], "one view"),
     ],
 )

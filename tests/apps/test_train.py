@@ -12,7 +12,7 @@ import time
 import imageio.v3 as iio
 import pytest
 
-from fieldlab.apps import info, train
+from fieldlab.apps import info, options, train
 from fieldlab.errors import BackendError, ConfigError, DataError, RunFolderError
 from fieldlab.train.run import Run
 from fieldlab.train.session import load_run
@@ -77,12 +77,12 @@ def test_nothing_is_left_of_a_scene_that_cannot_be_read(tmp_path):
 
 @pytest.mark.parametrize(("text", "value"), [("500", 500), ("500k", 500_000), ("1.5M", 1_500_000)])
 def test_parameter_counts(text, value):
-    assert train.count(text) == value
+    assert options.count(text) == value
 
 
 def test_bad_options():
     with pytest.raises(ConfigError, match="not a number"):
-        train.count("many")
+        options.count("many")
     import torch
 
     if not torch.cuda.is_available():
@@ -156,3 +156,15 @@ def test_a_run_killed_before_its_first_checkpoint_can_be_started_again(capture, 
         checkpoint.unlink()
     train.run(options)
     assert list((out / "checkpoints").iterdir())
+
+
+def test_a_teacher_is_read_before_anything_is_overwritten(capture, tmp_path):
+    out = tmp_path / "run"
+    train.run(train.Train(str(capture), out=out, steps=5, **SMALL))
+    with pytest.raises(RunFolderError):
+        train.run(train.Train(str(capture), out=out, field="neurbf", teacher=tmp_path / "none", overwrite=True))
+    assert load_run(out)[1].step == 5
+    train.run(train.Train(str(capture), out=out, steps=4, field="neurbf", teacher=out, overwrite=True, **SMALL))
+    model, info_of = load_run(out)
+    assert info_of.step == 4
+    assert model.field.kernels.n_placed > 0

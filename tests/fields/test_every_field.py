@@ -11,7 +11,14 @@ import torch
 
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import FieldConfig, FieldProgress
-from fieldlab.fields.registry import build_field, config_from_dict, config_named, config_to_dict, kinds
+from fieldlab.fields.registry import (
+    build_field,
+    config_from_dict,
+    config_named,
+    config_to_dict,
+    kinds,
+    with_settings,
+)  # fmt: skip
 from fieldlab.ops import native
 from fieldlab.render.model import RadianceModel
 from fieldlab.train.build import build_model, choose_model, fitted_to_bytes
@@ -230,3 +237,59 @@ def points(n: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(n, 3, generator=generator) * 2 - 1
     return x, torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=1)
+
+
+def test_settings_by_name():
+    given = ["n_kernels=77", "grid.density_rank=3", "compact=true", "overlap=0.5"]
+    config = with_settings(config_named("neurbf"), given)
+    assert (config.n_kernels, config.grid.density_rank, config.compact, config.overlap) == (77, 3, True, 0.5)
+    config = with_settings(config_named("vm+hashgrid"), ["parts.1.n_levels=5", "color_layers=1"])
+    assert (config.parts[1].n_levels, config.color_layers) == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("vm", "rank=3", "no such setting"),
+        ("vm", "density_rang=3", "did you mean density_rank"),
+        ("vm", "density_rank=three", "wrong type"),
+        ("vm", "density_rank", "has a value"),
+        ("vm", "density_rank=0", "one or more"),
+        ("vm", "density_rank.x=1", "not one setting"),
+        ("neurbf", "compact=maybe", "wrong type"),
+        ("neurbf", "grid=vm", "not one setting"),
+        ("hashgrid", "n_levels=40", "1 to 32"),
+        ("vm+mlp", "parts.7.width=16", "not one setting"),
+    ],
+)
+def test_settings_that_make_no_sense(name, text, words):
+    with pytest.raises(ConfigError, match=words):
+        with_settings(config_named(name), [text]).size()
+
+
+def test_a_whole_learns_at_its_parts_rates():
+    whole = config_named("vm+hashgrid")
+    field = build_field(whole.fitted_to(SMALL), 1.0)
+    rates = {group.name: group.lr_scale * whole.recipe["learning_rate"] for group in field.param_groups()}
+    for i, name in enumerate(("vm", "hashgrid")):
+        alone = config_named(name)
+        rate = alone.recipe.get("learning_rate", 1e-2)
+        for group in build_field(alone.fitted_to(SMALL), 1.0).param_groups():
+            assert rates[f"{i}.{group.name}"] == pytest.approx(group.lr_scale * rate)
+
+
+def test_parts_have_no_networks_that_nothing_trains():
+    field = build_field(config_named("mlp+hashgrid").fitted_to(SMALL), 1.0)
+    assert all(part.coarse is None for part in field.fields)
+
+
+def test_more_parts_than_the_renderer_takes():
+    with pytest.raises(ConfigError, match="too many parts"):
+        build_field(config_named("vm+cp+neurbf+hashgrid"), 1.0)
+
+
+def test_a_voxel_field_never_forgets_everything():
+    """What has learnt nothing yet is not thrown away, however short the training."""
+    trainer = trainer_of("voxel", steps=3)
+    list(trainer.events())
+    assert trainer.model.field.n_parameters > 0

@@ -94,7 +94,7 @@ def test_what_cannot_be_done(photo, mesh, tmp_path, capsys):
     assert "missing" in image(path=tmp_path / "no.png")
     assert "not a picture" in image(path=mesh)
     assert "did you mean hashgrid" in image("--field", "hashgird")
-    assert "decoder" in image("--params", "1k")
+    assert "smallest" in image("--params", "1k")
     assert "smallest" in image("--params", "9k")
     assert "two dimensions" in image("--field", "vm") or "dimensions" in image("--field", "vm")
     assert "out of range" in image("--batch", "0")
