@@ -73,7 +73,7 @@ class Train:
     """Settings of the field itself, by the names that fieldlab info shows, such as n_kernels=50000 grid.density_rank=8;
     a budget scales sizes afterwards."""
     teacher: OptionalFile = None
-    """Run of the same scene, of any representation, from which the field begins: neurbf places its kernels by it."""
+    """Run of the same scene, of any representation: neurbf places its kernels by it."""
     resume: bool = False
     """Go on with the run in --out, with its own scene and settings; only --steps and --seconds may be new."""
     overwrite: bool = False
