@@ -125,11 +125,12 @@ class NeuRBFConfig(KernelConfig):
         )  # fmt: skip
 
     def for_distance(self) -> NeuRBFConfig:
-        """The paper's settings for distances, but for the sines in the decoder, with which thousands of steps are not
-        enough, and for the finest level, 2048 there: cells near a surface are too many for a table at that size."""
+        """The paper's settings for distances, but without sines, with which a few thousand steps are not enough and
+        signs near the surface stay unsure, and with a finest level of 512 for its 2048: cells near a surface are too
+        many for a table at that size."""
         return replace(
-            self, neighbors=8, kernel="tent", shape="isotropic", normalized=True, lowest_frequency=1.0,
-            highest_frequency=8.0, feature_init=1e-4, overlap=0.5, n_kernels=20_000,
+            self, neighbors=8, kernel="tent", shape="isotropic", normalized=True, feature_init=1e-4, feature_rate=0.3,
+            overlap=0.5, n_kernels=20_000,
             table=replace(self.table, n_levels=16, n_features=1, log2_hashmap_size=15, finest_resolution=512),
         )  # fmt: skip
 
