@@ -16,10 +16,12 @@ from fieldlab.apps.options import Device, OptionalFile, OptionalFloat, OptionalT
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from rich.console import Console
     from torch import Tensor
 
     from fieldlab.apps.train import Train
+    from fieldlab.data.scene import Scene
     from fieldlab.data.views import Views
     from fieldlab.render.model import RadianceModel
     from fieldlab.train.evaluate import ViewScore
@@ -86,7 +88,7 @@ def run(args: Compare) -> list[Row]:
     from rich.console import Console
 
     from fieldlab.apps import train
-    from fieldlab.errors import ConfigError
+    from fieldlab.errors import ConfigError, DataError
     from fieldlab.export.pictures import write_picture
     from fieldlab.files import write_json, write_text
 
@@ -98,7 +100,13 @@ def run(args: Compare) -> list[Row]:
     console, device = Console(stderr=True), train.choose_device(args.device)
     out = args.out or Path("runs") / f"compare-{Path(args.scene).stem or 'scene'}"
     runs = {name: _train_options(args, name, out) for name in names}
-    todo = {name: _what_is_left(options, args) for name, options in runs.items()}  # all errors come now
+    scene = train.read_scene(runs[names[0]])
+    if args.split not in scene.splits:
+        raise DataError("the scene has no such views", field="--split", found=args.split,
+                        expected=", ".join(scene.splits))  # fmt: skip
+    # All errors come now, not after the first field has been trained.
+    todo = {name: _what_is_left(options, scene, device, args.overwrite) for name, options in runs.items()}
+    del scene
     measured = []
     for name, options in runs.items():
         console.rule(name)
@@ -154,22 +162,19 @@ def _train_options(args: Compare, name: str, out: Path) -> Train:
     )  # fmt: skip
 
 
-def _what_is_left(options: Train, args: Compare) -> Train | None:
+def _what_is_left(options: Train, scene: Scene, device: torch.device, overwrite: bool) -> Train | None:
     """How to call training: from the start, from a checkpoint, or not at all."""
-    from fieldlab.apps.train import choose_device, new_config
-    from fieldlab.errors import DataError, RunFolderError
+    from fieldlab.apps.train import config_for
+    from fieldlab.errors import RunFolderError
     from fieldlab.train.run import Run
 
     assert options.out is not None
-    wanted, scene = new_config(options, choose_device(options.device))
-    if args.split not in scene.splits:
-        raise DataError("the scene has no such views", field="--split", found=args.split,
-                        expected=", ".join(scene.splits))  # fmt: skip
+    wanted = config_for(options, scene, device)
     if not (options.out / "config.toml").exists():
         return options
     there = Run.open(options.out)
     if there.config().to_dict() != wanted.to_dict():
-        if not args.overwrite:
+        if not overwrite:
             raise RunFolderError(
                 "there is a run with other settings already", file=options.out,
                 hint="choose another --out, or give --overwrite to train it again",
@@ -181,7 +186,7 @@ def _what_is_left(options: Train, args: Compare) -> Train | None:
     return None if done >= (options.seconds or 0) else dataclasses.replace(options, resume=True)
 
 
-def measure(name: str, folder: Path, args: Compare, device: Any, console: Console) -> Measured:
+def measure(name: str, folder: Path, args: Compare, device: torch.device, console: Console) -> Measured:
     """Render the held-out views of a run and compare them with the photographs."""
     import os
 

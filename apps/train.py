@@ -173,30 +173,43 @@ def _prepare(args: Train, device: torch.device, world: World) -> tuple[Run, RunC
         config = _extended(folder.config(), args)
         checkpoint = folder.latest_checkpoint()
         return folder, config, load_scene(config.source, config.scene), checkpoint
-    config, scene = new_config(args, device)
+    scene = read_scene(args)
+    config = config_for(args, scene, device)
     out = args.out or _default_out(args)
     folder = Run.create(out, config, overwrite=args.overwrite) if world.rank == 0 else Run(out)
     world.barrier()
     return folder, config, scene, None
 
 
-def new_config(args: Train, device: torch.device) -> tuple[RunConfig, Scene]:
-    """What a new run would be made from, and its scene.
-
-    Raises:
-        FieldlabError: the scene cannot be read, or options that make no sense.
-    """
-    options = SceneOptions(
+def scene_options(args: Train) -> SceneOptions:
+    """How the scene is read."""
+    return SceneOptions(
         format=args.format, downscale=args.downscale, test_every=args.test_every, aabb=args.aabb,
         skip_bad_frames=args.skip_bad_frames,
     )  # fmt: skip
-    scene = load_scene(args.scene, options)
+
+
+def read_scene(args: Train) -> Scene:
+    """The scene, which has views to train on.
+
+    Raises:
+        FieldlabError: it cannot be read, or has none.
+    """
+    scene = load_scene(args.scene, scene_options(args))
     training_views(scene)
+    return scene
+
+
+def config_for(args: Train, scene: Scene, device: torch.device) -> RunConfig:
+    """What a new run on a scene that was read would be made from.
+
+    Raises:
+        FieldlabError: options that make no sense.
+    """
     train = _settings(args, device)
     choice = FieldChoice(args.field, args.set, *budget(args.params, args.megabytes))
     source = str(Path(args.scene).resolve()) if Path(args.scene).exists() else args.scene
-    config = RunConfig(source, choose_field(choice, scene, train, device), train, options)
-    return config, scene
+    return RunConfig(source, choose_field(choice, scene, train, device), train, scene_options(args))
 
 
 def _settings(args: Train, device: torch.device) -> TrainConfig:

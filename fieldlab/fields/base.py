@@ -217,7 +217,27 @@ class ParamGroup:
     """Leave entries alone whose gradient is exactly zero (hash tables: Müller et al. 2022, section 4)."""
 
 
-class Field(nn.Module, ABC):
+class Counted(nn.Module):
+    """A module that says how large it is."""
+
+    @property
+    def n_parameters(self) -> int:
+        """How many values are trained."""
+        return sum(p.numel() for p in self.parameters())
+
+    @property
+    def n_fixed(self) -> int:
+        """How many values are kept besides."""
+        return sum(b.numel() for b in self.buffers())
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of everything that has to be kept to use it."""
+        kept = [*self.parameters(), *self.buffers()]
+        return sum(t.numel() * t.element_size() for t in kept)
+
+
+class Field(Counted, ABC):
     """Density and color over [0,1]^3.
 
     Args:
@@ -270,22 +290,6 @@ class Field(nn.Module, ABC):
     def max_log_density(self) -> float:
         """Where log-density is capped: opaque within any step."""
         return MAX_EXPONENT - math.log(self.unit_length)
-
-    @property
-    def n_parameters(self) -> int:
-        """How many values are trained."""
-        return sum(p.numel() for p in self.parameters())
-
-    @property
-    def n_fixed(self) -> int:
-        """How many values are kept besides."""
-        return sum(b.numel() for b in self.buffers())
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of everything that has to be kept to use the field."""
-        kept = [*self.parameters(), *self.buffers()]
-        return sum(t.numel() * t.element_size() for t in kept)
 
     def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> bool:
         """Initialise what can be from a trained field of any kind over the same box; False when there is nothing.

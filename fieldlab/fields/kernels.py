@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -189,7 +188,7 @@ class Kernels(nn.Module):
 
     def plan(self, ahead: int = 0) -> RbfPlan:
         """What the fused renderer needs; ``ahead`` channels of zeros come before the kernels' own."""
-        features: Any = nn.functional.pad(self.features.detach(), (ahead, 0))
+        features = nn.functional.pad(self.features.detach(), (ahead, 0))
         frequencies = None if self.frequencies is None else nn.functional.pad(self.frequencies, (ahead, 0), value=1.0)
         return RbfPlan(
             self.centers, self.shapes, features, self.spec, self.index, self.config.neighbors, frequencies, self.support

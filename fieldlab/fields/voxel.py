@@ -201,7 +201,7 @@ class VoxelField(Field):
             return
         weights = (self.config.density_variation, self.config.color_variation)
         for values, weight in zip((self.raw_density, self.coefficients), weights, strict=True):
-            if weight and values.grad is not None:
+            if weight and values.grad is not None and values.grad.is_sparse:
                 share = weight * VARIATION_EVERY / max(values.grad._nnz(), 1)
                 add_variation(values, self.index, share)
 

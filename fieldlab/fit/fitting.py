@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -17,6 +16,7 @@ from fieldlab.fields.base import FieldProgress
 from fieldlab.fit.config import FitSettings
 from fieldlab.fit.signal import Signal
 from fieldlab.train.checkpoint import Checkpoint, load_arrays, take_shapes
+from fieldlab.train.loop import Loop
 from fieldlab.train.optimizer import Adam
 from fieldlab.train.schedule import Limits
 
@@ -96,7 +96,7 @@ def cosine(fraction: float, final: float) -> float:
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * fraction))
 
 
-class Fitting:
+class Fitting(Loop[FitEvent]):
     """Fits a signal to a task.
 
     Args:
@@ -114,7 +114,6 @@ class Fitting:
         self.optimizer = Adam(self._groups())
         self.x, self.wanted = task.x.to(self.device), task.wanted.to(self.device)
         self.neighbors: Tensor | None = None
-        self.stop_requested = False
 
     def begin(self) -> None:
         """Before the first step: let an encoding that adapts its layout to the signal do so."""
@@ -122,19 +121,10 @@ class Fitting:
             self.signal.encoding.place(self.x, self.task.importance().to(self.device), self.generator)
         self.neighbors = self._nearest()
 
-    def events(self) -> Iterator[FitEvent]:
-        """Fit until the steps or seconds are used up or :meth:`stop` was called; one event per step."""
-        while not self.stop_requested and not self.finished:
-            yield self.step()
-
     @property
     def finished(self) -> bool:
         """Whether the steps or seconds are used up."""
         return self.limits.finished(self.progress.step, self.progress.seconds)
-
-    def stop(self) -> None:
-        """Let :meth:`events` end after the current step. Safe to call from a signal handler."""
-        self.stop_requested = True
 
     def step(self) -> FitEvent:
         """One step: a batch, its loss, derivatives, Adam."""

@@ -75,7 +75,7 @@ class FitSession:
         """What is reported of every fitted signal: time, steps, values trained and fixed, bytes."""
         now, signal = self.fitting.progress, self.signal
         return {
-            "seconds": now.seconds, "steps": now.step, "trainable": signal.n_trainable, "fixed": signal.n_fixed,
+            "seconds": now.seconds, "steps": now.step, "trainable": signal.n_parameters, "fixed": signal.n_fixed,
             "bytes": signal.n_bytes,
         }  # fmt: skip
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from fieldlab.fields.base import FieldConfig, ParamGroup
+from fieldlab.fields.base import Counted, FieldConfig, ParamGroup
 from fieldlab.fields.encoding import part
 from fieldlab.ops.mlp import init_mlp, mlp
 
 
-class Signal(nn.Module):
+class Signal(Counted):
     """Values of positions in the unit square or cube.
 
     Args:
@@ -54,19 +54,3 @@ class Signal(nn.Module):
     def resize_like(self, arrays: Mapping[str, Tensor]) -> None:
         """Give the encoding the shapes of a checkpoint's arrays."""
         self.encoding.resize_like(part(arrays, "encoding"))
-
-    @property
-    def n_trainable(self) -> int:
-        """Values that are trained."""
-        return sum(p.numel() for p in self.parameters())
-
-    @property
-    def n_fixed(self) -> int:
-        """Values that are kept besides."""
-        return sum(b.numel() for b in self.buffers())
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of everything that has to be kept."""
-        return sum(t.numel() * t.element_size() for t in (*self.parameters(), *self.buffers()))
-

@@ -51,11 +51,14 @@ class ProcessGroup(World):
         for parameter in parameters:
             if parameter.grad is None:  # every process has to take part
                 parameter.grad = torch.zeros_like(parameter)
+            [sparse] = self.sum([float(parameter.grad.is_sparse)])
             if parameter.grad.is_sparse:  # the processes touch different rows
                 parameter.grad = parameter.grad.to_dense()
             if not parameter.grad.is_contiguous():
                 parameter.grad = parameter.grad.contiguous()
             dist.all_reduce(parameter.grad)
+            if sparse:  # as a field with such gradients expects them
+                parameter.grad = parameter.grad.to_sparse(1)
 
     def barrier(self) -> None:
         dist.barrier()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ from fieldlab.train.checkpoint import Checkpoint, load_arrays, load_model
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.distributed import World
 from fieldlab.train.loader import RayBatch, RayLoader
+from fieldlab.train.loop import Loop
 from fieldlab.train.losses import photometric, psnr_of
 from fieldlab.train.optimizer import Adam
 from fieldlab.train.pose import PoseCorrections
@@ -64,7 +64,7 @@ class Progress:
     cells_due: float = 0.0
 
 
-class Trainer:
+class Trainer(Loop[TrainEvent]):
     """Trains a model on photographs.
 
     Args:
@@ -90,7 +90,6 @@ class Trainer:
             self.poses.to(model.device)
         self.optimizer = Adam(self._groups())
         self.budget = config.samples_per_step or SAMPLES_PER_STEP[model.device.type]
-        self.stop_requested = False
         self.hull = config.hull and views.channels == 4
         self._check_rays()
 
@@ -107,19 +106,10 @@ class Trainer:
         if not field.begin_from(teacher.field, teacher.occupied, self.generator):
             raise ConfigError("this field cannot begin from another", field=field.kind, hint="leave --teacher out")
 
-    def events(self) -> Iterator[TrainEvent]:
-        """Train until the steps or seconds are used up or :meth:`stop` was called; one event per step."""
-        while not self.stop_requested and not self.finished:
-            yield self.step()
-
     @property
     def finished(self) -> bool:
         """Whether the steps or seconds are used up."""
         return self.schedule.finished(self.progress.step, self.progress.seconds)
-
-    def stop(self) -> None:
-        """Let :meth:`events` end after the current step. Safe to call from a signal handler."""
-        self.stop_requested = True
 
     def step(self) -> TrainEvent:
         """One step of training: rays, samples, loss, derivatives, Adam, and from time to time the occupancy grid."""
@@ -136,8 +126,8 @@ class Trainer:
         loss, mse, out = self._forward(batch, jitter, background, now.rays * self.world.size)
         if loss.requires_grad:
             loss.backward()
-            self.model.field.regularize(fraction)
         self.world.sum_gradients(self.optimizer.parameters() if self.world.size > 1 else ())
+        self.model.field.regularize(fraction)  # once, whatever the number of processes
         rate = self.schedule.learning_rate(now.step, fraction)
         self.optimizer.step(rate)
         return self._account(float(loss.detach()), mse, out, rate, start)

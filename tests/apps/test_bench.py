@@ -8,7 +8,6 @@ import pytest
 
 from fieldlab.apps.main import main
 from fieldlab.bench.measure import Row
-from fieldlab.data.procedural import ProceduralOptions, load_procedural
 
 
 def test_ratios_say_how_many_times_better():
@@ -18,12 +17,14 @@ def test_ratios_say_how_many_times_better():
 
 
 @pytest.mark.slow
-def test_everything_is_measured(tmp_path, monkeypatch, capsys):
-    small = ProceduralOptions(n_train=6, n_test=1, size=48)
-    monkeypatch.setattr("fieldlab.data.scene.load_scene", lambda name: load_procedural(name, small))
-    out = tmp_path / "bench.json"
-    assert main(["bench", "--scene", "robot", "--quick", "--log2-table", "12", "--json", str(out)]) == 0
+def test_everything_is_measured(tmp_path, capsys):
+    scene, out = tmp_path / "small.toml", tmp_path / "bench.json"
+    scene.write_text('name = "small"\n[procedural]\nscene = "robot"\nn_train = 6\nn_test = 1\nsize = 48\n')
+    assert main(["bench", "--scene", str(scene), "--quick", "--log2-table", "12", "--json", str(out)]) == 0
     rows = json.loads(out.read_text())["rows"]
     assert {row["group"] for row in rows} == {"operations", "training", "quality", "pictures"}
     assert all(row["value"] > 0 for row in rows)
+    measured = " ".join(row["name"] for row in rows if row["group"] == "operations")
+    for operation in ("hash", "vm", "cp", "sparse", "harmonic", "kernels", "frequencies", "perceptron", "marching"):
+        assert operation in measured
     assert "64x64 frame" in capsys.readouterr().out

@@ -189,6 +189,14 @@ def test_any_field_places_kernels(name, teacher, trained):
         assert encoding.n_placed > 0
         centers = encoding.centers[encoding.index_order[encoding.index_order >= 0].long()]
         assert bool(((centers >= 0) & (centers <= 1)).all())
+        anywhere = torch.rand(4096, 3, generator=torch.Generator().manual_seed(0))
+        assert float(density(model, centers)) > 3 * float(density(model, anywhere))
+
+
+def density(model: RadianceModel, x: torch.Tensor) -> torch.Tensor:
+    """Mean of the density at unit coordinates, as the occupancy grid lets it be seen."""
+    with torch.no_grad():
+        return (model.field.density(x) * model.occupied(x)).mean()
 
 
 def test_fields_that_no_teacher_helps_say_so(trained):
