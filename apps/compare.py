@@ -164,7 +164,7 @@ def _train_options(args: Compare, name: str, out: Path) -> Train:
 
 def _what_is_left(options: Train, scene: Scene, device: torch.device, overwrite: bool) -> Train | None:
     """How to call training: from the start, from a checkpoint, or not at all."""
-    from fieldlab.apps.train import config_for
+    from fieldlab.apps.train import Train, config_for
     from fieldlab.errors import RunFolderError
     from fieldlab.train.run import Run
 
@@ -183,7 +183,10 @@ def _what_is_left(options: Train, scene: Scene, device: torch.device, overwrite:
     if not there.checkpoints():  # interrupted before there was anything to go on from
         return dataclasses.replace(options, overwrite=True)
     done = float(there.latest_checkpoint().header["training"]["progress"]["seconds"])
-    return None if done >= (options.seconds or 0) else dataclasses.replace(options, resume=True)
+    return None if done >= (options.seconds or 0) else Train(
+        scene=options.scene, field=options.field, out=options.out, seconds=options.seconds, device=options.device,
+        resume=True,
+    )  # fmt: skip
 
 
 def measure(name: str, folder: Path, args: Compare, device: torch.device, console: Console) -> Measured:

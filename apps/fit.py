@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fieldlab.train.checkpoint import Checkpoint
     from fieldlab.train.run import Run
 
+KEPT_ON_RESUME = frozenset(("out", "json", "resume", "steps", "seconds", "device", "resolution", "iou_points"))
 METRIC_POINTS = 200_000  # on each surface
 
 
@@ -104,7 +105,7 @@ def run(args: FitImage | FitSdf) -> None:
     from fieldlab.fit.session import FitSession
 
     console, device = Console(stderr=True), choose_device(args.device)
-    folder, config, checkpoint = _prepare(args, device)
+    folder, config, checkpoint = _prepare(args, device, console)
     scores: dict[str, Any] = {}
     with discarded_on_error(folder), folder.locked(), progress_bar(console) as bar:
         if checkpoint is not None:
@@ -123,8 +124,11 @@ def run(args: FitImage | FitSdf) -> None:
         raise SystemExit(128 + caught[0])
 
 
-def _prepare(args: FitImage | FitSdf, device: torch.device) -> tuple[Run, FitConfig, Checkpoint | None]:
+def _prepare(
+    args: FitImage | FitSdf, device: torch.device, console: Console
+) -> tuple[Run, FitConfig, Checkpoint | None]:
     """The folder and configuration of a new run, or of the one to go on with."""
+    from fieldlab.apps.options import ignored_on_resume
     from fieldlab.errors import ConfigError
     from fieldlab.fit.config import read_fit_config
     from fieldlab.train.run import Run
@@ -139,6 +143,8 @@ def _prepare(args: FitImage | FitSdf, device: torch.device) -> tuple[Run, FitCon
     wanted = "image" if isinstance(args, FitImage) else "sdf"
     if config.signal.kind != wanted:
         raise ConfigError("the run is of another kind of signal", file=out, found=config.signal.kind, expected=wanted)
+    if ignored := ignored_on_resume(args, KEPT_ON_RESUME, same_field=config.field.kind):
+        console.print(f"[yellow]the run goes on with its own settings; without effect: {', '.join(ignored)}[/]")
     if args.steps is not None or args.seconds is not None:
         limits = dataclasses.replace(config.fit, steps=args.steps, seconds=args.seconds)
         config = dataclasses.replace(config, fit=limits)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -12,6 +14,10 @@ from rich.table import Table
 
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import load_scene
+from fieldlab.fields.registry import config_to_dict
+from fieldlab.fit.config import read_fit_config
+from fieldlab.train.config import read_toml, to_dict
+from fieldlab.train.run import Run
 from fieldlab.train.session import load_run
 
 
@@ -27,8 +33,10 @@ class Info:
 
 def run(args: Info) -> None:
     """Print a table of what is known."""
-    if (Path(args.what) / "config.toml").is_file():
-        title, rows = f"run {args.what}", describe_run(args.what)
+    config = Path(args.what) / "config.toml"
+    if config.is_file():
+        describe = describe_fit if "kind" in read_toml(config) else describe_run
+        title, rows = f"run {args.what}", describe(args.what)
     else:
         scene = load_scene(args.what, SceneOptions(skip_bad_frames=args.skip_bad_frames))
         title, rows = f"scene {args.what}", scene.describe()
@@ -44,11 +52,41 @@ def describe_run(path: str | Path) -> list[tuple[str, str]]:
     views = ", ".join(f"{len(names)} {split}" for split, names in info.names.items())
     rows = [("scene", info.scene_name), ("source", info.source), ("format", info.format), ("views", views)]
     rows += model.describe()
-    rows += [(f"field.{key}", str(value)) for key, value in vars(info.config.field).items()]
-    rows += [(f"train.{key}", str(value)) for key, value in vars(info.config.train).items() if value is not None]
+    if info.config.teacher is not None:
+        rows.append(("teacher", info.config.teacher))
+    rows += settings("field", config_to_dict(info.config.field))
+    rows += settings("train", to_dict(info.config.train))
     rows += [("steps", str(info.step)), ("seconds trained", f"{info.seconds:.1f}")]
     if info.psnr is not None:
         rows.append(("PSNR on training rays", f"{info.psnr:.2f} dB"))
-    for file in info.run.checkpoints():
-        rows.append(("checkpoint", f"{file.name}, {file.stat().st_size / 2**20:.1f} MiB"))
+    return rows + checkpoints(info.run)
+
+
+def describe_fit(path: str | Path) -> list[tuple[str, str]]:
+    """The same of an image or a distance that was fitted."""
+    run = Run.open(path)
+    config = read_fit_config(run.config_file)
+    rows = [("signal", config.signal.kind), ("source", config.source)]
+    rows += settings("field", config_to_dict(config.field))
+    rows += settings("signal", to_dict(config.signal)) + settings("fit", to_dict(config.fit))
+    scores = run.path / "scores.json"
+    rows += settings("score", json.loads(scores.read_text())) if scores.is_file() else [("scores", "not finished yet")]
+    return rows + checkpoints(run)
+
+
+def settings(name: str, values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Label and value of plain values, those inside others behind a dot."""
+    rows = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            rows += settings(f"{name}.{key}", value)
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            rows += [row for i, part in enumerate(value) for row in settings(f"{name}.{key}.{i}", part)]
+        else:
+            rows.append((f"{name}.{key}", str(value)))
     return rows
+
+
+def checkpoints(run: Run) -> list[tuple[str, str]]:
+    """Name and size of every checkpoint."""
+    return [("checkpoint", f"{file.name}, {file.stat().st_size / 2**20:.1f} MiB") for file in run.checkpoints()]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -56,3 +57,16 @@ def budget(params: str | None, megabytes: float | None) -> tuple[int | None, int
     if megabytes is not None and not (megabytes > 0 and math.isfinite(megabytes)):
         raise ConfigError("this is not a size", field="--megabytes", found=megabytes, expected="above 0, such as 20")
     return None if params is None else count(params), None if megabytes is None else int(megabytes * 1e6)
+
+
+def ignored_on_resume(args: Any, kept: frozenset[str], *, same_field: str) -> list[str]:
+    """Options given that a run which goes on does not take.
+
+    Args:
+        args: the command's options.
+        kept: names of options that have an effect.
+        same_field: the run's own field, which may be named again.
+    """
+    given = [f for f in dataclasses.fields(args) if f.default is not dataclasses.MISSING and f.name not in kept]
+    changed = [f.name for f in given if getattr(args, f.name) != f.default]
+    return [f"--{name.replace('_', '-')}" for name in changed if name != "field" or args.field != same_field]

@@ -24,6 +24,7 @@ from fieldlab.apps.options import (
     OptionalInt,
     OptionalText,
     budget,
+    ignored_on_resume,
 )  # fmt: skip
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import Scene, load_scene
@@ -39,6 +40,9 @@ from fieldlab.train.run import Run
 from fieldlab.train.session import Session, load_run
 from fieldlab.train.trainer import TrainEvent
 
+KEPT_ON_RESUME = frozenset(
+    ("out", "resume", "steps", "seconds", "device", "backend", "marcher", "checkpoint_seconds", "tensorboard")
+)
 DEFAULT_SECONDS = {"cpu": 300.0, "cuda": 120.0}
 
 
@@ -141,7 +145,7 @@ def _train(args: Train, device: torch.device, world: World, console: Console) ->
     # Read before a run is overwritten, which may be the teacher's own.
     teacher = None if args.teacher is None or args.resume else load_run(args.teacher, device)[0]
     with console.status("reading the scene"):
-        folder, config, scene, checkpoint = _prepare(args, device, world)
+        folder, config, scene, checkpoint = _prepare(args, device, world, console)
     for note in scene.notes:
         console.print(f"[dim]note: {note}[/]")
     with _held(folder, world):
@@ -165,12 +169,16 @@ def _train(args: Train, device: torch.device, world: World, console: Console) ->
         raise SystemExit(128 + caught[0])
 
 
-def _prepare(args: Train, device: torch.device, world: World) -> tuple[Run, RunConfig, Scene, Checkpoint | None]:
+def _prepare(
+    args: Train, device: torch.device, world: World, console: Console
+) -> tuple[Run, RunConfig, Scene, Checkpoint | None]:
     """The folder, configuration and scene of a new run, or of the one to go on with."""
     if args.resume:
         out = args.out or _default_out(args)
         folder = Run.open(out)
         config = _extended(folder.config(), args)
+        if ignored := ignored_on_resume(args, KEPT_ON_RESUME, same_field=config.field.kind):
+            console.print(f"[yellow]the run goes on with its own settings; without effect: {', '.join(ignored)}[/]")
         checkpoint = folder.latest_checkpoint()
         return folder, config, load_scene(config.source, config.scene), checkpoint
     scene = read_scene(args)
@@ -209,7 +217,8 @@ def config_for(args: Train, scene: Scene, device: torch.device) -> RunConfig:
     train = _settings(args, device)
     choice = FieldChoice(args.field, args.set, *budget(args.params, args.megabytes))
     source = str(Path(args.scene).resolve()) if Path(args.scene).exists() else args.scene
-    return RunConfig(source, choose_field(choice, scene, train, device), train, scene_options(args))
+    teacher = None if args.teacher is None else str(args.teacher.resolve())
+    return RunConfig(source, choose_field(choice, scene, train, device), train, scene_options(args), teacher)
 
 
 def _settings(args: Train, device: torch.device) -> TrainConfig:

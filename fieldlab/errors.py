@@ -68,5 +68,9 @@ class RunFolderError(FieldlabError):
     """A run folder is missing, in use, full or not a run folder."""
 
 
+class DivergedError(FieldlabError):
+    """Training went wrong: its loss is not a finite number."""
+
+
 class BackendError(FieldlabError):
     """A device or a native backend that was asked for is not available."""

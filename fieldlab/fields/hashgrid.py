@@ -16,6 +16,7 @@ from fieldlab.ops.hash_grid import HashGridPlan, HashGridSpec, hash_encode
 
 LEAST_LOG2 = 8
 MOST_LOG2 = 24
+LEAST_LEVELS = 8
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,24 @@ class HashGridConfig(EncodedConfig):
         return FieldSize.of_floats(self.encoding_spec(dims).n_params)
 
     def least_encoding_size(self, dims: int) -> int:
-        return replace(self, log2_hashmap_size=LEAST_LOG2).encoding_spec(dims).n_params
+        least = replace(self, log2_hashmap_size=LEAST_LOG2, n_levels=min(self.n_levels, LEAST_LEVELS))
+        return least.encoding_spec(dims).n_params
 
     def encoding_fitted_to(self, n_parameters: int, dims: int) -> HashGridConfig:
-        """The largest table of at most ``n_parameters`` values."""
+        """The largest table of at most ``n_parameters`` values. A level's table has a power of two entries, so that
+        doubling them can need up to half of the levels left out to fit; the most levels are kept that use nine tenths
+        of ``n_parameters``."""
         check_budget(self.kind, n_parameters, self.least_encoding_size(dims))
-        fitting = (replace(self, log2_hashmap_size=size) for size in range(MOST_LOG2, LEAST_LOG2 - 1, -1))
-        return next(config for config in fitting if config.encoding_spec(dims).n_params <= n_parameters)
+        fewest = min(self.n_levels, LEAST_LEVELS)
+        fitting: dict[HashGridConfig, int] = {}
+        for n_levels in range(self.n_levels, fewest - 1, -1):
+            for log2 in range(MOST_LOG2, LEAST_LOG2 - 1, -1):
+                config = replace(self, n_levels=n_levels, log2_hashmap_size=log2)
+                if (size := config.encoding_spec(dims).n_params) <= n_parameters:
+                    fitting[config] = size
+                    break
+        most = max(fitting.values())
+        return next(config for config, size in fitting.items() if size >= min(0.9 * n_parameters, most))
 
     def for_distance(self) -> HashGridConfig:
         """A finest level that a table of usual size can tell the cells near a surface apart at."""

@@ -16,7 +16,7 @@ from fieldlab.fields.base import FieldProgress
 from fieldlab.fit.config import FitSettings
 from fieldlab.fit.signal import Signal
 from fieldlab.train.checkpoint import Checkpoint, load_arrays, take_shapes
-from fieldlab.train.loop import Loop
+from fieldlab.train.loop import Loop, check_finite
 from fieldlab.train.optimizer import Adam
 from fieldlab.train.schedule import Limits
 
@@ -140,7 +140,9 @@ class Fitting(Loop[FitEvent]):
         self.signal.encoding.regularize(fraction)
         rate = self.settings.decoder_rate * cosine(fraction, self.settings.final_rate)
         self.optimizer.step(rate)
-        now.loss = MEMORY * now.loss + (1 - MEMORY) * float(loss.detach())
+        value = float(loss.detach())
+        check_finite(value, now.step)
+        now.loss = MEMORY * now.loss + (1 - MEMORY) * value
         now.weight = MEMORY * now.weight + (1 - MEMORY)
         now.step += 1
         now.seconds += time.perf_counter() - start

@@ -72,9 +72,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             header = _header(path, file.metadata())
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            "a checkpoint is damaged", file=path, found=error, hint="delete it; the one before it will be used"
-        ) from error
+        raise CheckpointError("a checkpoint is damaged", file=path, found=error) from error
     for version, names in _RENAMED.items():
         if header["format_version"] <= version:
             arrays = {names.get(name, name): array for name, array in arrays.items()}
@@ -162,7 +160,6 @@ def _check_length(path: Path) -> None:
         raise CheckpointError(
             "a checkpoint is cut short" if size < end else "a checkpoint is longer than it should be",
             file=path, found=f"{size} bytes", expected=f"{end} bytes",
-            hint="delete it; the one before it will be used",
         )  # fmt: skip
 
 

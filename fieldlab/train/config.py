@@ -92,11 +92,15 @@ class RunConfig:
     field: FieldConfig
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     scene: SceneOptions = dataclasses.field(default_factory=SceneOptions)
+    teacher: str | None = None
+    """The run whose field this one's was initialised from."""
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values without None."""
+        teacher = {} if self.teacher is None else {"teacher": self.teacher}
         return {
             "source": self.source,
+            **teacher,
             "field": config_to_dict(self.field),
             "train": to_dict(self.train),
             "scene": to_dict(self.scene),
@@ -122,6 +126,7 @@ class RunConfig:
             field=config_from_dict(values["field"]),
             train=from_dict(TrainConfig, values["train"], "train", file),
             scene=from_dict(SceneOptions, values.get("scene", {}), "scene", file),
+            teacher=None if values.get("teacher") is None else str(values["teacher"]),
         )
 
 

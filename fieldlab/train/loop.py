@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Generic, TypeVar
+
+from fieldlab.errors import DivergedError
 
 E = TypeVar("E")
 
@@ -31,3 +34,16 @@ class Loop(ABC, Generic[E]):
     def stop(self) -> None:
         """Let :meth:`events` end after the current step. Safe to call from a signal handler."""
         self.stop_requested = True
+
+
+def check_finite(loss: float, step: int) -> None:
+    """Stop before values that are no numbers spread into everything that is saved.
+
+    Raises:
+        DivergedError: the loss is one.
+    """
+    if not math.isfinite(loss):
+        raise DivergedError(
+            "training went wrong: the loss is not a finite number", field="step", found=step,
+            hint="go on from the checkpoint before with --resume; if it happens again, try another --seed",
+        )  # fmt: skip

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from fieldlab.errors import DivergedError
 from fieldlab.train.run import Run
 
 METRICS_SECONDS = 1.0
@@ -23,7 +24,7 @@ def recorded(
     save: Callable[[], object],
 ) -> Iterator[E]:
     """Pass events of training on, noting them and saving from time to time; a checkpoint is written in any case, also
-    after an error in the consumer of the events.
+    after an error in the consumer of the events, unless training itself went wrong.
 
     Args:
         checkpoint_seconds: wall time between two checkpoints.
@@ -34,6 +35,7 @@ def recorded(
     saved = noted = time.monotonic()
     at = step()
     event: E | None = None
+    diverged = False
     try:
         for event in events:
             if time.monotonic() - noted >= METRICS_SECONDS:
@@ -44,8 +46,11 @@ def recorded(
                 at = step()
                 saved = time.monotonic()
             yield event
+    except DivergedError:
+        diverged = True
+        raise
     finally:
-        if step() != at or not run.checkpoints():
+        if not diverged and (step() != at or not run.checkpoints()):
             if event is not None:
                 note(event)
             save()

@@ -142,9 +142,14 @@ class Run:
                 return read_checkpoint(path)
             except CheckpointError as error:
                 trouble = trouble or error
-        raise trouble or CheckpointError(
-            "the run has no checkpoint yet", file=self.path / "checkpoints", hint="train it first"
-        )
+        if trouble is None:
+            folder = self.path / "checkpoints"
+            raise CheckpointError("the run has no checkpoint yet", file=folder, hint="train it first")
+        hint = trouble.hint or "no checkpoint of this run can be read: train it again with --overwrite"
+        raise CheckpointError(
+            trouble.what, file=trouble.file, field=trouble.field, found=trouble.found, expected=trouble.expected,
+            hint=hint,
+        ) from trouble  # fmt: skip
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``; numbers that are not finite become null."""

@@ -149,6 +149,8 @@ def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[Radi
         step, seconds = int(progress["step"]), float(progress["seconds"])
         name, source, kind, names = scene["name"], scene["source"], scene["format"], scene["views"]
     except ConfigError as error:
+        if error.field == "kind":  # not of a scene at all
+            raise
         raise CheckpointError("a checkpoint holds an impossible configuration", file=checkpoint.path, found=error.what,
                               field=error.field) from error  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:

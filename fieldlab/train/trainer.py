@@ -20,7 +20,7 @@ from fieldlab.train.checkpoint import Checkpoint, load_arrays, load_model
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.distributed import World
 from fieldlab.train.loader import RayBatch, RayLoader
-from fieldlab.train.loop import Loop
+from fieldlab.train.loop import Loop, check_finite
 from fieldlab.train.losses import photometric, psnr_of
 from fieldlab.train.optimizer import Adam
 from fieldlab.train.pose import PoseCorrections
@@ -182,6 +182,7 @@ class Trainer(Loop[TrainEvent]):
             [len(out.samples), out.n_marched, mse / size, loss, elapsed / size, float(self.stop_requested)]
         )
         self.stop_requested = stop > 0
+        check_finite(loss, now.step)
         rays = now.rays * size
         now.step += 1
         now.seconds += elapsed

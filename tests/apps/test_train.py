@@ -47,7 +47,8 @@ def test_train_resume_and_info(capture, tmp_path, capfd):
     assert "fieldlab eval" in capfd.readouterr().err
     with pytest.raises(RunFolderError, match="--resume"):
         train.run(train.Train(str(capture), out=out, steps=5, **SMALL))
-    train.run(train.Train(str(capture), out=out, steps=9, resume=True))
+    train.run(train.Train(str(capture), out=out, steps=9, resume=True, field="vm", params="1M", device="cpu"))
+    assert "without effect: --field, --params" in " ".join(capfd.readouterr().err.split())
     model, loaded = load_run(out)
     assert loaded.step == 9
     assert model.field.n_parameters <= 60_000
@@ -56,6 +57,7 @@ def test_train_resume_and_info(capture, tmp_path, capfd):
     text = capfd.readouterr().out
     assert "steps" in text
     assert "hashgrid" in text
+    assert "field.n_levels" in text
     info.run(info.Info(str(capture)))
     assert "train views" in capfd.readouterr().out
     train.run(train.Train(str(capture), out=out, steps=3, overwrite=True, **SMALL))

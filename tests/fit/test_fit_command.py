@@ -14,6 +14,7 @@ import torch
 import trimesh
 
 from fieldlab.apps.main import main
+from fieldlab.fit.image import ImageTask
 from fieldlab.fit.photo import Photo, read_photo, write_photo
 from fieldlab.train.checkpoint import read_checkpoint
 from fieldlab.train.run import Run
@@ -57,6 +58,33 @@ def test_an_image(photo, tmp_path):
     assert (out / "renders" / "error.png").exists()
     assert (out / "config.toml").exists()
     assert json.loads((out / "scores.json").read_text()) == found
+
+
+def test_a_fitted_run_is_described_and_not_taken_for_a_scene(photo, tmp_path, capsys):
+    out = tmp_path / "run"
+    command = ["fit", "image", str(photo), "--out", str(out), "--params", "20k", "--device", "cpu"]
+    assert main([*command, "--steps", "3"]) == 0
+    again = ["fit", "image", str(photo), "--out", str(out), "--resume", "--steps", "5", "--params", "1M"]
+    capsys.readouterr()
+    assert main(again) == 0
+    assert "without effect: --params" in capsys.readouterr().err
+    assert main(["info", str(out)]) == 0
+    described = capsys.readouterr().out
+    for words in ("image", "source", "field.n_levels", "score.psnr", "step-000000005"):
+        assert words in described
+    assert main(["eval", str(out)]) == 1
+    assert "a fitted signal, not a scene" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_ends_fitting_and_keeps_what_was_good(photo, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "run"
+    command = ["fit", "image", str(photo), "--out", str(out), "--params", "20k", "--device", "cpu"]
+    assert main([*command, "--steps", "3"]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(ImageTask, "loss", lambda self, made, wanted: (made - wanted).sum() * float("nan"))
+    assert main(["fit", "image", str(photo), "--out", str(out), "--resume", "--steps", "9"]) == 1
+    assert "not a finite number" in capsys.readouterr().err
+    assert [file.name for file in Run.open(out).checkpoints()] == ["step-000000003.safetensors"]
 
 
 def test_resuming_gives_what_one_run_gives(photo, tmp_path):

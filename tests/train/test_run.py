@@ -109,6 +109,7 @@ def test_the_last_two_checkpoints_are_kept_and_a_damaged_one_passed_over(tmp_pat
     with pytest.raises(CheckpointError, match="cut short") as caught:
         run.latest_checkpoint()
     assert caught.value.file == newest
+    assert "train it again" in str(caught.value)
 
 
 def test_metrics_survive_a_torn_line_and_going_back(tmp_path):

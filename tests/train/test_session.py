@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fieldlab.data.cameras import Cameras
-from fieldlab.errors import CheckpointError
+from fieldlab.errors import CheckpointError, DivergedError
 from fieldlab.train import checkpoint as checkpoint_module
 from fieldlab.train.config import RunConfig, TrainConfig
 from fieldlab.train.run import Run
@@ -68,6 +68,19 @@ def test_an_error_while_watching_still_saves(tmp_path):
     next(events)
     events.close()
     assert session.run.latest_checkpoint().header["training"]["progress"]["step"] == 2
+
+
+def test_a_loss_that_is_no_number_is_not_saved(tmp_path, monkeypatch):
+    made = begin(tmp_path / "run")
+    events = made.events()
+    next(events)
+    events.close()
+    kept = [file.name for file in made.run.checkpoints()]
+    monkeypatch.setattr("fieldlab.train.trainer.photometric", lambda *args: torch.tensor(float("nan")))
+    with pytest.raises(DivergedError, match="not a finite number"):
+        for _ in made.events():
+            pass
+    assert [file.name for file in made.run.checkpoints()] == kept
 
 
 def test_checkpoints_come_in_time(tmp_path):
