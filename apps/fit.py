@@ -77,8 +77,9 @@ class FitSdf(FitOptions):
 
     mesh: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MESH")]
     """The mesh: .obj, .ply, .stl, .glb, .off."""
-    sign: Literal["closed", "winding"] = "closed"
-    """closed: the mesh has to bound a volume; winding: inside is where the generalized winding number passes 1/2."""
+    sign: Literal["closed", "filled", "winding"] = "closed"
+    """closed: the mesh has to bound a volume; filled: its holes are filled with triangles first; winding:
+    inside is where the generalized winding number passes 1/2."""
     resolution: int = 256
     """Cells along a side of the cube that the mesh is made from."""
     pool: int = 1 << 21

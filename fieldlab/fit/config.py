@@ -12,7 +12,7 @@ from fieldlab.fields.registry import config_from_dict, config_to_dict
 from fieldlab.train.config import from_dict, read_toml, require, to_dict
 
 CROPS = ("none", "square")
-SIGNS = ("closed", "winding")
+SIGNS = ("closed", "filled", "winding")
 MOST_PIXELS = 16384  # along a side
 
 
@@ -74,7 +74,8 @@ class SdfOptions:
     kind: ClassVar[str] = "sdf"
 
     sign: str = "closed"
-    """closed: the mesh has to bound a volume; winding: inside is where the generalized winding number passes 1/2."""
+    """closed: the mesh has to bound a volume; filled: its holes are filled with flat fans first;
+    winding: inside is where the generalized winding number passes 1/2."""
     pool: int = 1 << 21
     """Points whose distances are computed beforehand; steps draw from them."""
 

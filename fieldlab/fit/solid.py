@@ -129,21 +129,35 @@ def read_solid(path: Path, sign: str) -> Solid:
     """Read a mesh as a solid.
 
     Args:
-        sign: ``closed`` asks for a mesh that bounds a volume, ``winding`` takes any.
+        sign: ``closed`` asks for a mesh that bounds a volume, ``filled`` for one that does once its holes are filled,
+            ``winding`` takes any.
 
     Raises:
         DataError: the file is missing, no mesh, empty, or not closed while it has to be.
         ConfigError: the suffix is of no mesh format that can be read.
     """
-    solid = Solid(read_mesh(path))
+    mesh = read_mesh(path)
+    solid = Solid(fill_holes(mesh) if sign == "filled" else mesh)
     topology = solid.topology()
-    if sign == "closed" and not topology.closed:
+    if sign != "winding" and not topology.closed:
+        winding = "let the generalized winding number decide what is inside: --sign winding"
+        hint = winding if sign == "filled" else f"fill its holes: --sign filled, or {winding}"
         raise DataError(
             "this mesh does not bound a volume, so that distances to it have no sign", file=path,
-            found=topology.describe(), expected="a closed surface",
-            hint="close it, or let the generalized winding number decide what is inside: --sign winding",
+            found=topology.describe() + (" after its holes were filled" if sign == "filled" else ""),
+            expected="a closed surface", hint=hint,
         )  # fmt: skip
     return solid
+
+
+def fill_holes(mesh: Mesh) -> Mesh:
+    """The mesh with a fan of triangles over every loop of open edges; as it is where they form no loops."""
+    made = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    try:
+        fans = np.asarray(trimesh.repair.stitch(made), dtype=np.int64).reshape(-1, 3)
+    except ValueError:  # trimesh's way of saying that there is no loop
+        return mesh
+    return Mesh(mesh.vertices, np.concatenate((mesh.faces, fans)))
 
 
 def read_mesh(path: Path) -> Mesh:

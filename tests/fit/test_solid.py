@@ -79,10 +79,33 @@ def test_a_ball_with_a_hole_is_reported_and_winding_closes_it(tmp_path):
     with pytest.raises(DataError, match=r"\d+ open edges") as error:
         read_solid(path, "closed")
     assert "--sign winding" in str(error.value)
+    assert "--sign filled" in str(error.value)
     points = np.random.default_rng(0).uniform(-1, 1, (4000, 3))
     points = points[np.abs(np.linalg.norm(points, axis=1) - RADIUS) > 0.15]
     inside = read_solid(path, "winding").inside(points)
     assert (inside == (np.linalg.norm(points, axis=1) < RADIUS)).mean() > 0.999
+
+
+def test_holes_are_filled_flat(tmp_path):
+    made = sphere(4)
+    cut = made.kept(made.vertices[made.faces].mean(1)[:, 2] < 0.9)
+    path = tmp_path / "cut.ply"
+    trimesh.Trimesh(cut.vertices, cut.faces, process=False).export(path)
+    solid = read_solid(path, "filled")
+    assert solid.topology().closed
+    top = solid.mesh.vertices[:, 2].max()
+    above, below = np.array([[0.0, 0.0, top + 0.01]]), np.array([[0.0, 0.0, top - 0.05]])
+    assert solid.signed_distance(above)[0] > 0
+    assert solid.signed_distance(below)[0] < 0
+
+
+def test_what_filling_cannot_close_is_refused(tmp_path):
+    made, path = sphere(3), tmp_path / "three.ply"
+    faces = np.concatenate((made.faces, [[made.faces[0, 0], made.faces[0, 1], made.faces[50, 0]]]))  # a fin
+    trimesh.Trimesh(made.vertices, faces, process=False).export(path)
+    with pytest.raises(DataError, match="after its holes were filled") as error:
+        read_solid(path, "filled")
+    assert "--sign winding" in str(error.value)
 
 
 @pytest.mark.parametrize("suffix", ["obj", "ply", "stl", "glb", "off"])
