@@ -95,7 +95,7 @@ def summary_picture(run: Path, mesh: Path, found: Evaluation) -> np.ndarray:
     # The view nearest to the middle of the scores shows what to expect.
     order = sorted(found.rows, key=lambda i: found.scores[i].psnr)
     view = order[len(order) // 2]
-    cameras = info.cameras["test"]
+    cameras = info.scene.cameras["test"]
     white = torch.ones(3)
     seen = model.render_image(cameras, view, background=white, channels=("depth", "opacity", "normal"))
     depth, opacity = seen["depth"][..., 0], seen["opacity"][..., 0]

@@ -81,7 +81,7 @@ def run(args: Eval) -> Evaluation:
         write_json(args.json, report(found.scores, info, model, args.split))
     if args.sheet is not None:
         write_picture(args.sheet, sheet(list(found.rows.values())))
-    Console().print(table(found.scores, f"{args.split} views of {info.scene_name}"))
+    Console().print(table(found.scores, f"{args.split} views of {info.scene.name}"))
     for label, path in (("numbers", args.json), ("sheet", args.sheet)):
         if path is not None:
             console.print(f"{label}: {path}", highlight=False, soft_wrap=True)
@@ -102,13 +102,13 @@ def reload_views(info: RunInfo, split: str, data: Path | None = None) -> Views:
     from fieldlab.data.scene_files import load_named
     from fieldlab.errors import DataError
 
-    if split not in info.cameras:
+    if split not in info.scene.cameras:
         raise DataError(
             "the run has no such split of views",
             file=info.run.path,
             field="--split",
             found=split,
-            expected=", ".join(info.cameras),
+            expected=", ".join(info.scene.cameras),
             hint="train with --test-every 8 to hold out views" if split == "test" else None,
         )
     if data is None and Path(info.config.source).is_absolute() and not Path(info.config.source).exists():
@@ -123,14 +123,15 @@ def reload_views(info: RunInfo, split: str, data: Path | None = None) -> Views:
         source = info.config.source if data is None else str(data)
         scene = load_scene(source, info.config.scene)
     views = scene.splits.get(split)
-    if views is None or views.names != info.names[split]:
+    expected = info.scene.names[split]
+    if views is None or views.names != expected:
         raise DataError(
             "the scene has changed since the run was trained", file=source, field=split,
-            found="no views" if views is None else f"{len(views)} views", expected=f"{len(info.names[split])} views",
+            found="no views" if views is None else f"{len(views)} views", expected=f"{len(expected)} views",
             hint="give the scene as it was with --data, or train again",
         )  # fmt: skip
-    same_size = bool((views.cameras.size == info.cameras[split].size).all())
-    return replace(views, cameras=info.cameras[split]) if split == "train" and same_size else views
+    same_size = bool((views.cameras.size == info.scene.cameras[split].size).all())
+    return replace(views, cameras=info.scene.cameras[split]) if split == "train" and same_size else views
 
 
 def evaluate(model: RadianceModel, views: Views, background: Tensor, args: Eval, console: Console) -> Evaluation:
@@ -186,7 +187,7 @@ def report(scores: list[ViewScore], info: RunInfo, model: RadianceModel, split: 
         "bytes": model.field.n_bytes,
         "fixed": model.field.n_fixed,
         "split": split,
-        "scene": info.scene_name,
+        "scene": info.scene.name,
         "field": model.field.kind,
         "steps": info.step,
         "per_view": [{**asdict(score), "psnr": _finite(score.psnr)} for score in scores],

@@ -58,7 +58,7 @@ def run(args: Export) -> None:
         if args.mesh is not None:
             mesh, report = extract_mesh(
                 model,
-                cameras=info.cameras["train"],
+                cameras=info.scene.cameras["train"],
                 resolution=args.resolution,
                 level=args.level,
                 faces=args.faces,
@@ -67,7 +67,8 @@ def run(args: Export) -> None:
             write_mesh(args.mesh, mesh)
             console.print(f"{args.mesh}: {describe(mesh, report)}", highlight=False, soft_wrap=True)
         if args.points is not None:
-            cloud = surface_points(model, info.cameras["train"], args.count, lambda share: bar.share("points", share))
+            cameras = info.scene.cameras["train"]
+            cloud = surface_points(model, cameras, args.count, lambda share: bar.share("points", share))
             write_points(args.points, cloud.positions, cloud.normals, cloud.colors)
             console.print(f"{args.points}: {len(cloud):,} points", highlight=False, soft_wrap=True)
 

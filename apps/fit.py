@@ -132,9 +132,14 @@ def _prepare(
     from fieldlab.apps.options import ignored_on_resume
     from fieldlab.errors import ConfigError
     from fieldlab.fit.config import read_fit_config
+    from fieldlab.train.config import write_config
     from fieldlab.train.run import Run
 
     source = args.photo if isinstance(args, FitImage) else args.mesh
+    if isinstance(args, FitSdf):
+        for name, value, least in (("--resolution", args.resolution, 8), ("--iou-points", args.iou_points, 1)):
+            if value < least:
+                raise ConfigError("this is too small", field=name, found=value, expected=f"{least} or more")
     out = args.out or Path("runs") / f"{source.stem or 'signal'}-{args.field}"
     if not args.resume:
         config = _new_config(args, device)
@@ -144,17 +149,20 @@ def _prepare(
     wanted = "image" if isinstance(args, FitImage) else "sdf"
     if config.signal.kind != wanted:
         raise ConfigError("the run is of another kind of signal", file=out, found=config.signal.kind, expected=wanted)
-    if ignored := ignored_on_resume(args, KEPT_ON_RESUME, same_field=config.field.kind):
+    ignored = ignored_on_resume(args, KEPT_ON_RESUME, same_field=config.field.kind)
+    if str(source.resolve()) != config.source:
+        ignored.insert(0, f"{source} (the run is of {config.source})")
+    if ignored:
         console.print(f"[yellow]the run goes on with its own settings; without effect: {', '.join(ignored)}[/]")
     if args.steps is not None or args.seconds is not None:
         limits = dataclasses.replace(config.fit, steps=args.steps, seconds=args.seconds)
         config = dataclasses.replace(config, fit=limits)
+        write_config(folder.config_file, config)
     return folder, config, folder.latest_checkpoint()
 
 
 def _new_config(args: FitImage | FitSdf, device: torch.device) -> FitConfig:
     from fieldlab.apps.options import count
-    from fieldlab.errors import ConfigError
     from fieldlab.fields.registry import config_named, with_settings
     from fieldlab.fit.config import IMAGE_SETTINGS, SDF_SETTINGS, FitConfig, ImageOptions, SdfOptions
     from fieldlab.fit.photo import read_photo
@@ -170,9 +178,6 @@ def _new_config(args: FitImage | FitSdf, device: torch.device) -> FitConfig:
         field = choose_field(field, params, 2, channels, device.type)
     else:
         source, signal, settings = args.mesh, SdfOptions(args.sign, args.pool), SDF_SETTINGS[device.type]
-        for name, value, least in (("--resolution", args.resolution, 8), ("--iou-points", args.iou_points, 1)):
-            if value < least:
-                raise ConfigError("this is too small", field=name, found=value, expected=f"{least} or more")
         read_solid(args.mesh, args.sign)
         field = choose_field(with_settings(field.for_distance(), args.set), params, 3, 1, device.type)
     if args.steps is not None or args.seconds is not None:

@@ -49,8 +49,8 @@ def run(args: Info) -> None:
 def describe_run(path: str | Path) -> list[tuple[str, str]]:
     """Label and value of everything worth knowing of a run."""
     model, info = load_run(path)
-    views = ", ".join(f"{len(names)} {split}" for split, names in info.names.items())
-    rows = [("scene", info.scene_name), ("source", info.source), ("format", info.format), ("views", views)]
+    views = ", ".join(f"{len(names)} {split}" for split, names in info.scene.names.items())
+    rows = [("scene", info.scene.name), ("source", info.scene.source), ("format", info.scene.format), ("views", views)]
     rows += model.describe()
     if info.config.teacher is not None:
         rows.append(("teacher", info.config.teacher))

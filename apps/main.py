@@ -87,6 +87,16 @@ COMMANDS = {
             "fieldlab compare toys --fields hashgrid,vm+hashgrid --budget 60s --params 1M --out runs/toys",
         ),
     ),
+    "distill": Command(
+        "distill",
+        "Distill",
+        "turn a field into another representation, without the photographs",
+        (
+            "fieldlab distill runs/fox --to vm --out runs/fox-vm",
+            "fieldlab distill runs/lego --to mlp --seconds 120 --params 300k",
+            "fieldlab distill runs/fox --to vm --out runs/fox-vm --resume --seconds 300",
+        ),
+    ),
     "fit": Command(
         "fit",
         "Fit",

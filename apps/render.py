@@ -107,7 +107,7 @@ def choose_path(
         raise ConfigError(
             "a .png holds one frame", file=args.out, hint="give a name without suffix for a folder of pictures"
         )
-    cameras = info.cameras["train"]
+    cameras = info.scene.cameras["train"]
     if args.path == "orbit":
         made = orbit(cameras, model.aabb.cpu(), frames, default_view(cameras, size))
     elif args.path == "interpolate":

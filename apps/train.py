@@ -32,9 +32,9 @@ from fieldlab.errors import BackendError
 from fieldlab.fields.registry import config_named
 from fieldlab.ops import native
 from fieldlab.render.marcher import choose_marcher
-from fieldlab.train.build import FieldChoice, choose_field, training_views
+from fieldlab.train.build import FieldChoice, choose_field, footprint_of, training_views
 from fieldlab.train.checkpoint import Checkpoint
-from fieldlab.train.config import RunConfig, TrainConfig
+from fieldlab.train.config import RunConfig, TrainConfig, write_config
 from fieldlab.train.distributed import ProcessGroup, World, connect, disconnect
 from fieldlab.train.run import Run
 from fieldlab.train.session import Session, load_run
@@ -77,7 +77,7 @@ class Train:
     """Settings of the field itself, by the names that fieldlab info shows, such as n_kernels=50000 grid.density_rank=8;
     a budget scales sizes afterwards."""
     teacher: OptionalFile = None
-    """Run of the same scene, of any representation: neurbf places its kernels by it."""
+    """Run of the same scene, of any representation: what can be copied or computed from it is where training begins."""
     resume: bool = False
     """Go on with the run in --out, with its own scene and settings; only --steps and --seconds may be new."""
     overwrite: bool = False
@@ -156,7 +156,8 @@ def _train(args: Train, device: torch.device, world: World, console: Console) ->
         )
         session.model.use_marcher(args.marcher)
         if teacher is not None:
-            session.trainer.begin_from(teacher)
+            for words in session.trainer.begin_from(teacher):
+                console.print(f"from the teacher: {words}", highlight=False)
         if session.trainer.rays_in_box < 0.5:
             console.print(f"[yellow]only {session.trainer.rays_in_box:.0%} of the rays meet the scene's box[/]")
         writer = _tensorboard(folder) if args.tensorboard and world.rank == 0 else None
@@ -177,7 +178,12 @@ def _prepare(
         out = args.out or _default_out(args)
         folder = Run.open(out)
         config = _extended(folder.config(), args)
-        if ignored := ignored_on_resume(args, KEPT_ON_RESUME, same_field=config.field.kind):
+        if world.rank == 0:
+            write_config(folder.config_file, config)  # what it was extended to outlives an interruption
+        ignored = ignored_on_resume(args, KEPT_ON_RESUME, same_field=config.field.kind)
+        if _source(args) != config.source:
+            ignored.insert(0, f"{args.scene} (the run is of {config.source})")
+        if ignored:
             console.print(f"[yellow]the run goes on with its own settings; without effect: {', '.join(ignored)}[/]")
         checkpoint = folder.latest_checkpoint()
         return folder, config, load_scene(config.source, config.scene), checkpoint
@@ -216,9 +222,14 @@ def config_for(args: Train, scene: Scene, device: torch.device) -> RunConfig:
     """
     train = _settings(args, device)
     choice = FieldChoice(args.field, args.set, *budget(args.params, args.megabytes))
-    source = str(Path(args.scene).resolve()) if Path(args.scene).exists() else args.scene
     teacher = None if args.teacher is None else str(args.teacher.resolve())
-    return RunConfig(source, choose_field(choice, scene, train, device), train, scene_options(args), teacher)
+    field = choose_field(choice, footprint_of(scene), train.appearance, device)
+    return RunConfig(_source(args), field, train, scene_options(args), teacher)
+
+
+def _source(args: Train) -> str:
+    """The scene as a run keeps it: where a folder or file is, or a name."""
+    return str(Path(args.scene).resolve()) if Path(args.scene).exists() else args.scene
 
 
 def _settings(args: Train, device: torch.device) -> TrainConfig:

@@ -11,7 +11,7 @@ import imageio.v3 as imageio
 import torch
 
 from fieldlab.data.procedural import ProceduralOptions, load_procedural
-from fieldlab.train.build import FieldChoice, choose_field
+from fieldlab.train.build import FieldChoice, choose_field, footprint_of
 from fieldlab.train.config import RunConfig, TrainConfig
 from fieldlab.train.metrics import psnr
 from fieldlab.train.run import Run
@@ -31,7 +31,7 @@ print(f"{scene.name}: {len(views)} training views, box {scene.aabb.tolist()}")
 # Plain values describe a run. The field's sizes follow from the scene's pixels and the device.
 device = torch.device("cpu")
 train = TrainConfig(steps=args.steps, seed=1)
-config = RunConfig("robot", choose_field(FieldChoice("hashgrid"), scene, train, device), train)
+config = RunConfig("robot", choose_field(FieldChoice("hashgrid"), footprint_of(scene), 0, device), train)
 print(config.field)
 
 # A session trains and keeps the run folder up to date; events say how it goes.
@@ -49,7 +49,7 @@ scores = []
 for i in range(len(test)):
     photo = test.image(i).float() / 255
     truth = photo[..., :3] * photo[..., 3:] + (1 - photo[..., 3:])  # on white, as the model's background
-    made = model.render_image(info.cameras["test"], i, channels=("rgb", "depth"))
+    made = model.render_image(info.scene.cameras["test"], i, channels=("rgb", "depth"))
     scores.append(psnr(made["rgb"], truth))
 picture = args.out / "renders" / "example.png"
 picture.parent.mkdir(exist_ok=True)

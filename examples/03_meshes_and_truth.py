@@ -21,7 +21,7 @@ parser.add_argument("--resolution", type=int, default=128)
 args = parser.parse_args()
 
 model, info = load_run(args.run)
-mesh, report = extract_mesh(model, cameras=info.cameras["train"], resolution=args.resolution)
+mesh, report = extract_mesh(model, cameras=info.scene.cameras["train"], resolution=args.resolution)
 print(f"{len(mesh.vertices)} vertices, {len(mesh.faces)} triangles at density {report.level:.1f} per unit")
 
 out = args.run / "exports" / "example.glb"
@@ -29,5 +29,5 @@ write_mesh(out, mesh)  # in the units and axes of the cameras
 print(f"written to {out}")
 
 # How far the vertices are from the true surface, in cells of the extraction grid.
-distance = ground_truth_sdf(info.scene_name)(torch.from_numpy(np.asarray(mesh.vertices)).float()).abs()
+distance = ground_truth_sdf(info.scene.name)(torch.from_numpy(np.asarray(mesh.vertices)).float()).abs()
 print(f"median distance to the true surface: {distance.median().item() / report.cell:.2f} cells")

@@ -74,3 +74,13 @@ class DivergedError(FieldlabError):
 
 class BackendError(FieldlabError):
     """A device or a native backend that was asked for is not available."""
+
+
+def require(condition: bool, name: str, found: object, expected: str) -> None:
+    """Check a setting.
+
+    Raises:
+        ConfigError: the condition does not hold.
+    """
+    if not condition:
+        raise ConfigError("a setting is out of range", field=name, found=found, expected=expected)

@@ -14,7 +14,7 @@ from fieldlab.data.scene import Scene
 from fieldlab.errors import BackendError
 from fieldlab.ops import native
 from fieldlab.render.model import RadianceModel
-from fieldlab.train.build import FieldChoice, build_model, choose_field, choose_model
+from fieldlab.train.build import FieldChoice, build_model, choose_field, choose_model, footprint_of
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.metrics import psnr
 from fieldlab.train.trainer import Trainer
@@ -34,7 +34,7 @@ def whole_rows(scene: Scene, device: torch.device, seconds: list[float], quick: 
 
 def make_trainer(scene: Scene, device: torch.device, train: TrainConfig) -> Trainer:
     """A fresh trainer with the settings the command line would choose."""
-    config = choose_field(FieldChoice(), scene, train, device)
+    config = choose_field(FieldChoice(), footprint_of(scene), train.appearance, device)
     model = build_model(config, choose_model(scene, train), train.seed).to(device)
     return Trainer(model, scene.splits["train"], train)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -133,11 +134,13 @@ def isosurface(grid: DensityGrid, level: float) -> Mesh:
     low, high = grid.density_range()
     if not level <= high:
         raise ConfigError(
-            "no surface: nothing is as dense as the level asked for",
+            "no surface: nothing is as dense as the level",
             field="level",
             found=f"{level:.4g} per world unit",
             expected=f"a level within the densities on the grid, {low:.3g} to {high:.3g}",
-            hint=f"try --level {high / 4:.3g}" if high > 0 else "the field is empty: train it first",
+            hint=f"train it longer, or try --level {max(high / 4, math.sqrt(max(low, 0.0) * high)):.3g}"
+            if high > 0
+            else "the field is empty: train it first",
         )
     with np.errstate(divide="ignore"):
         ratio = np.log(grid.values) - np.float32(np.log(level))

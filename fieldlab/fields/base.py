@@ -287,22 +287,30 @@ class Field(Counted, ABC):
         return trunc_exp(log_density, self.max_log_density)
 
     @property
+    def log_unit(self) -> float:
+        """What makes log-density per side of the cube of log-density per world unit, when it is added."""
+        return math.log(self.unit_length)
+
+    @property
     def max_log_density(self) -> float:
         """Where log-density is capped: opaque within any step."""
         return MAX_EXPONENT - math.log(self.unit_length)
 
-    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> bool:
-        """Initialise what can be from a trained field of any kind over the same box; False when there is nothing.
+    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> list[str]:
+        """Initialise what can be copied or computed in closed form from a trained field of any kind over the same box.
 
         Args:
-            teacher: the trained field; may be this one.
+            teacher: the trained field.
             occupied: unit coordinates [P,3] -> bool [P], where there is something to see.
             generator: CPU random numbers.
+
+        Returns:
+            What was done, in words; empty when there is nothing.
 
         Raises:
             ConfigError: the teacher is empty.
         """
-        return False
+        return []
 
     def schedule(self, progress: FieldProgress) -> bool:
         """Called before every training step: coarse to fine. True when parameters were replaced by others."""

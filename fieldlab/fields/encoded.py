@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from fieldlab.errors import require
 from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup, check_budget
 from fieldlab.fields.encoding import Encoding, part
 from fieldlab.ops.field_plan import Branch, FieldPlan
@@ -35,6 +36,12 @@ class LatentConfig(FieldConfig):
     """Bands of spherical harmonics of the viewing direction."""
     appearance: int = 0
     """Values of the appearance vector, 0 for none."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.latent <= 64, "field.latent", self.latent, "1 to 64")
+        require(0 <= self.appearance <= 256, "field.appearance", self.appearance, "0 to 256")
+        require(1 <= self.sh_degree <= 4, "field.sh_degree", self.sh_degree, "1 to 4")
+        self.color_spec()  # which checks its sizes
 
     @property
     def n_encoded(self) -> int:
@@ -97,6 +104,23 @@ class LatentField(Field):
         """Give up the perceptron to color: as a part of another field, which has its own."""
         self.color_params = nn.Parameter(torch.empty(0))
 
+    def can_share_latent(self, teacher: Field) -> bool:
+        """Whether one perceptron to color could read both fields' latents."""
+        if not isinstance(teacher, LatentField):
+            return False
+        mine, other = self.config, teacher.config
+        shape = (self.color_net, mine.latent, mine.sh_degree, mine.appearance)
+        return shape == (teacher.color_net, other.latent, other.sh_degree, other.appearance)
+
+    def take_color(self, teacher: Field) -> list[str]:
+        """Copy the perceptron to color of a field that has the same; says so."""
+        if not self.can_share_latent(teacher) or not len(self.color_params):  # a part of another field has none
+            return []
+        assert isinstance(teacher, LatentField)
+        with torch.no_grad():
+            self.color_params.copy_(teacher.color_params)
+        return ["perceptron to color copied"]
+
     @abstractmethod
     def branches(self) -> tuple[Branch, ...] | None:
         """The geometry as the fused renderer takes it, or None where it cannot."""
@@ -142,8 +166,8 @@ class EncodedField(LatentField):
         networks = ParamGroup("mlp", [self.geometry_params, self.color_params], weight_decay=1e-6)
         return [*self.encoding.param_groups(), networks]
 
-    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> bool:
-        return self.encoding.begin_from(teacher, occupied, generator)
+    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> list[str]:
+        return self.take_color(teacher) + self.encoding.begin_from(teacher, occupied, generator)
 
     def schedule(self, progress: FieldProgress) -> bool:
         return self.encoding.advance(progress)

@@ -36,15 +36,18 @@ class Encoding(nn.Module, ABC):
         """All trainable parameters, grouped by how they are optimised."""
         return []
 
-    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> bool:
-        """Initialise what can be from a trained radiance field over the same cube; False when there is nothing.
+    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> list[str]:
+        """Initialise what can be from a trained radiance field over the same cube.
 
         Args:
             teacher: the trained field; may be the one this encoding is part of.
             occupied: unit coordinates [P,3] -> bool [P], where there is something to see.
             generator: CPU random numbers.
+
+        Returns:
+            What was done, in words; empty when there is nothing.
         """
-        return False
+        return []
 
     def advance(self, progress: FieldProgress) -> bool:
         """Called before every training step: coarse to fine. True when parameters were replaced by others."""

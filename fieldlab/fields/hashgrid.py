@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from fieldlab.errors import require
 from fieldlab.fields.base import FieldSize, ParamGroup, check_budget
 from fieldlab.fields.encoded import EncodedConfig, EncodedField
 from fieldlab.fields.encoding import Encoding
@@ -35,6 +36,14 @@ class HashGridConfig(EncodedConfig):
     """Cells per side of the coarsest level."""
     finest_resolution: int = 2048
     """Cells per side of the finest level."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fits = 1 <= self.base_resolution <= self.finest_resolution
+        require(fits, "field.base_resolution, field.finest_resolution", (self.base_resolution, self.finest_resolution),
+                "1 or more, in this order")  # fmt: skip
+        self.encoding_spec(3)  # which checks the others
+        self.geometry_spec()
 
     @property
     def n_encoded(self) -> int:

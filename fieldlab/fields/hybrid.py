@@ -24,6 +24,7 @@ from fieldlab.ops.field_plan import MAX_BRANCHES, Branch
 from fieldlab.ops.mlp import MLPSpec, init_mlp, mlp
 
 COMBINATIONS = {"+": "sum", ":": "concat"}
+HARDLY = 0.5  # of its share of a budget: a part that uses less leaves the rest to the others
 USUAL_RATE = 1e-2  # learning rate of fields whose recipe names none
 # How settings of training that parts' recipes name become one.
 _JOINED = {"learning_rate": max, "samples_per_step": min, "warmup_steps": max, "occupancy_passes": min}
@@ -43,6 +44,7 @@ class HybridConfig(LatentConfig):
     """With concat, hidden layers from encodings to density and latent."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.combine not in COMBINATIONS.values():
             raise ConfigError("parts cannot be combined so", field="field.combine", found=self.combine,
                               expected=" | ".join(COMBINATIONS.values()))  # fmt: skip
@@ -52,7 +54,8 @@ class HybridConfig(LatentConfig):
         for p in self.parts:
             encoded = isinstance(p, LatentConfig) and (p.n_encoded > 0 or self.combine == "sum")
             if not encoded or isinstance(p, HybridConfig):
-                raise ConfigError(f"this field cannot be part of a {self.combine}", field="field.parts", found=p.kind)
+                raise ConfigError(f"this field cannot be part of a {self.combine}", field="field.parts", found=p.kind,
+                                  expected="vm | cp | hashgrid | neurbf | mlp")  # fmt: skip
             if p.as_part() != p:
                 raise ConfigError("a part of a hybrid trains no network of its own", field="field.parts", found=p.kind)
             if p.latent != self.latent or p.appearance:
@@ -95,12 +98,24 @@ class HybridConfig(LatentConfig):
         )
 
     def fitted_to(self, n_parameters: int) -> HybridConfig:
-        """Every part as large as its share, which is equal to the others'."""
+        """Every part as large as its share, which is equal to the others', but for what some of them cannot use."""
         check_budget(self.kind, n_parameters, self.least_size())
-        share = (n_parameters - self.network_size()) // len(self.parts)
+        fitted: dict[int, LatentConfig] = {}
+        room, waiting = n_parameters - self.network_size(), list(range(len(self.parts)))
+        while waiting:
+            share = room // len(waiting)
+            found = {i: self._part_fitted_to(self.parts[i], share) for i in waiting}
+            content = [i for i in waiting if self.part_size(found[i]).trainable < HARDLY * share]
+            done = waiting if len(content) in (0, len(waiting)) else content
+            fitted |= {i: found[i] for i in done}
+            room -= sum(self.part_size(found[i]).trainable for i in done)
+            waiting = [i for i in waiting if i not in done]
+        return self._with([fitted[i] for i in range(len(self.parts))])
+
+    def _part_fitted_to(self, p: LatentConfig, share: int) -> LatentConfig:
         if self.combine == "concat":
-            return self._with([p.encoding_fitted_to(share, 3) for p in self.parts])
-        return self._with([p.fitted_to(share + p.color_spec().n_params) for p in self.parts])
+            return p.encoding_fitted_to(share, 3)  # type: ignore[return-value]
+        return p.fitted_to(share + p.color_spec().n_params)  # type: ignore[return-value]
 
     def least_size(self) -> int:
         if self.combine == "concat":
@@ -172,9 +187,15 @@ class HybridField(LatentField):
         ]
         return [*groups, ParamGroup("mlp", own, lr_scale=min(USUAL_RATE / base, 1.0), weight_decay=1e-6)]
 
-    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> bool:
-        begun = [p.begin_from(teacher, occupied, generator) for _, p in self._numbered()]  # all of them
-        return any(begun)
+    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> list[str]:
+        """In a sum only the first part that can takes over what the teacher holds; the others add to it."""
+        done, holds = self.take_color(teacher), False
+        for i, p in self._numbered():
+            if not (holds and self.fields):
+                begun = p.begin_from(teacher, occupied, generator)
+                done += [f"part {i}: {words}" for words in begun]
+                holds = holds or bool(begun)
+        return done
 
     def schedule(self, progress: FieldProgress) -> bool:
         return any([f.schedule(progress) for f in self.fields] + [e.advance(progress) for e in self.encodings])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fieldlab.errors import ConfigError
+from fieldlab.errors import ConfigError, require
 from fieldlab.fields.base import Field, FieldProgress, ParamGroup
 from fieldlab.fields.encoded import LatentConfig
 from fieldlab.fields.rbf_placement import (
@@ -57,16 +57,17 @@ class KernelConfig(LatentConfig):
     """Fraction of training after which the field places its own kernels, unless a teacher has."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.rbf_spec(3)
-        _require(1 <= self.neighbors <= 16, "neighbors", self.neighbors, "1 to 16")
-        _require(self.n_kernels >= 1, "n_kernels", self.n_kernels, "1 or more")
-        _require(0 < self.overlap <= 1, "overlap", self.overlap, "above 0, at most 1")
-        _require(0 < self.least_width < 0.1, "least_width", self.least_width, "above 0, below 0.1")
-        _require(0 <= self.place_at <= 1, "place_at", self.place_at, "0 to 1")
+        require(1 <= self.neighbors <= 16, "field.neighbors", self.neighbors, "1 to 16")
+        require(self.n_kernels >= 1, "field.n_kernels", self.n_kernels, "1 or more")
+        require(0 < self.overlap <= 1, "field.overlap", self.overlap, "above 0, at most 1")
+        require(0 < self.least_width < 0.1, "field.least_width", self.least_width, "above 0, below 0.1")
+        require(0 <= self.place_at <= 1, "field.place_at", self.place_at, "0 to 1")
         limits = (self.lowest_frequency, self.highest_frequency)
-        _require(limits == (0, 0) or 0 < limits[0] <= limits[1], "lowest_frequency, highest_frequency", limits,
+        require(limits == (0, 0) or 0 < limits[0] <= limits[1], "field.lowest_frequency, highest_frequency", limits,
                  "both 0 (no sines), or both positive and in this order")  # fmt: skip
-        _require(not (self.compact and self.normalized), "compact", self.compact,
+        require(not (self.compact and self.normalized), "field.compact", self.compact,
                  "false with normalized kernels: where all of them end there is nothing to divide by")  # fmt: skip
 
     def rbf_spec(self, dims: int) -> RbfSpec:
@@ -78,11 +79,6 @@ class KernelConfig(LatentConfig):
         own = dims + self.rbf_spec(dims).n_shape + int(self.compact)
         return self.n_kernels * own + sum(RbfIndex.shapes(self.n_kernels, dims))
 
-
-def _require(condition: bool, name: str, found: object, expected: str) -> None:
-    if not condition:
-        raise ConfigError("a setting of a neurbf field is out of range",
-                          field=f"field.{name}", found=found, expected=expected)
 
 
 class Kernels(nn.Module):
@@ -166,8 +162,8 @@ class Kernels(nn.Module):
         self.index_nodes.copy_(index.nodes)
         self.index_order.copy_(index.order)
 
-    def place_by(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> None:
-        """Place the kernels where ``teacher`` is opaque and its latent changes.
+    def place_by(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> list[str]:
+        """Place the kernels where ``teacher`` is opaque and its latent changes; says so.
 
         Raises:
             ConfigError: nothing is occupied, or the teacher is empty or the same everywhere.
@@ -176,6 +172,7 @@ class Kernels(nn.Module):
         if len(points) == 0:
             raise ConfigError("kernels cannot be placed where nothing is occupied", field="occupied", found=0)
         self.place(points, radiance_weights(teacher, points), generator)
+        return [f"{self.n_placed} kernels placed where it changes most"]
 
     def place_in_time(self, progress: FieldProgress) -> None:
         """Let the field that trains place its own kernels when it is time and no teacher has."""

@@ -10,10 +10,11 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from fieldlab.errors import ConfigError
-from fieldlab.fields.base import FieldProgress, FieldSize, ParamGroup, check_budget
+from fieldlab.errors import ConfigError, require
+from fieldlab.fields.base import Field, FieldProgress, FieldSize, ParamGroup, check_budget
 from fieldlab.fields.encoded import LatentConfig, LatentField
 from fieldlab.fields.encoding import Encoding
+from fieldlab.fields.factorize import factorize, factorize_channels
 from fieldlab.ops.field_plan import Branch
 from fieldlab.ops.low_rank import (
     LowRankPlan,
@@ -29,6 +30,9 @@ UPSAMPLE_AT = (2 / 30, 3 / 30, 4 / 30, 5.5 / 30, 7 / 30)
 PENALTY_EVERY = 4  # steps between two additions of the regularizers' derivatives
 LATTICE = 64  # points per side at which occupancy is asked for
 WORTHWHILE = 0.9  # a tighter box has to be this much smaller in volume
+SAMPLED = 96  # vertices along the longest side at which another field is sampled
+SAMPLED_RANGE = (-3.0, 9.0)  # of its raw log-density: what is below is empty, what is above is opaque
+CHUNK = 1 << 18
 EMPTY = -15.0  # raw log-density outside the box
 ENCODED = 32  # features of the tensor as an encoding
 LEAST_RESOLUTION, MOST_RESOLUTION = 8, 2048
@@ -58,6 +62,10 @@ class LowRankConfig(LatentConfig):
     """Weight of the mean squared difference of neighbors in all factors."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("density_l1", "total_variation"):
+            value = getattr(self, name)
+            require(0 <= value < math.inf, f"field.{name}", value, "0 or more")
         for name in ("density_rank", "appearance_rank"):
             if getattr(self, name) < 1:
                 raise ConfigError("a low-rank tensor has a rank of one or more", field=f"field.{name}",
@@ -275,17 +283,52 @@ class LowRankField(LatentField):
         if stage <= done:
             return False
         if done == 0:
-            self._shrink(progress)
-        self._resample(self.config.resolution_at(stage, (self.box[1] - self.box[0]).tolist()))
-        self.stage.fill_(stage)
+            self._shrink(progress.occupied)
+        self._grow(stage)
         return self.specs is not before
 
+    def _grow(self, stage: int) -> None:
+        self._resample(self.config.resolution_at(stage, (self.box[1] - self.box[0]).tolist()))
+        self.stage.fill_(stage)
+
     @torch.no_grad()
-    def _shrink(self, progress: FieldProgress) -> None:
+    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> list[str]:
+        """Factors of the teacher sampled on a lattice, and all of the resolution at once: nothing has to be found from
+        coarse to fine. The latent too, where one perceptron to color can read both."""
+        if int(self.stage) == 0:
+            self._shrink(occupied)
+        self._grow(len(UPSAMPLE_AT))
+        box = self.box.cpu()
+        sides = (box[1] - box[0]).tolist()
+        x, y, z = (max(2, round(side / max(sides) * (SAMPLED - 1)) + 1) for side in sides)
+        ticks = [torch.linspace(low, high, n) for low, high, n in zip(*box.tolist(), (x, y, z), strict=True)]
+        points = torch.cartesian_prod(*ticks).to(self.box.device)
+        known = occupied(points)
+        if not bool(known.any()):
+            raise ConfigError("there is nothing to begin from where nothing is occupied", field="occupied", found=0)
+        parts = [teacher.geometry(part) for part in points[known].split(CHUNK)]
+        raw = (torch.cat([p[0] for p in parts]) - self.log_density_offset).clamp(*SAMPLED_RANGE)
+        volume = raw.new_zeros(len(points)).masked_scatter_(known, raw).view(x, y, z).cpu()
+        known = known.view(x, y, z)
+        density, appearance = self.config.specs((x, y, z))
+        factors = factorize(volume, known.cpu(), density, ceiling=SAMPLED_RANGE[0])
+        self.density_factors.copy_(resample(factors, density, self.specs[0]))
+        done = ["density factorized"]
+        if self.can_share_latent(teacher):
+            latent = torch.cat([p[1] for p in parts]).cpu()
+            volumes = latent.new_zeros(x, y, z, latent.shape[1])
+            volumes[known.cpu()] = latent
+            factors, basis = factorize_channels(volumes, known.cpu(), appearance)
+            self.appearance_factors.copy_(resample(factors, appearance, self.specs[1]))
+            self.basis.copy_(basis)
+            done.append("latent factorized")
+        return self.take_color(teacher) + done
+    @torch.no_grad()
+    def _shrink(self, occupied: Callable[[Tensor], Tensor]) -> None:
         """Cover only what training looks at, out to the next vertices: values stay as they are."""
         ticks = [(torch.arange(LATTICE) + 0.5) / LATTICE] * 3
         points = torch.cartesian_prod(*ticks).to(self.box.device)
-        inside = points[progress.occupied(points)].cpu()
+        inside = points[occupied(points)].cpu()
         if len(inside) == 0:
             return
         cells = torch.tensor(self.specs[0].resolution) - 1

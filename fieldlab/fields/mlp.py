@@ -51,6 +51,7 @@ class MLPConfig(EncodedConfig):
     """Samples per ray that the fine network is trained on."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.octaves < 1 or self.octaves > 16:
             raise ConfigError("a field has 1 to 16 octaves of frequencies", field="field.octaves", found=self.octaves)
         if self.fine_samples < 2:
@@ -59,7 +60,6 @@ class MLPConfig(EncodedConfig):
                 expected="2 or more",
             )  # fmt: skip
         self.geometry_spec()  # which checks sizes
-        self.color_spec()
 
     @property
     def n_encoded(self) -> int:

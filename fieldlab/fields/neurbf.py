@@ -171,9 +171,8 @@ class RbfEncoding(Encoding):
         """Place the kernels, see :meth:`Kernels.place`."""
         self.kernels.place(points, weights, generator)
 
-    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> bool:
-        self.kernels.place_by(teacher, occupied, generator)
-        return True
+    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> list[str]:
+        return self.kernels.place_by(teacher, occupied, generator)
 
     def advance(self, progress: FieldProgress) -> bool:
         self.kernels.place_in_time(progress)
@@ -215,9 +214,9 @@ class NeuRBFField(LatentField):
         own = [self.kernels.param_group(), ParamGroup("mlp", [self.color_params], lr_scale=rate, weight_decay=1e-6)]
         return [*(replace(group, name=f"grid.{group.name}") for group in grid), *own]
 
-    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> bool:
-        self.kernels.place_by(teacher, occupied, generator)
-        return True
+    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> list[str]:
+        done = self.take_color(teacher) + self.grid.begin_from(teacher, occupied, generator)
+        return done + self.kernels.place_by(teacher, occupied, generator)
 
     def schedule(self, progress: FieldProgress) -> bool:
         changed = self.grid.schedule(progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from fieldlab.errors import ConfigError
+from fieldlab.errors import ConfigError, require
 from fieldlab.fields.base import Field, FieldConfig
 
 _FIELDS: dict[str, type[Field]] = {}
@@ -55,6 +56,9 @@ def config_named(name: str) -> FieldConfig:
     """
     from fieldlab.fields.hybrid import COMBINATIONS, hybrid_of
 
+    if all(sign in name for sign in COMBINATIONS):
+        raise ConfigError("fields are either added or joined", found=name,
+                          expected="parts with + or with : between them")  # fmt: skip
     for sign, combine in COMBINATIONS.items():
         if sign in name:
             return hybrid_of(combine, [config_type(part)() for part in name.split(sign)])
@@ -68,34 +72,48 @@ def with_settings(config: FieldConfig, settings: Sequence[str]) -> FieldConfig:
     Raises:
         ConfigError: there is no such setting, the value has another type, or the result is impossible.
     """
+    parsed = []
     for text in settings:
         name, given, value = text.partition("=")
         if not given:
             raise ConfigError("a setting of a field has a value", found=text, expected="name=value")
-        config = _with(config, name.strip().split("."), value.strip(), text)
-    return config
+        parsed.append((name.strip().split("."), value.strip(), text))
+    return _with(config, parsed)
 
 
-def _with(config: FieldConfig, path: list[str], value: str, text: str) -> FieldConfig:
+def _with(config: FieldConfig, settings: Sequence[tuple[list[str], str, str]]) -> FieldConfig:
+    """The configuration with all settings (path, value, as given) at once: some are only possible together."""
     known = {f.name: getattr(config, f.name) for f in fields(config)}
-    name, rest = path[0], path[1:]
-    if name not in known:
-        near = get_close_matches(name, known, n=1, cutoff=0.5)
-        raise ConfigError("a field has no such setting", field=config.kind, found=text, expected=", ".join(known),
-                          hint=f"did you mean {near[0]}?" if near else None)  # fmt: skip
-    old: Any = known[name]
-    if isinstance(old, FieldConfig) and rest:
-        return replace(config, **{name: _with(old, rest, value, text)})
-    if isinstance(old, tuple) and len(rest) > 1 and rest[0].isdecimal() and int(rest[0]) < len(old):
-        at = int(rest[0])
-        return replace(config, **{name: (*old[:at], _with(old[at], rest[1:], value, text), *old[at + 1 :])})
+    by_name: dict[str, list[tuple[list[str], str, str]]] = {}
+    for path, value, text in settings:
+        if path[0] not in known:
+            near = get_close_matches(path[0], known, n=1, cutoff=0.5)
+            raise ConfigError("a field has no such setting", field=config.kind, found=text, expected=", ".join(known),
+                              hint=f"did you mean {near[0]}?" if near else None)  # fmt: skip
+        by_name.setdefault(path[0], []).append((path[1:], value, text))
+    return replace(config, **{name: _changed(config, name, known[name], given) for name, given in by_name.items()})
+
+
+def _changed(config: FieldConfig, name: str, old: Any, settings: list[tuple[list[str], str, str]]) -> Any:
+    """One value of a configuration after the settings of it, whose paths begin behind its name."""
+    rest, value, text = settings[-1]
+    if isinstance(old, FieldConfig) and all(path for path, _, _ in settings):
+        return _with(old, settings)
+    if isinstance(old, tuple) and all(len(path) > 1 and path[0].isdecimal() for path, _, _ in settings):
+        numbered: dict[int, list[tuple[list[str], str, str]]] = {}
+        for path, given, whole in settings:
+            numbered.setdefault(int(path[0]), []).append((path[1:], given, whole))
+        if max(numbered) < len(old):
+            return tuple(_with(part, numbered[i]) if i in numbered else part for i, part in enumerate(old))
     if rest or isinstance(old, FieldConfig | tuple):
         raise ConfigError("this is not one setting of a field", field=config.kind, found=text)
     try:
-        return replace(config, **{name: _BOOL[value.lower()] if isinstance(old, bool) else type(old)(value)})
+        made = _BOOL[value.lower()] if isinstance(old, bool) else type(old)(value)
     except (ValueError, KeyError) as error:
         raise ConfigError("a setting has the wrong type", field=f"field.{name}", found=value,
                           expected=type(old).__name__) from error  # fmt: skip
+    require(not isinstance(made, float) or math.isfinite(made), f"field.{name}", value, "a finite number")
+    return made
 
 
 _BOOL = {"true": True, "false": False}

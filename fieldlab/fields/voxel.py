@@ -16,17 +16,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fieldlab.errors import ConfigError
+from fieldlab.errors import ConfigError, require
 from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup, check_budget
 from fieldlab.fields.registry import register
 from fieldlab.ops.field_plan import Branch, FieldPlan
 from fieldlab.ops.harmonic_color import harmonic_color
 from fieldlab.ops.sparse_grid import SparseGridPlan, add_variation, sparse_corners, sparse_grid
 from fieldlab.ops.sparse_index import BRICK, MAX_RESOLUTION, SparseIndex, near
+from fieldlab.ops.spherical_harmonics import spherical_harmonics_reference
 
 SMALLEST_CELLS = 8  # of the first lattice
 VARIATION_EVERY = 8  # steps
 CHUNK = 1 << 18  # vertices evaluated at a time
+VIEWS = 24  # directions from which another field's colors are looked at
+SAMPLED_RANGE = (-8.0, 9.0)  # of another field's raw log-density: what is above is opaque anyway
 
 
 @dataclass(frozen=True)
@@ -63,18 +66,19 @@ class VoxelConfig(FieldConfig):
     in the vertex and all its neighbors, and those inside objects, which no ray has reached."""
 
     def __post_init__(self) -> None:
-        _require(self.upsamplings >= 0, "upsamplings", self.upsamplings, "0 or more")
+        require(self.upsamplings >= 0, "field.upsamplings", self.upsamplings, "0 or more")
         fits = self.cells % 2**self.upsamplings == 0 and 1 <= self.cells < MAX_RESOLUTION
-        _require(fits, "cells", self.cells, f"a multiple of {2**self.upsamplings} below {MAX_RESOLUTION}")
-        _require(self.sh_degree in (1, 2, 3, 4), "sh_degree", self.sh_degree, "1 to 4")
+        require(fits, "field.cells", self.cells, f"a multiple of {2**self.upsamplings} below {MAX_RESOLUTION}")
+        require(self.sh_degree in (1, 2, 3, 4), "field.sh_degree", self.sh_degree, "1 to 4")
         ordered = 0 < self.first_upsampling <= self.last_upsampling <= 1
-        _require(ordered, "first_upsampling, last_upsampling", (self.first_upsampling, self.last_upsampling),
+        require(ordered, "field.first_upsampling, last_upsampling", (self.first_upsampling, self.last_upsampling),
                  "above 0, in order, at most 1")  # fmt: skip
         least = (self.first_cells + 1) ** 3
-        _require(self.max_vertices >= least, "max_vertices", self.max_vertices, f"at least {least}, the first lattice")
+        fits = self.max_vertices >= least
+        require(fits, "field.max_vertices", self.max_vertices, f"at least {least}, the first lattice")
         weights = (self.density_variation, self.color_variation, self.prune_below, self.density_rate)
-        _require(min(weights) >= 0 and all(map(math.isfinite, weights)), "weights", weights, "0 or more")
-        _require(math.isfinite(self.empty), "empty", self.empty, "a finite number")
+        require(min(weights) >= 0 and all(map(math.isfinite, weights)), "field.weights", weights, "0 or more")
+        require(math.isfinite(self.empty), "field.empty", self.empty, "a finite number")
 
     @property
     def first_cells(self) -> int:
@@ -195,6 +199,28 @@ class VoxelField(Field):
             self._keep(self._alive())
         return True
 
+    @torch.no_grad()
+    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> list[str]:
+        """The teacher sampled at the vertices of the finest lattice; its colors, seen from all around, as harmonics."""
+        self._keep(_near_occupied(self.index.vertices, self.index.resolution, occupied))
+        while self.index.resolution - 1 < self.config.cells:
+            self.raw_density.copy_(self._sampled(lambda x: teacher.geometry(x)[0][:, None]) - self.log_density_offset)
+            self._keep(self._dense())
+            if not self._refine(min(2 * (self.index.resolution - 1), self.config.cells)):
+                break
+        self.lattice[1] = self.config.upsamplings
+        raw = self._sampled(lambda x: teacher.geometry(x)[0][:, None]) - self.log_density_offset
+        self.raw_density.copy_(raw.clamp(*SAMPLED_RANGE))
+        self._keep(self._dense())
+        colors = HarmonicFit(teacher, self.config.sh_degree)
+        self.coefficients.copy_(self._sampled(colors.coefficients))
+        return [f"{self.index.n_rows} vertices sampled"]
+
+    def _sampled(self, values: Callable[[Tensor], Tensor]) -> Tensor:
+        """``values`` [N,C] at all vertices."""
+        vertices, cells = self.index.vertices, self.index.resolution - 1
+        return torch.cat([values(part.float() / cells) for part in vertices.split(CHUNK // 4)])
+
     def regularize(self, fraction: float) -> None:
         self.lattice[2] += 1
         if int(self.lattice[2]) % VARIATION_EVERY:
@@ -234,9 +260,14 @@ class VoxelField(Field):
     def _alive(self) -> Tensor:
         """bool [N]: whether a vertex or one next to it is dense enough to matter, and was ever seen: the colors of
         others are still what they began with."""
+        return self._dense((self.coefficients != 0).any(1))
+
+    def _dense(self, seen: Tensor | None = None) -> Tensor:
+        """bool [N]: whether a vertex or one next to it is dense enough to matter, and is among those ``seen``."""
         cell = self.unit_length / (self.index.resolution - 1)
         dense = self.sigma(self.raw_density[:, 0] + self.log_density_offset) * cell >= self.config.prune_below
-        dense &= (self.coefficients != 0).any(1)
+        if seen is not None:
+            dense &= seen
         vertices, resolution = self.index.vertices, self.index.resolution
         around = near(vertices[dense], resolution, resolution, reach=1)
         return around.find(vertices) >= 0
@@ -275,6 +306,40 @@ class VoxelField(Field):
         self._index = None
 
 
+class HarmonicFit:
+    """Coefficients of spherical harmonics whose sigmoid is nearest, before the sigmoid, to a field's colors seen from
+    all around.
+
+    Args:
+        field: the field.
+        degree: bands of harmonics.
+    """
+
+    def __init__(self, field: Field, degree: int) -> None:
+        self.field, self.degree = field, degree
+        self.directions = around(VIEWS)
+        harmonics = spherical_harmonics_reference(self.directions.double(), degree)
+        self.solve = torch.linalg.pinv(harmonics).float()
+
+    def coefficients(self, x: Tensor) -> Tensor:
+        """[P, 3 degree^2] at x [P,3] of the unit cube."""
+        _, latent = self.field.geometry(x)
+        if isinstance(self.field, VoxelField) and latent.shape[1] == 3 * self.degree**2:
+            return latent
+        logits = []
+        for direction in self.directions.to(x):
+            logits.append(self.field.color(latent, x, direction.expand(len(x), 3)).clamp(0.002, 0.998).logit())
+        return torch.einsum("vpc,kv->pck", torch.stack(logits), self.solve.to(x)).reshape(len(x), -1)
+
+
+def around(n: int) -> Tensor:
+    """Unit directions [n,3] evenly all around: Fibonacci's lattice."""
+    i = torch.arange(n) + 0.5
+    z, turn = 1 - 2 * i / n, math.pi * (1 + math.sqrt(5)) * i
+    radius = (1 - z.square()).sqrt()
+    return torch.stack((radius * turn.cos(), radius * turn.sin(), z), dim=1)
+
+
 def _near_occupied(vertices: Tensor, resolution: int, occupied: Callable[[Tensor], Tensor]) -> Tensor:
     """bool [N]: whether training looks at a vertex or anywhere near it, up to one cell away and half a cell between."""
     found = torch.zeros(len(vertices), dtype=torch.bool, device=vertices.device)
@@ -284,8 +349,3 @@ def _near_occupied(vertices: Tensor, resolution: int, occupied: Callable[[Tensor
         x = (vertices[missing] + offset) / (resolution - 1)
         found[missing] = occupied(x.clamp(0, 1))
     return found
-
-
-def _require(condition: bool, name: str, found: Any, expected: str) -> None:
-    if not condition:
-        raise ConfigError("a voxel field cannot be so", field=f"field.{name}", found=found, expected=expected)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fieldlab.errors import ConfigError
+from fieldlab.errors import ConfigError, require
 from fieldlab.fields.base import FieldConfig
 from fieldlab.fields.registry import config_from_dict, config_to_dict
-from fieldlab.train.config import from_dict, read_toml, require, to_dict
+from fieldlab.train.config import from_dict, read_toml, to_dict
 
 CROPS = ("none", "square")
 SIGNS = ("closed", "filled", "winding")

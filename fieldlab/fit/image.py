@@ -54,8 +54,10 @@ class ImageTask(Task):
         return torch.nn.functional.mse_loss(made, wanted)
 
     def importance(self) -> Tensor:
-        """The magnitude of the Sobel gradient over all channels (Chen et al. 2023, section 3.4)."""
-        return gradient_magnitude(self.photo.values).reshape(-1)
+        """The magnitude of the Sobel gradient over all channels (Chen et al. 2023, section 3.4); the same everywhere in
+        a picture of one color."""
+        found = gradient_magnitude(self.photo.values).reshape(-1)
+        return found if bool((found > 0).any()) else torch.ones_like(found)
 
     def describe(self, loss: float) -> str:
         return f"PSNR {-10 * math.log10(max(loss, 1e-12)):.2f} dB"

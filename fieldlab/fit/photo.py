@@ -19,6 +19,7 @@ from fieldlab.errors import DataError
 from fieldlab.files import write_bytes, write_with
 from fieldlab.fit.config import ImageOptions
 
+ORIENTATION = 0x0112  # the number of that tag
 _CHANNELS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _FFMPEG_FORMATS = {2: "ya16le", 3: "rgb48le", 4: "rgba64le"}
 _PNG_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
@@ -71,6 +72,7 @@ def read_photo(path: Path) -> Photo:
     with open_image(path) as image:
         try:
             stored_as = _stored_as(image)
+            turned = int(image.getexif().get(ORIENTATION, 1))
             deep = ";16" in stored_as
             if image.mode == "F":
                 raise DataError("a picture of floating-point values cannot be fitted", file=path, found="mode F",
@@ -79,15 +81,30 @@ def read_photo(path: Path) -> Photo:
                 channels = 2 if "LA" in stored_as else len(image.getbands())
                 stored: np.ndarray = _read_deep(path, image.size, channels)
             elif image.mode.startswith("I"):
-                stored, deep = np.asarray(image).clip(0, 65535).astype(np.uint16)[..., None], True
+                stored, deep = np.asarray(image)[..., None], True
+                if stored.min() < 0 or stored.max() > 65535:
+                    raise DataError("a picture's values do not fit 16 bits", file=path,
+                                    found=f"{stored.min()} to {stored.max()}", expected="0 to 65535",
+                                    hint="convert it to a 16-bit PNG")  # fmt: skip
             else:
                 stored = np.asarray(image.convert(_mode8(image)))
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             raise DataError("a picture is damaged", file=path, found=error, expected="a complete picture",
                             hint="copy the file again") from error  # fmt: skip
-    stored = stored[..., None] if stored.ndim == 2 else stored
+    stored = upright(stored[..., None] if stored.ndim == 2 else stored, turned)
     bits = 16 if deep else 8
     return Photo(torch.from_numpy(stored.astype(np.float32) / ((1 << bits) - 1)), bits)
+
+
+def upright(stored: np.ndarray, turned: int) -> np.ndarray:
+    """A picture [H,W,C] as viewers show it: turned and mirrored as the camera noted (Exif, tag Orientation, 1 to 8)."""
+    if turned in (5, 6, 7, 8):
+        stored = stored.swapaxes(0, 1)
+    if turned in (2, 3, 6, 7):
+        stored = stored[:, ::-1]
+    if turned in (3, 4, 7, 8):
+        stored = stored[::-1]
+    return np.ascontiguousarray(stored)
 
 
 def write_photo(path: Path, photo: Photo) -> None:

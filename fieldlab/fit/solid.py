@@ -9,6 +9,8 @@ from typing import Any
 import igl
 import numpy as np
 import trimesh
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from fieldlab.errors import ConfigError, DataError
 from fieldlab.export.mesh import Mesh
@@ -70,8 +72,7 @@ class Solid:
         x, y, z = center.tolist()
         self.placement = Placement((x, y, z), scale)
         vertices = self.placement.normalized(mesh.vertices)
-        inward = np.linalg.det(vertices[mesh.faces]).sum() < 0  # six times the volume
-        self.mesh = Mesh(vertices, np.ascontiguousarray(mesh.faces[:, ::-1]) if inward else mesh.faces)
+        self.mesh = turned_outward(Mesh(vertices, mesh.faces))
 
     def topology(self) -> Topology:
         """Whether the mesh bounds a volume."""
@@ -95,6 +96,31 @@ class Solid:
         """Distance [P] of points [P,3] to the surface, negative inside."""
         distance, _ = self.nearest(points)
         return np.where(self.inside(points), -distance, distance)
+
+
+def turned_outward(mesh: Mesh) -> Mesh:
+    """The mesh with the faces of every piece, but for those of holes, turned to the outside.
+
+    A piece of negative volume inside an odd number of others is a hole (the inner wall of a hollow shell) and stays.
+    """
+    edges = np.concatenate((mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]]))
+    n = len(mesh.vertices)
+    graph = coo_matrix((np.ones(len(edges)), edges.T), shape=(n, n))
+    piece = connected_components(graph, directed=False)[1][mesh.faces[:, 0]]
+    volume = np.bincount(piece, weights=np.linalg.det(mesh.vertices[mesh.faces]))  # six times
+    faces = mesh.faces.copy()
+    if volume.sum() < 0:
+        faces, volume = np.ascontiguousarray(faces[:, ::-1]), -volume
+    for k in np.flatnonzero(volume < 0):
+        others = [j for j in np.flatnonzero(volume) if j != k]
+        point = mesh.vertices[faces[piece == k][:1, 0]]
+        around = sum(
+            abs(float(igl.fast_winding_number(mesh.vertices, np.ascontiguousarray(faces[piece == j]), point)[0])) > 0.5
+            for j in others
+        )
+        if around % 2 == 0:
+            faces[piece == k] = faces[piece == k][:, ::-1]
+    return Mesh(mesh.vertices, faces)
 
 
 def nearest_on(mesh: Mesh, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

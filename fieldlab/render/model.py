@@ -164,7 +164,7 @@ class RadianceModel(nn.Module):
         """Color [P,3] of world points [P,3] seen along unit directions [P,3]."""
         x = self.to_unit(points)
         _, latent = self.field.geometry(x)
-        return self.field.color(latent, x, directions, self._appearance_of(None, None, len(points)))
+        return self.field.color(latent, x, directions, self.appearance_of(None, None, len(points)))
 
     def sample(self, rays: Rays, jitter: Tensor | None = None) -> Samples:
         """Samples along rays in occupied cells; ``jitter`` [N] in [0,1) moves a ray's samples by that many steps."""
@@ -223,9 +223,9 @@ class RadianceModel(nn.Module):
     def _see(
         self, field: Field, rays: Rays, samples: Samples, images: Tensor | None, early_stop: float
     ) -> Composite:
-        x, directions = self._points(rays, samples)
+        x, directions = self.points(rays, samples)
         log_density, latent = field.geometry(x)
-        appearance = self._appearance_of(images, samples, len(x))
+        appearance = self.appearance_of(images, samples, len(x))
         colors = field.color(latent, x, directions, appearance)
         return composite(field.sigma(log_density), colors, samples, early_stop)
 
@@ -305,14 +305,16 @@ class RadianceModel(nn.Module):
 
     def _prune(self, rays: Rays, samples: Samples, early_stop: float) -> Samples:
         with torch.no_grad():
-            x, _ = self._points(rays, samples)
+            x, _ = self.points(rays, samples)
             return keep(samples, visible(self.field.density(x), samples, early_stop))
 
-    def _points(self, rays: Rays, samples: Samples) -> tuple[Tensor, Tensor]:
+    def points(self, rays: Rays, samples: Samples) -> tuple[Tensor, Tensor]:
         """Field coordinates and directions [S,3] of samples."""
         return ray_points(rays.origins, rays.directions, samples, self.aabb, self.config.unbounded)
 
-    def _appearance_of(self, images: Tensor | None, samples: Samples | None, n: int) -> Tensor | None:
+    def appearance_of(self, images: Tensor | None, samples: Samples | None, n: int) -> Tensor | None:
+        """Appearance [n,A] of samples of rays whose photographs are ``images`` int64 [N]; the mean one by default; None
+        for models without."""
         if self.appearance is None:
             return None
         if images is None or samples is None:

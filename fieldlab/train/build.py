@@ -37,13 +37,20 @@ class FieldChoice:
     """Most bytes of the field, everything fixed included."""
 
 
-def choose_field(choice: FieldChoice, scene: Scene, train: TrainConfig, device: torch.device) -> FieldConfig:
-    """The field's configuration: detail as fine as the photographs' pixels, size by budget or device."""
+def choose_field(choice: FieldChoice, footprint: float, appearance: int, device: torch.device) -> FieldConfig:
+    """The field's configuration: detail as fine as the photographs' pixels, size by budget or device.
+
+    Args:
+        choice: what a person says.
+        footprint: pixels that the side of the field's cube spans, see :func:`cells_per_side`.
+        appearance: values per photograph, 0 for none.
+        device: where it is trained.
+    """
     config = config_named(choice.kind)
-    config = config.fitted_to_footprint(cells_per_side(scene))
+    config = config.fitted_to_footprint(footprint)
     config = with_settings(config.fitted_to_device(device.type), choice.settings)
-    if train.appearance:
-        config = config.with_appearance(train.appearance)
+    if appearance:
+        config = config.with_appearance(appearance)
     if choice.n_parameters is not None:
         config = config.fitted_to(choice.n_parameters)
     if choice.n_bytes is not None:
@@ -113,16 +120,20 @@ def steps_along_diagonal(scene: Scene) -> float:
     if scene.unbounded:
         return STEPS_UNBOUNDED
     side = float((scene.aabb[1] - scene.aabb[0]).max())
-    wanted = diagonal(scene.aabb) / side * cells_per_side(scene) / PIXELS_PER_STEP
+    wanted = diagonal(scene.aabb) / side * footprint_of(scene) / PIXELS_PER_STEP
     return min(max(wanted, STEPS_BOUNDED[0]), STEPS_BOUNDED[1])
 
 
-def cells_per_side(scene: Scene) -> float:
-    """How many pixels of a typical training photograph the side of the field's unit cube spans, seen from there."""
-    cameras: Cameras = scene.splits["train"].cameras
-    center = scene.aabb.mean(0)
+def footprint_of(scene: Scene) -> float:
+    """:func:`cells_per_side` of a scene's training photographs."""
+    return cells_per_side(scene.splits["train"].cameras, scene.aabb, scene.unbounded)
+
+
+def cells_per_side(cameras: Cameras, aabb: Tensor, unbounded: bool) -> float:
+    """How many pixels of a typical photograph the side of the field's unit cube spans, seen from there."""
+    center = aabb.mean(0)
     distance = (cameras.origins - center).norm(dim=-1)
-    side = float((scene.aabb[1] - scene.aabb[0]).max()) * (2 if scene.unbounded else 1)
+    side = float((aabb[1] - aabb[0]).max()) * (2 if unbounded else 1)
     # From inside the box content is about as near as the box is wide.
     distance = distance.clamp_min(side / 4)
     pixels: Tensor = cameras.intrinsics[:, :2].mean(-1) * side / distance

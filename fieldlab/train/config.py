@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 import tomli_w
 
 from fieldlab.data.options import SceneOptions
-from fieldlab.errors import ConfigError
+from fieldlab.errors import ConfigError, require
 from fieldlab.fields.base import FieldConfig
 from fieldlab.fields.registry import config_from_dict, config_to_dict
 from fieldlab.files import write_text
@@ -203,11 +203,3 @@ def _typed(value: Any, hint: Any, name: str, file: Path | None) -> Any:
             return value
     expected = getattr(hint, "__name__", str(hint))
     raise ConfigError("a setting has the wrong type", file=file, field=name, found=repr(value), expected=expected)
-
-
-def require(condition: bool, name: str, found: Any, expected: str) -> None:
-    """Raises:
-        ConfigError: the condition does not hold.
-    """
-    if not condition:
-        raise ConfigError("a setting is out of range", field=name, found=found, expected=expected)

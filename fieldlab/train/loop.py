@@ -28,6 +28,8 @@ class Loop(ABC, Generic[E]):
 
     def events(self) -> Iterator[E]:
         """Train until the steps or seconds are used up or :meth:`stop` was called; one event per step."""
+        import torch._dynamo  # noqa: F401  (PyTorch would load it in the middle of the first step: seconds)
+
         while not self.stop_requested and not self.finished:
             yield self.step()
 

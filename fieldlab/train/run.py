@@ -20,6 +20,8 @@ from fieldlab.train.checkpoint import Checkpoint, read_checkpoint, write_checkpo
 from fieldlab.train.config import RunConfig, Stored, read_config, write_config
 
 KEPT_CHECKPOINTS = 2
+MADE = ("checkpoints", "renders", "exports", "tensorboard", "metrics.jsonl", "scores.json", "config.toml")
+REPLACED = ".replaced"  # what an overwritten run held, until the new one has a checkpoint
 
 
 class Run:
@@ -52,6 +54,7 @@ class Run:
             RunFolderError: there is a run already (and ``overwrite`` is off), it is in use, or something else is there.
         """
         run = Run(Path(path))
+        run._restore()
         if run.path.exists() and not run.path.is_dir():
             raise RunFolderError("a run folder cannot be made: a file is in its place", file=run.path)
         if run.path.is_dir() and any(run.path.iterdir()):
@@ -66,7 +69,7 @@ class Run:
                     hint="go on with --resume, start again with --overwrite, or choose another folder with --out",
                 )
             with run.locked():
-                run._clear()
+                run._set_aside()
         write_config(run.config_file, config)
         return run
 
@@ -78,6 +81,7 @@ class Run:
             RunFolderError: the folder is missing or is no run.
         """
         run = Run(Path(path))
+        run._restore()
         if not run.path.is_dir():
             raise RunFolderError("there is no such run folder", file=path)
         if not run.config_file.is_file():
@@ -126,6 +130,7 @@ class Run:
         """Write a checkpoint and remove all but the last two."""
         path = self.path / "checkpoints" / f"step-{step:09d}.safetensors"
         write_checkpoint(path, arrays, header)
+        shutil.rmtree(self.path / REPLACED, ignore_errors=True)
         for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
             old.unlink(missing_ok=True)
         return path
@@ -183,19 +188,44 @@ class Run:
             write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows))
 
     def discard_if_untrained(self) -> None:
-        """Remove what :meth:`create` and training made, unless there is a checkpoint to go on from."""
+        """Remove what :meth:`create` and training made, unless there is a checkpoint to go on from; the run that was
+        overwritten is back then."""
         if self.checkpoints():
             return
         self._clear()
+        self._restore()
         with contextlib.suppress(OSError):  # the folder stays if it holds something else
             self.path.rmdir()
 
     def _clear(self) -> None:
         """Remove what earlier training made; what a person put beside it stays."""
-        for folder in ("checkpoints", "renders", "exports", "tensorboard"):
-            shutil.rmtree(self.path / folder, ignore_errors=True)
-        for file in (self.metrics_file, self.config_file):
-            file.unlink(missing_ok=True)
+        for name in MADE:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                (self.path / name).unlink(missing_ok=True)
+
+    def _set_aside(self) -> None:
+        """Keep what earlier training made, if it got to a checkpoint, until there is a new one."""
+        aside = self.path / REPLACED
+        if self.checkpoints():
+            aside.mkdir()
+            for name in MADE:
+                if (self.path / name).exists():
+                    (self.path / name).rename(aside / name)
+        self._clear()
+
+    def _restore(self) -> None:
+        """Bring back a run that was overwritten by one that never got to a checkpoint and is no longer at it."""
+        aside = self.path / REPLACED
+        owner = _owner(self.path / "lock")
+        if not aside.is_dir() or (owner is not None and owner.get("pid") != os.getpid() and _alive(owner)):
+            return
+        if not self.checkpoints():
+            self._clear()
+            for name in MADE:
+                if (aside / name).exists():
+                    (aside / name).rename(self.path / name)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _take_lock(lock: Path) -> bool:

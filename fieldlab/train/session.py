@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,13 @@ from fieldlab.errors import CheckpointError, ConfigError
 from fieldlab.render.model import ModelConfig, RadianceModel, config_dict
 from fieldlab.train.build import build_model, choose_model, training_views
 from fieldlab.train.checkpoint import Checkpoint, load_arrays, load_model
-from fieldlab.train.config import RunConfig, from_dict
+from fieldlab.train.config import RunConfig, Stored, from_dict
 from fieldlab.train.distributed import World
 from fieldlab.train.pose import PoseCorrections
+from fieldlab.train.record import SceneRecord
 from fieldlab.train.recorded import recorded
 from fieldlab.train.run import Run
 from fieldlab.train.trainer import Trainer, TrainEvent
-
-_CAMERA_ARRAYS = ("camera_to_world", "intrinsics", "size", "model", "distortion")
 
 
 class Session:
@@ -79,28 +78,24 @@ class Session:
         """Write a checkpoint now; returns its step."""
         if self.world.rank == 0:
             arrays, training = self.trainer.state()
-            for split, views in self.scene.splits.items():
-                for name in _CAMERA_ARRAYS:
-                    arrays[f"cameras.{split}.{name}"] = getattr(views.cameras, name)
-            self.run.save_checkpoint(self.trainer.progress.step, arrays, self._header(training))
+            record = SceneRecord.of(self.scene)
+            header = run_header(self.config, self.model, training, record)
+            self.run.save_checkpoint(self.trainer.progress.step, arrays | record.arrays(), header)
         return self.trainer.progress.step
-
-    def _header(self, training: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "run": self.config.to_dict(),
-            "model": config_dict(self.model.config),
-            "training": training,
-            "scene": {
-                "name": self.scene.name,
-                "source": self.scene.source,
-                "format": self.scene.format,
-                "views": {split: views.names for split, views in self.scene.splits.items()},
-            },
-        }
 
     def _note(self, event: TrainEvent) -> None:
         if self.world.rank == 0:
             self.run.append_metrics({k: v for k, v in asdict(event).items() if k != "seconds_left"})
+
+
+def run_header(config: Stored, model: RadianceModel, training: dict[str, Any], scene: SceneRecord) -> dict[str, Any]:
+    """Everything of a checkpoint that is no array."""
+    return {
+        "run": config.to_dict(),
+        "model": config_dict(model.config),
+        "training": training,
+        "scene": scene.header(),
+    }
 
 
 @dataclass
@@ -110,9 +105,7 @@ class RunInfo:
     Args:
         run: its folder.
         config: what it was made from.
-        scene_name, source, format: the scene.
-        cameras: of every split, with the corrections of pose refinement.
-        names: of every view of every split.
+        scene: where it came from, cameras (with the corrections of pose refinement) and names of its views.
         step, seconds: how long it was trained.
         psnr: over the last training rays in dB, None before the first step.
         checkpoint: the file that was read.
@@ -120,11 +113,7 @@ class RunInfo:
 
     run: Run
     config: RunConfig
-    scene_name: str
-    source: str
-    format: str
-    cameras: dict[str, Cameras]
-    names: dict[str, list[str]]
+    scene: SceneRecord
     step: int
     seconds: float
     psnr: float | None
@@ -144,10 +133,8 @@ def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[Radi
     try:
         config = RunConfig.from_dict(header["run"], checkpoint.path)
         model_config = from_dict(ModelConfig, header["model"], "model", checkpoint.path)
-        scene, progress = header["scene"], header["training"]["progress"]
-        cameras = {split: _cameras(checkpoint, split) for split in scene["views"]}
+        scene, progress = SceneRecord.read(checkpoint), header["training"]["progress"]
         step, seconds = int(progress["step"]), float(progress["seconds"])
-        name, source, kind, names = scene["name"], scene["source"], scene["format"], scene["views"]
     except ConfigError as error:
         if error.field == "kind":  # not of a scene at all
             raise
@@ -157,22 +144,12 @@ def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[Radi
         raise CheckpointError("a checkpoint's header is incomplete", file=checkpoint.path, field=str(error)) from error
     model = build_model(config.field, model_config, seed=0)
     load_model(model, checkpoint)
-    if "train" in cameras and (corrections := checkpoint.part("poses")):
-        cameras["train"] = _corrected(cameras["train"], corrections, model, checkpoint.path)
+    if "train" in scene.cameras and (corrections := checkpoint.part("poses")):
+        scene.cameras["train"] = _corrected(scene.cameras["train"], corrections, model, checkpoint.path)
     rows = [row for row in run.metrics() if row.get("psnr") is not None and row.get("step", 0) <= step]
     psnr = float(rows[-1]["psnr"]) if rows else None
-    info = RunInfo(run, config, name, source, kind, cameras, names, step, seconds, psnr, checkpoint.path)
+    info = RunInfo(run, config, scene, step, seconds, psnr, checkpoint.path)
     return model.to(device).eval().requires_grad_(False), info
-
-
-def _cameras(checkpoint: Checkpoint, split: str) -> Cameras:
-    arrays = checkpoint.part(f"cameras.{split}")
-    cameras = Cameras(*(arrays[name] for name in _CAMERA_ARRAYS))
-    count = len(cameras)
-    for f in fields(cameras):
-        if f.name in _CAMERA_ARRAYS and len(arrays[f.name]) != count:
-            raise CheckpointError("cameras in a checkpoint have differing numbers", file=checkpoint.path, field=f.name)
-    return cameras
 
 
 def _corrected(cameras: Cameras, arrays: dict[str, Tensor], model: RadianceModel, path: Path | None) -> Cameras:

@@ -93,8 +93,8 @@ class Trainer(Loop[TrainEvent]):
         self.hull = config.hull and views.channels == 4
         self._check_rays()
 
-    def begin_from(self, teacher: RadianceModel) -> None:
-        """Initialise the field from a trained model of the same scene, before the first step.
+    def begin_from(self, teacher: RadianceModel) -> list[str]:
+        """Initialise the field from a trained model of the same scene, before the first step; returns what was done.
 
         Raises:
             ConfigError: the teacher covers another box, or the field cannot use it.
@@ -103,8 +103,11 @@ class Trainer(Loop[TrainEvent]):
         if (mine.aabb, mine.unbounded) != (other.aabb, other.unbounded):
             raise ConfigError("the teacher covers another box", field="aabb", found=other.aabb, expected=mine.aabb)
         field = self.model.field
-        if not field.begin_from(teacher.field, teacher.occupied, self.generator):
-            raise ConfigError("this field cannot begin from another", field=field.kind, hint="leave --teacher out")
+        done = field.begin_from(teacher.field, teacher.occupied, self.generator)
+        if not done:
+            raise ConfigError("this field cannot begin from that one", field=field.kind, hint="leave --teacher out")
+        self.optimizer.regroup(self._groups())
+        return done
 
     @property
     def finished(self) -> bool:
@@ -137,8 +140,6 @@ class Trainer(Loop[TrainEvent]):
 
         Like loading, this does not count as training time.
         """
-        import torch._dynamo  # noqa: F401  (PyTorch would load it in the middle of the first step: seconds)
-
         carve(self.model.occupancy, self.views, hull=self.hull)
 
     def _forward(

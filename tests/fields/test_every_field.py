@@ -200,8 +200,8 @@ def density(model: RadianceModel, x: torch.Tensor) -> torch.Tensor:
 
 
 def test_fields_that_no_teacher_helps_say_so(trained):
-    with pytest.raises(ConfigError, match="cannot begin from another"):
-        trainer_of("vm").begin_from(trained("hashgrid")[0].model)
+    with pytest.raises(ConfigError, match="cannot begin from that one"):
+        trainer_of("hashgrid").begin_from(trained("voxel")[0].model)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +212,7 @@ def test_fields_that_no_teacher_helps_say_so(trained):
         ("voxel:vm", "cannot be part"),
         ("vm+hashgird", "did you mean hashgrid"),
         ("vm+", "no such field"),
+        ("vm+hashgrid:cp", "either added or joined"),
         ("+".join(["vm"] * 9), "several parts"),
     ],
 )
@@ -255,6 +256,21 @@ def test_settings_by_name():
     assert (config.parts[1].n_levels, config.color_layers) == (5, 1)
 
 
+def test_settings_that_are_only_possible_together():
+    together = ["latent=20", "grid.latent=20", "grid.resolution=40", "grid.initial_resolution=20"]
+    for given in (together, together[::-1]):
+        config = with_settings(config_named("neurbf"), given)
+        assert (config.latent, config.grid.latent, config.grid.resolution) == (20, 20, 40)
+    config = with_settings(config_named("vm+hashgrid"), [f"{part}latent=9" for part in ("", "parts.0.", "parts.1.")])
+    assert [p.latent for p in config.parts] == [9, 9]
+
+
+@pytest.mark.parametrize("name", ["hashgrid:mlp", "mlp+hashgrid", "vm+mlp"])
+def test_what_one_part_cannot_use_the_others_get(name):
+    budget = 4_000_000
+    assert 0.85 * budget < config_named(name).fitted_to(budget).size().trainable <= budget
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
@@ -266,6 +282,12 @@ def test_settings_by_name():
         ("vm", "density_rank.x=1", "not one setting"),
         ("neurbf", "compact=maybe", "wrong type"),
         ("neurbf", "grid=vm", "not one setting"),
+        ("vm", "density_l1=nan", "a finite number"),
+        ("vm", "density_l1=-1", "0 or more"),
+        ("vm", "appearance=-1", "0 to 256"),
+        ("vm", "latent=0", "1 to 64"),
+        ("vm", "sh_degree=9", "1 to 4"),
+        ("hashgrid", "base_resolution=0", "1 or more"),
         ("hashgrid", "n_levels=40", "1 to 32"),
         ("vm+mlp", "parts.7.width=16", "not one setting"),
     ],

@@ -50,6 +50,29 @@ def test_palettes_and_single_bits(tmp_path):
     assert set(read_photo(tmp_path / "bits.png").values.unique().tolist()) == {0.0, 1.0}
 
 
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_pictures_are_upright(tmp_path, turned):
+    from PIL import ImageOps
+
+    stored = np.random.default_rng(0).integers(0, 255, (5, 8, 3)).astype(np.uint8)
+    image = Image.fromarray(stored)
+    image.getexif()[0x0112] = turned
+    image.save(tmp_path / "turned.png", exif=image.getexif())
+    with Image.open(tmp_path / "turned.png") as seen:
+        wanted = np.asarray(ImageOps.exif_transpose(seen))
+    assert np.array_equal((read_photo(tmp_path / "turned.png").values * 255).round(), wanted)
+
+
+def test_values_beyond_16_bits_are_refused(tmp_path):
+    Image.fromarray(np.full((4, 4), 1 << 20, np.int32)).save(tmp_path / "deep.tif")
+    with pytest.raises(DataError, match="do not fit 16 bits"):
+        read_photo(tmp_path / "deep.tif")
+
+
+def test_a_picture_of_one_color_has_no_place_of_importance():
+    assert bool((ImageTask(Photo(torch.zeros(6, 6, 3), 8)).importance() == 1).all())
+
+
 def test_what_is_no_picture(tmp_path):
     with pytest.raises(DataError, match="missing"):
         read_photo(tmp_path / "none.png")

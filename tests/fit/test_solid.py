@@ -108,6 +108,17 @@ def test_what_filling_cannot_close_is_refused(tmp_path):
     assert "--sign winding" in str(error.value)
 
 
+def test_pieces_are_turned_each_for_itself_and_holes_stay():
+    made = sphere(3)
+    inner, beside = made.vertices * 0.5, made.vertices * 0.4 + [3.0, 0.0, 0.0]
+    flipped, n = made.faces[:, ::-1], len(made.vertices)
+    shell = np.concatenate((made.faces, flipped + n, flipped + 2 * n))  # a hollow ball, and one turned inside out
+    solid = Solid(Mesh(np.concatenate((made.vertices, inner, beside)), shell))
+    middle, wall, side = np.array([[0.0, 0, 0], [0.75, 0, 0], [3.0, 0, 0]])
+    points = solid.placement.normalized(np.stack((middle, wall, side)))
+    assert solid.inside(points).tolist() == [False, True, True]
+
+
 @pytest.mark.parametrize("suffix", ["obj", "ply", "stl", "glb", "off"])
 def test_formats(tmp_path, suffix):
     made, path = torus(), tmp_path / f"torus.{suffix}"

@@ -53,6 +53,34 @@ def test_overwriting_removes_only_what_training_made(tmp_path):
     assert (run.path / "notes.txt").exists()
 
 
+def test_an_overwritten_run_is_back_when_the_new_one_fails(tmp_path):
+    run = Run.create(tmp_path / "run", CONFIG)
+    run.save_checkpoint(1, {"x": torch.ones(1)}, {})
+    (run.path / "scores.json").write_text("{}")
+    other = RunConfig("another scene", tiny_field())
+    again = Run.create(run.path, other, overwrite=True)
+    assert again.config() == other
+    assert not (run.path / "scores.json").exists()
+    again.discard_if_untrained()
+    assert Run.open(run.path).config() == CONFIG
+    assert run.latest_checkpoint().arrays["x"].tolist() == [1]
+    assert (run.path / "scores.json").exists()
+    assert sorted(p.name for p in run.path.iterdir()) == ["checkpoints", "config.toml", "scores.json"]
+
+
+def test_an_overwritten_run_is_back_after_a_kill_and_gone_after_a_checkpoint(tmp_path):
+    run = Run.create(tmp_path / "run", CONFIG)
+    run.save_checkpoint(1, {"x": torch.ones(1)}, {})
+    other = RunConfig("another scene", tiny_field())
+    Run.create(run.path, other, overwrite=True)  # and killed
+    assert Run.open(run.path).config() == CONFIG
+    Run.create(run.path, other, overwrite=True)
+    with run.locked():
+        run.save_checkpoint(2, {"x": torch.zeros(1)}, {})
+    assert Run.open(run.path).config() == other
+    assert sorted(p.name for p in run.path.iterdir()) == ["checkpoints", "config.toml"]
+
+
 def test_only_one_process_at_a_time(tmp_path):
     run = Run.create(tmp_path / "run", CONFIG)
     code = (

@@ -28,15 +28,15 @@ def test_a_run_can_be_rendered_without_its_photographs(tmp_path):
     session = begin(tmp_path / "run")
     list(session.events())
     model, info = load_run(tmp_path / "run")
-    assert (info.step, info.scene_name, info.format) == (6, "ball", "test")
+    assert (info.step, info.scene.name, info.scene.format) == (6, "ball", "test")
     assert info.seconds == session.trainer.progress.seconds
     assert info.psnr is not None
-    assert info.names["test"] == ["view_0", "view_1"]
-    assert isinstance(info.cameras["train"], Cameras)
-    assert len(info.cameras["train"]) == 8
+    assert info.scene.names["test"] == ["view_0", "view_1"]
+    assert isinstance(info.scene.cameras["train"], Cameras)
+    assert len(info.scene.cameras["train"]) == 8
     assert info.config == session.config
     before = session.model.render_image(ball_scene().splits["test"].cameras, 1)["rgb"]
-    after = model.render_image(info.cameras["test"], 1)["rgb"]
+    after = model.render_image(info.scene.cameras["test"], 1)["rgb"]
     assert torch.equal(before, after)
     assert model.config.background == "white"
     assert not any(p.requires_grad for p in model.parameters())
@@ -122,7 +122,7 @@ def test_refined_poses_are_part_of_the_run(tmp_path):
     original = ball_scene().splits["train"].cameras.camera_to_world
     with torch.no_grad():
         expected = session.trainer.poses(original)
-    assert torch.equal(info.cameras["train"].camera_to_world, expected)
+    assert torch.equal(info.scene.cameras["train"].camera_to_world, expected)
     assert not torch.equal(expected, original)
 
 

@@ -1,0 +1,79 @@
+"""How a field is distilled, as plain values stored beside the student's configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fieldlab.errors import ConfigError, require
+from fieldlab.train.config import RunConfig, from_dict, read_toml, to_dict
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """What is compared when, and where. Fractions are of the whole distillation."""
+
+    latents_until: float = 0.04
+    """Until this fraction only latents and densities are compared: colors are not even evaluated."""
+    samples_until: float = 0.12
+    """Until this fraction densities and colors per sample are compared and nothing is composited."""
+    latent_weight: float = 0.05
+    """Weight of the latents' difference, per variance of the teacher's; it fades out by ``samples_until``."""
+    density_weight: float = 0.002
+    """Weight of the difference of clamped log-densities."""
+    color_weight: float = 0.1
+    """Weight of the difference of colors per sample."""
+    initialize: bool = True
+    """Begin with what can be copied or computed in closed form."""
+    active: bool = True
+    """Look again at hard poses and rays, and compare latents and colors only at influential samples."""
+    real_poses: float = 0.0
+    """Share of poses that are those of the photographs."""
+    reuse: int = 0
+    """How often what the teacher says of a batch of rays is used; 0 finds out what keeps it as cheap as the student."""
+
+    def __post_init__(self) -> None:
+        ordered = 0 <= self.latents_until <= self.samples_until < 1
+        require(ordered, "distill.latents_until, distill.samples_until", (self.latents_until, self.samples_until),
+                "in order, from 0 to below 1")  # fmt: skip
+        for name in ("latent_weight", "density_weight", "color_weight"):
+            require(getattr(self, name) >= 0, f"distill.{name}", getattr(self, name), "0 or more")
+        require(0 <= self.real_poses <= 1, "distill.real_poses", self.real_poses, "0 to 1")
+        require(0 <= self.reuse <= 64, "distill.reuse", self.reuse, "0 to 64")
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Everything a distilled run is made from."""
+
+    run: RunConfig
+    """The student's, which names its teacher."""
+    distill: DistillSettings
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values: those of the run, and a section of its own, which commands that only use the student
+        need not know."""
+        return {**self.run.to_dict(), "distill": to_dict(self.distill)}
+
+    @staticmethod
+    def from_dict(values: dict[str, Any], file: Path | None = None) -> DistillConfig:
+        """The inverse of ``to_dict``.
+
+        Raises:
+            ConfigError: this is no distilled run, or a value is impossible.
+        """
+        run = RunConfig.from_dict(values, file)
+        if not isinstance(values.get("distill"), dict) or run.teacher is None:
+            raise ConfigError("this run was not distilled", file=file, field="distill", found="missing",
+                              hint="go on with fieldlab train --resume")  # fmt: skip
+        return DistillConfig(run, from_dict(DistillSettings, values["distill"], "distill", file))
+
+
+def read_distill_config(path: Path) -> DistillConfig:
+    """Read what a run folder's ``config.toml`` says.
+
+    Raises:
+        ConfigError: the file is missing, not TOML, or not of a distilled run.
+    """
+    return DistillConfig.from_dict(read_toml(path), path)

@@ -1,0 +1,361 @@
+"""The distillation loop: rays where photographs could have been taken, and what teacher and student see along them.
+
+Three levels, from shallow to deep (Fang et al. 2023, section 3): latents, density and color per sample, pixels. Both
+fields are asked at the same points: samples in all cells that either of them occupies.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fieldlab.data.cameras import Cameras, Rays
+from fieldlab.distill.config import DistillConfig
+from fieldlab.distill.losses import LatentMatch, density_loss
+from fieldlab.distill.mining import HARD, HardRays, Poses
+from fieldlab.distill.poses import pose_source
+from fieldlab.distill.targets import EARLY_STOP, Targets, look, rows
+from fieldlab.errors import CheckpointError, ConfigError
+from fieldlab.fields.base import FieldProgress, ParamGroup
+from fieldlab.fields.encoded import LatentField
+from fieldlab.ops.composite import composite
+from fieldlab.render.model import RadianceModel, on_background
+from fieldlab.train.checkpoint import Checkpoint, load_arrays, load_model
+from fieldlab.train.loop import Loop, check_finite
+from fieldlab.train.losses import psnr_of
+from fieldlab.train.optimizer import Adam
+from fieldlab.train.schedule import Schedule
+
+SAMPLES_PER_STEP = {"cpu": 1 << 16, "cuda": 1 << 18}
+POSES = 256  # of an epoch
+EPOCH = 64  # steps
+KEPT_BATCHES = 24  # of a slow teacher's answers
+EMPTY_SHARE = 1 / 16  # points anywhere, per sample, at which the student shall be no denser than the teacher
+CELLS_PER_SAMPLE = 0.25  # occupancy cells evaluated per sample
+OCCUPANCY_EVERY = 16
+MIN_RAYS, MAX_RAYS = 64, 1 << 18
+MEMORY = 0.95
+TIMED_SAMPLES = 1 << 14
+
+
+@dataclass(frozen=True)
+class DistillEvent:
+    """How distillation stands after a step; ``psnr`` is a running average over rays, against the teacher, in dB."""
+
+    step: int
+    loss: float
+    psnr: float
+    stage: str
+    samples_per_s: float
+    rays: int
+    seconds: float
+    seconds_left: float | None
+    learning_rate: float
+
+
+@dataclass
+class Progress:
+    """Counters that a checkpoint keeps."""
+
+    step: int = 0
+    seconds: float = 0.0
+    rays: int = 256
+    mse: float = 0.0
+    weight: float = 0.0
+    reuse: int = 0
+    teacher_seconds: float = 0.0
+
+
+class Distiller(Loop[DistillEvent]):
+    """Turns a teacher into a student.
+
+    Args:
+        teacher: a trained model.
+        student: another with the same box and settings, on the same device.
+        cameras: the teacher's training cameras.
+        config: settings of both training and distillation.
+    """
+
+    def __init__(self, teacher: RadianceModel, student: RadianceModel, cameras: Cameras, config: DistillConfig) -> None:
+        mine, other = student.config, teacher.config
+        if (mine.aabb, mine.unbounded, mine.cascades) != (other.aabb, other.unbounded, other.cascades):
+            raise ConfigError("teacher and student cover different boxes", field="aabb", found=mine.aabb,
+                              expected=other.aabb)  # fmt: skip
+        self.teacher, self.student, self.config = teacher, student, config
+        self.settings, self.train = config.distill, config.run.train
+        self.schedule, self.progress = Schedule(self.train), Progress()
+        self.generator = torch.Generator().manual_seed(self.train.seed)
+        source = pose_source(cameras, teacher.aabb, teacher.config.unbounded)
+        self.poses = Poses(source, POSES, self.settings.real_poses, self.settings.active)
+        self.hard = HardRays()
+        self.batches: deque[Targets] = deque(maxlen=KEPT_BATCHES)
+        self.budget = self.train.samples_per_step or SAMPLES_PER_STEP[student.device.type]
+        self.log: list[str] = []
+        self._match: LatentMatch | None = None
+        self._optimizer: Adam | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the steps or seconds are used up."""
+        return self.schedule.finished(self.progress.step, self.progress.seconds)
+
+    def begin(self) -> list[str]:
+        """Take over what can be taken over; returns what that was, in words. The time it takes counts."""
+        start = time.perf_counter()
+        grid = self.student.occupancy
+        grid.values.copy_(self.teacher.occupancy.values)
+        grid.changed()
+        self.log = [*self._begin_appearance(), *self._begin_field()]
+        self.prepare()
+        self.progress.reuse = self.settings.reuse or self._affordable_reuse()
+        if self.progress.reuse > 1:
+            self.log.append(f"the teacher is slow: every batch of its answers is used {self.progress.reuse} times")
+        self.progress.seconds = time.perf_counter() - start
+        return self.log
+
+    def prepare(self) -> None:
+        """What follows from the fields as they are: how latents are compared, and the optimiser."""
+        generator = torch.Generator().manual_seed(self.train.seed)
+        teacher, student = self.teacher.field, self.student.field
+        same = isinstance(student, LatentField) and student.can_share_latent(teacher) and self.settings.initialize
+        sizes = student.latent_size, teacher.latent_size
+        self._match = LatentMatch(*sizes, same, generator).to(self.student.device)
+        self._optimizer = Adam(self._groups())
+
+    @property
+    def match(self) -> LatentMatch:
+        assert self._match is not None, "begin() or load() first"
+        return self._match
+
+    @property
+    def optimizer(self) -> Adam:
+        assert self._optimizer is not None, "begin() or load() first"
+        return self._optimizer
+
+    def _begin_appearance(self) -> list[str]:
+        mine, other = self.student.appearance, self.teacher.appearance
+        if mine is None or other is None or mine.shape != other.shape:
+            return []
+        with torch.no_grad():
+            mine.copy_(other)
+        return ["appearance of the photographs copied"]
+
+    def _begin_field(self) -> list[str]:
+        if not self.settings.initialize:
+            return []
+        teacher, student = self.teacher.field, self.student.field
+        if teacher.config == student.config:
+            arrays = teacher.state_dict()
+            student.resize_like(arrays)
+            load_arrays(student, arrays, None)
+            return ["the whole field copied: it is the same"]
+        return student.begin_from(teacher, self.teacher.occupied, self.generator)
+
+    def _affordable_reuse(self) -> int:
+        """How often a batch of the teacher's answers is to be used so that it costs no more than the student's step."""
+        x = torch.rand(TIMED_SAMPLES, 3, generator=self.generator).to(self.student.device)
+        d = torch.nn.functional.normalize(x - 0.5, dim=1)
+
+        def ask(model: RadianceModel) -> Tensor:
+            log_density, latent = model.field.geometry(x)
+            colors = model.field.color(latent, x, d, model.appearance_of(None, None, len(x)))
+            return log_density.sum() + colors.sum()
+
+        def train() -> None:
+            total = ask(self.student)
+            if total.requires_grad:
+                total.backward()
+            for p in self.student.parameters():
+                p.grad = None
+
+        def watch() -> None:
+            with torch.no_grad():
+                ask(self.teacher)
+
+        ratio = _seconds(watch) / max(_seconds(train), 1e-9)
+        return min(1 << max(round(ratio).bit_length() - 1, 0), 64) if ratio > 1 else 1
+
+    def step(self) -> DistillEvent:
+        """One step: rays, the teacher's answers, the student's, the loss, derivatives, Adam."""
+        now, start = self.progress, time.perf_counter()
+        fraction = self.schedule.fraction(now.step, now.seconds)
+        student = self.student
+        if student.field.schedule(FieldProgress(now.step, fraction, student.occupied, self.generator, student.field)):
+            self.optimizer.regroup(self._groups())
+        if now.step and now.step % EPOCH == 0:
+            self.poses.renew(self.generator)
+        if fraction >= self.settings.samples_until and now.step % OCCUPANCY_EVERY == 0:
+            self._update_occupancy()
+        targets = self._targets()
+        stage = self._stage(fraction)
+        loss, errors = self._loss(targets, stage, fraction)
+        loss.backward()
+        student.field.regularize(fraction)
+        rate = self.schedule.learning_rate(now.step, fraction)
+        self.optimizer.step(rate)
+        if errors is not None and self.settings.active:
+            self.poses.note(targets.poses.cpu(), errors.cpu())
+            self.hard.offer(targets.rays.to("cpu"), errors.cpu(), self.generator)
+        return self._account(float(loss.detach()), targets, errors, stage, rate, start)
+
+    def finish(self) -> None:
+        """Let the student's occupancy be its own, among the cells that either field had occupied."""
+        grid = self.student.occupancy
+        kept = self._union()
+        grid.refresh(self.student.density, self.generator, passes=4)
+        grid.values[~kept & (grid.values >= 0)] = 0.0
+        grid.changed()
+
+    def _stage(self, fraction: float) -> str:
+        if fraction < self.settings.latents_until:
+            return "latents"
+        return "samples" if fraction < self.settings.samples_until else "pixels"
+
+    def _targets(self) -> Targets:
+        """A new batch of the teacher's answers, or, where those are expensive, mostly one from before."""
+        now = self.progress
+        if now.step % now.reuse and self.batches:
+            return self.batches[int(torch.randint(len(self.batches), (1,), generator=self.generator))]
+        rays, poses = self.poses.draw(now.rays, self.generator)
+        again = self.hard.draw(round(HARD * now.rays) if self.settings.active else 0, self.generator)
+        rays = Rays(torch.cat((rays.origins, again.origins)), torch.cat((rays.directions, again.directions)))
+        poses = torch.cat((poses, poses.new_full((len(again),), -1)))
+        jitter = torch.rand(len(rays), generator=self.generator)
+        images = None
+        if self.teacher.appearance is not None:
+            images = torch.randint(len(self.teacher.appearance), (len(rays),), generator=self.generator)
+        device = self.student.device
+        rays, jitter = rays.to(device), jitter.to(device)
+        samples = self.student.sample(rays, jitter)
+        start = time.perf_counter()
+        found = look(self.teacher, rays, samples, None if images is None else images.to(device), poses.to(device))
+        now.teacher_seconds += time.perf_counter() - start
+        ratio = self.budget / max(len(found.samples), 1)
+        now.rays = int(min(max(now.rays * min(max(ratio, 0.5), 2.0), MIN_RAYS), MAX_RAYS))
+        if now.reuse > 1:
+            self.batches.append(found)
+        return found
+
+    def _loss(self, targets: Targets, stage: str, fraction: float) -> tuple[Tensor, Tensor | None]:
+        """The loss, and the squared error of every ray's pixel where pixels are compared."""
+        field, settings, unit = self.student.field, self.settings, self.student.field.log_unit
+        log_density, latent = field.geometry(targets.x)
+        density = density_loss(log_density + unit, targets.log_density + unit)
+        loss = settings.density_weight * (density.mean() + self._emptiness(len(density)))
+        fade = max(1 - fraction / max(settings.samples_until, 1e-9), 0.0)
+        sigma = field.sigma(log_density)
+        with torch.no_grad():
+            own = composite(sigma.detach(), None, targets.samples, EARLY_STOP).weights
+        chosen = targets.influential(own) if settings.active else torch.ones_like(targets.seen, dtype=torch.bool)
+        part = chosen.nonzero()[:, 0]
+        seen = targets.seen[part]
+        if settings.latent_weight * fade and len(seen):
+            difference = self.match(rows(latent, seen), rows(targets.latent, part))
+            loss = loss + settings.latent_weight * fade * difference.mean()
+        if stage == "latents":
+            return loss, None
+        appearance = self.student.appearance_of(targets.images, targets.samples, len(targets.x))
+        if stage == "samples":
+            x, d = rows(targets.x, seen), rows(targets.directions, seen)
+            colors = field.color(rows(latent, seen), x, d, None if appearance is None else appearance[seen])
+        else:
+            whole = field.color(latent, targets.x, targets.directions, appearance)
+            colors = rows(whole, seen)
+        if settings.color_weight and len(seen):
+            error = (colors - rows(targets.colors, part)).square().mean(1) * targets.weights[seen]
+            loss = loss + settings.color_weight * error.sum() / max(len(targets.rays), 1)
+        if stage == "samples":
+            return loss, None
+        return self._pixels(loss, sigma, whole, targets)
+
+    def _pixels(self, loss: Tensor, sigma: Tensor, colors: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        background = torch.rand(len(targets.rays), 3, generator=self.generator).to(sigma.device)
+        seen = composite(sigma, colors, targets.samples, EARLY_STOP)
+        wanted = targets.rgb + (1 - targets.opacity)[:, None] * background
+        errors = (on_background(seen, background) - wanted).square().mean(1)
+        return loss + errors.mean(), errors.detach()
+
+    def _emptiness(self, samples: int) -> Tensor:
+        """The same loss of densities at points anywhere, so that what is never sampled stays empty in the student."""
+        n = max(int(samples * EMPTY_SHARE), 1)
+        x = torch.rand(n, 3, generator=self.generator).to(self.student.device)
+        x = x[~self.teacher.occupied(x)]
+        if not len(x):
+            return x.new_zeros(())
+        raw = self.student.field.geometry(x)[0] + self.student.field.log_unit
+        return EMPTY_SHARE * density_loss(raw, torch.full_like(raw, -torch.inf)).sum() / n
+
+    def _update_occupancy(self) -> None:
+        """Look at the student in some cells; what the teacher occupies stays occupied."""
+        grid = self.student.occupancy
+        grid.update(self.student.density, self.generator, int(CELLS_PER_SAMPLE * self.budget * OCCUPANCY_EVERY))
+        grid.values.copy_(torch.where(self._teachers(), grid.values.clamp_min(2 * grid.threshold), grid.values))
+        grid.changed()
+
+    def _teachers(self) -> Tensor:
+        return self.teacher.occupancy.occupied()
+
+    def _union(self) -> Tensor:
+        return self._teachers() | self.student.occupancy.occupied()
+
+    def _groups(self) -> list[ParamGroup]:
+        groups = [*self.student.field.param_groups(), *self.match.param_groups()]
+        if self.student.appearance is not None:
+            groups.append(ParamGroup("appearance", [self.student.appearance]))
+        return groups
+
+    def _account(
+        self, loss: float, targets: Targets, errors: Tensor | None, stage: str, rate: float, start: float
+    ) -> DistillEvent:
+        now = self.progress
+        check_finite(loss, now.step)
+        if errors is not None and len(errors):
+            now.mse = MEMORY * now.mse + (1 - MEMORY) * float(errors.mean())
+            now.weight = MEMORY * now.weight + (1 - MEMORY)
+        elapsed = time.perf_counter() - start
+        now.step += 1
+        now.seconds += elapsed
+        psnr = psnr_of(now.mse / now.weight) if now.weight else float("nan")
+        left = self.schedule.seconds_left(now.step, now.seconds)
+        return DistillEvent(now.step, loss, psnr, stage, len(targets.samples) / max(elapsed, 1e-9), len(targets.rays),
+                            now.seconds, left, rate)  # fmt: skip
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Arrays and plain values from which :meth:`load` goes on."""
+        arrays = {f"model.{name}": array for name, array in self.student.state_dict().items()}
+        arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}
+        arrays |= {f"match.{name}": array for name, array in self.match.state_dict().items()}
+        arrays["random_state"] = self.generator.get_state()
+        return arrays, {"progress": asdict(self.progress), "optimizer_steps": self.optimizer.step_count}
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of the same configuration. Pools of hard poses and rays begin anew.
+
+        Raises:
+            CheckpointError: it does not fit.
+        """
+        load_model(self.student, checkpoint)
+        self.prepare()
+        load_arrays(self.match, checkpoint.part("match"), checkpoint.path)
+        try:
+            header = checkpoint.header["training"]
+            self.progress = Progress(**header["progress"])
+            self.optimizer.load_state(checkpoint.part("optimizer"), int(header["optimizer_steps"]))
+            self.generator.set_state(checkpoint.arrays["random_state"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError("a checkpoint lacks what is needed to go on distilling", file=checkpoint.path,
+                                  found=error) from error  # fmt: skip
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    """Of the second of two calls."""
+    call()
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
