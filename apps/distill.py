@@ -150,8 +150,9 @@ def new_config(args: Distill, teacher: RadianceModel, info: RunInfo, device: tor
     field = choose_student(choice, teacher, info, device)
     seconds = DEFAULT_SECONDS[device.type] if args.steps is None and args.seconds is None else args.seconds
     train = TrainConfig(
-        steps=args.steps, seconds=seconds, seed=args.seed, appearance=getattr(field, "appearance", 0), **field.recipe
-    )
+        steps=args.steps, seconds=seconds, seed=args.seed, appearance=getattr(field, "appearance", 0),
+        **{**field.recipe, **field.distill_recipe},
+    )  # fmt: skip
     settings = DistillSettings(initialize=args.initialize, active=args.active, real_poses=args.real_poses)
     student = RunConfig(info.config.source, field, train, info.config.scene, str(args.run.resolve()))
     return DistillConfig(student, settings)

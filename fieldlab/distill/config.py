@@ -14,15 +14,15 @@ from fieldlab.train.config import RunConfig, from_dict, read_toml, to_dict
 class DistillSettings:
     """What is compared when, and where. Fractions are of the whole distillation."""
 
-    latents_until: float = 0.04
+    latents_until: float = 0.03
     """Until this fraction only latents and densities are compared: colors are not even evaluated."""
-    samples_until: float = 0.12
+    samples_until: float = 0.25
     """Until this fraction densities and colors per sample are compared and nothing is composited."""
-    latent_weight: float = 0.05
+    latent_weight: float = 0.2
     """Weight of the latents' difference, per variance of the teacher's; it fades out by ``samples_until``."""
-    density_weight: float = 0.002
+    density_weight: float = 0.02
     """Weight of the difference of clamped log-densities."""
-    color_weight: float = 0.1
+    color_weight: float = 1.0
     """Weight of the difference of colors per sample."""
     initialize: bool = True
     """Begin with what can be copied or computed in closed form."""

@@ -245,14 +245,19 @@ class Distiller(Loop[DistillEvent]):
     def _loss(self, targets: Targets, stage: str, fraction: float) -> tuple[Tensor, Tensor | None]:
         """The loss, and the squared error of every ray's pixel where pixels are compared."""
         field, settings, unit = self.student.field, self.settings, self.student.field.log_unit
-        log_density, latent = field.geometry(targets.x)
-        density = density_loss(log_density + unit, targets.log_density + unit)
-        loss = settings.density_weight * (density.mean() + self._emptiness(len(density)))
+        n = len(targets.x)
+        nowhere = self._nowhere(n)  # in the same call, since large perceptrons are costly to call
+        log_density, latent = field.geometry(torch.cat((targets.x.t(), nowhere.t()), dim=1).t())
+        empty = density_loss(log_density[n:] + unit, nowhere.new_full((len(nowhere),), -torch.inf)).sum()
+        log_density, latent = log_density[:n], latent[:n]
+        density = density_loss(log_density + unit, targets.log_density + unit).sum()
+        loss = settings.density_weight * (density / max(n, 1) + empty / max(len(nowhere), 1))
         fade = max(1 - fraction / max(settings.samples_until, 1e-9), 0.0)
         sigma = field.sigma(log_density)
         with torch.no_grad():
             own = composite(sigma.detach(), None, targets.samples, EARLY_STOP).weights
-        chosen = targets.influential(own) if settings.active else torch.ones_like(targets.seen, dtype=torch.bool)
+        narrow = settings.active and stage == "pixels"  # before, everything is still to be learnt
+        chosen = targets.influential(own) if narrow else torch.ones_like(targets.seen, dtype=torch.bool)
         part = chosen.nonzero()[:, 0]
         seen = targets.seen[part]
         if settings.latent_weight * fade and len(seen):
@@ -281,15 +286,10 @@ class Distiller(Loop[DistillEvent]):
         errors = (on_background(seen, background) - wanted).square().mean(1)
         return loss + errors.mean(), errors.detach()
 
-    def _emptiness(self, samples: int) -> Tensor:
-        """The same loss of densities at points anywhere, so that what is never sampled stays empty in the student."""
-        n = max(int(samples * EMPTY_SHARE), 1)
-        x = torch.rand(n, 3, generator=self.generator).to(self.student.device)
-        x = x[~self.teacher.occupied(x)]
-        if not len(x):
-            return x.new_zeros(())
-        raw = self.student.field.geometry(x)[0] + self.student.field.log_unit
-        return EMPTY_SHARE * density_loss(raw, torch.full_like(raw, -torch.inf)).sum() / n
+    def _nowhere(self, samples: int) -> Tensor:
+        """Points [P,3] anywhere the teacher is empty, so that the student is too where nothing is ever sampled."""
+        x = torch.rand(max(int(samples * EMPTY_SHARE), 1), 3, generator=self.generator).to(self.student.device)
+        return x[~self.teacher.occupied(x)]
 
     def _update_occupancy(self) -> None:
         """Look at the student in some cells; what the teacher occupies stays occupied."""

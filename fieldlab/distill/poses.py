@@ -96,7 +96,7 @@ class Orbit(PoseSource):
         looking = (to * cameras.forward).sum(1) > math.cos(math.radians(30))
         if float(looking.float().mean()) < 0.9 or float((-to).mean(0).norm()) > 0.85:
             return None  # the latter: all of them on one side
-        return Orbit(cameras, center, normalize(-cameras.camera_to_world[:, :, 1].mean(0), dim=0))
+        return Orbit(cameras, center, upward(cameras))
 
     def poses(self, n: int, generator: torch.Generator) -> Tensor:
         u = torch.rand(4, n, generator=generator)
@@ -153,6 +153,15 @@ def nearest_to_axes(origins: Tensor, forward: Tensor) -> Tensor | None:
     if float(torch.linalg.eigvalsh(total)[0]) < 1e-3 * len(origins):
         return None
     return torch.linalg.solve(total, (across @ origins.double()[:, :, None]).sum(0))[:, 0].float()
+
+
+def upward(cameras: Cameras) -> Tensor:
+    """Unit [3]: up, to which the cameras' right sides are most perpendicular, since people hold cameras level."""
+    right, up = cameras.camera_to_world[:, :, 0].double(), -cameras.camera_to_world[:, :, 1].double().mean(0)
+    energy, axes = torch.linalg.eigh(right.t() @ right / len(right))
+    level = axes[:, 0] * axes[:, 0].dot(up).sign()
+    # Cameras side by side are level about more than one axis.
+    return normalize(level if float(energy[1]) > 0.1 and float(level.dot(up)) > 0.1 else up, dim=0).float()
 
 
 def look_at(origins: Tensor, targets: Tensor, up: Tensor) -> Tensor:

@@ -99,6 +99,8 @@ class FieldConfig:
     kind: ClassVar[str]
     recipe: ClassVar[Mapping[str, Any]] = {}
     """Training settings this representation does best with, by their names in ``TrainConfig``."""
+    distill_recipe: ClassVar[Mapping[str, Any]] = {}
+    """Those that differ when it learns from another field rather than from photographs."""
 
     def size(self) -> FieldSize:
         """The size of the whole field once it is fully grown.

@@ -31,6 +31,10 @@ class MLPConfig(EncodedConfig):
         "learning_rate": 2e-3, "samples_per_step": 1 << 12, "warmup_steps": 100, "occupancy_passes": 1,
     }  # fmt: skip
 
+    distill_recipe: ClassVar[Mapping[str, Any]] = {
+        "learning_rate": 3e-3, "samples_per_step": 1 << 10, "warmup_steps": 20,
+    }  # fmt: skip
+
     width: int = 256
     """Width of the perceptron from frequencies to density and latent."""
     geometry_layers: int = 8

@@ -1,0 +1,220 @@
+"""Distillation between all kinds of fields."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fieldlab.distill.config import DistillConfig, DistillSettings
+from fieldlab.distill.distiller import Distiller
+from fieldlab.distill.session import student_config
+from fieldlab.errors import CheckpointError, ConfigError
+from fieldlab.fields.base import FieldConfig
+from fieldlab.fields.registry import config_named
+from fieldlab.render.model import RadianceModel
+from fieldlab.train.build import build_model, choose_model
+from fieldlab.train.checkpoint import Checkpoint
+from fieldlab.train.config import RunConfig, TrainConfig
+from fieldlab.train.trainer import Trainer
+from tests.scenes import ball_scene, ring_cameras
+
+NAMES = ["hashgrid", "vm", "cp", "voxel", "neurbf", "mlp", "vm+hashgrid"]
+CAMERAS = ring_cameras(16)
+
+
+def small(name: str) -> FieldConfig:
+    return config_named(name).fitted_to_footprint(24).fitted_to(40_000).as_part()
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small fields are faster without waiting for other threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def train(name: str, **settings) -> RadianceModel:
+    scene = ball_scene(n=16)
+    config = small(name)
+    train = {**config.recipe, "samples_per_step": 2048, "warmup_steps": 5, "occupancy_warmup": 12, **settings}
+    train = TrainConfig(steps=60, occupancy_every=4, **train)
+    if train.appearance:
+        config = config.with_appearance(train.appearance)
+    model = replace(choose_model(scene, train), grid_resolution=32, step=0.03)
+    trainer = Trainer(build_model(config, model, 0), scene.splits["train"], train)
+    for _ in trainer.events():
+        pass
+    return trainer.model.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    """Each representation after a few steps; trained once."""
+    made: dict[str, RadianceModel] = {}
+
+    def get(name: str) -> RadianceModel:
+        if name not in made:
+            made[name] = train(name)
+        return made[name]
+
+    return get
+
+
+def distiller_of(teacher: RadianceModel, name: str, steps: int = 50, field: FieldConfig | None = None, **settings):
+    field = field or small(name)
+    recipe = {**field.recipe, **field.distill_recipe, "samples_per_step": 2048, "warmup_steps": 5}
+    config = DistillConfig(RunConfig("ball", field, TrainConfig(steps=steps, **recipe), teacher="teacher"),
+                           DistillSettings(**{"reuse": 1, **settings}))  # fmt: skip
+    student = build_model(field, student_config(field, teacher), 1)
+    return Distiller(teacher, student, CAMERAS, config)
+
+
+def difference(a: RadianceModel, b: RadianceModel) -> float:
+    """Mean squared difference of a picture."""
+    cameras = ring_cameras(5, size=24)
+    return float((a.render_image(cameras, 2)["rgb"] - b.render_image(cameras, 2)["rgb"]).square().mean())
+
+
+@pytest.mark.parametrize("to", NAMES)
+@pytest.mark.parametrize("name", ["hashgrid", "voxel", "cp"])
+def test_every_pair_has_all_three_levels_and_learns(teacher, name, to):
+    steps = {"hashgrid": 250, "mlp": 500}.get(to, 50)  # the others begin with nearly all of it
+    from_, d = teacher(name), distiller_of(teacher(name), to, steps)
+    d.begin()
+    stages, losses = [], []
+    for event in d.events():
+        stages.append(event.stage)
+        losses.append(event.loss)
+    d.finish()
+    assert sorted(set(stages), key=stages.index) == ["latents", "samples", "pixels"]
+    empty = build_model(d.student.field.config, d.student.config, 1)  # what it began as, seen in the same cells
+    empty.occupancy.values.copy_(from_.occupancy.values)
+    empty.occupancy.changed()
+    assert losses[-1] < 0.5 * losses[0]
+    assert difference(from_, d.student) < min(0.004, 0.2 * difference(from_, empty))
+
+
+def test_the_same_field_is_copied(teacher):
+    d = distiller_of(teacher("hashgrid"), "hashgrid", steps=0)
+    assert d.begin() == ["the whole field copied: it is the same"]
+    assert difference(d.teacher, d.student) == 0
+
+
+def test_what_can_be_computed_is_computed_and_said(teacher):
+    fresh = {}
+    for to in ("vm", "cp", "voxel", "neurbf"):
+        d = distiller_of(teacher("hashgrid"), to)
+        log = d.begin()
+        assert log
+        fresh[to] = difference(d.teacher, d.student)
+        without = distiller_of(teacher("hashgrid"), to, initialize=False)
+        assert without.begin() == []
+        assert fresh[to] < 0.6 * difference(d.teacher, without.student)
+    assert fresh["voxel"] < 3e-3
+
+
+def test_latents_are_compared_as_they_are_only_where_they_mean_the_same(teacher):
+    for name, to, adapted in (("hashgrid", "vm", False), ("hashgrid", "voxel", True), ("voxel", "hashgrid", True)):
+        d = distiller_of(teacher(name), to)
+        d.begin()
+        assert (d.match.spec is not None) == adapted
+    d = distiller_of(teacher("hashgrid"), "vm", initialize=False)  # its perceptron to color is another
+    d.begin()
+    assert d.match.spec is not None
+
+
+def test_occupancy_is_the_teachers_at_first_then_of_both_then_the_students(teacher):
+    d = distiller_of(teacher("hashgrid"), "vm", steps=40)
+    d.begin()
+    theirs = d.teacher.occupancy.occupied()
+    assert torch.equal(d.student.occupancy.occupied(), theirs)
+    for _ in d.events():
+        assert bool(d.student.occupancy.occupied()[theirs].all())
+    union = d.student.occupancy.occupied()
+    d.finish()
+    assert not bool((d.student.occupancy.occupied() & ~union).any())
+    assert d.student.config == replace(d.teacher.config, n_images=0)
+
+
+def test_empty_space_is_empty_in_the_student_too(teacher):
+    d = distiller_of(teacher("hashgrid"), "hashgrid", field=replace(small("hashgrid"), n_levels=6), steps=250)
+    d.begin()
+    for _ in d.events():
+        pass
+    x = torch.rand(4000, 3, generator=torch.Generator().manual_seed(3))
+    x = x[~d.teacher.occupied(x)]
+    with torch.no_grad():
+        raw = d.student.field.geometry(x)[0] + d.student.field.log_unit
+    before = build_model(d.student.field.config, d.student.config, 1)
+    assert float((raw > 1).float().mean()) < 0.05  # a third of what the whole cube lets through is lost at 1
+    assert float(raw.median()) < -2
+    assert float((before.field.geometry(x)[0] + before.field.log_unit).median()) > -0.5
+
+
+def test_a_slow_teacher_is_asked_less_often(teacher, monkeypatch):
+    asked = []
+    import fieldlab.distill.distiller as module
+
+    look = module.look
+    monkeypatch.setattr(module, "look", lambda *args: asked.append(1) or look(*args))
+    d = distiller_of(teacher("hashgrid"), "vm", steps=12, reuse=4)
+    d.begin()
+    for _ in d.events():
+        pass
+    assert len(asked) == 3
+
+
+def test_how_often_is_found_out(teacher):
+    d = distiller_of(teacher("hashgrid"), "vm", reuse=0)
+    d.begin()
+    assert 1 <= d.progress.reuse <= 2
+    large = build_model(config_named("mlp").as_part(), teacher("hashgrid").config, 0)
+    slow = distiller_of(large, "hashgrid", reuse=0)
+    log = slow.begin()
+    assert slow.progress.reuse > 2
+    assert "slow" in log[-1]
+
+
+def test_resuming_goes_on(teacher):
+    d = distiller_of(teacher("hashgrid"), "vm", steps=30)
+    d.begin()
+    for _ in range(12):
+        d.step()
+    arrays, training = d.state()
+    again = distiller_of(teacher("hashgrid"), "vm", steps=30)
+    again.load(Checkpoint({k: v.clone() for k, v in arrays.items()}, {"training": training}))
+    assert again.progress == d.progress
+    assert difference(d.student, again.student) == 0
+    before = difference(d.teacher, again.student)
+    for _ in again.events():
+        pass
+    assert again.progress.step == 30
+    assert difference(d.teacher, again.student) < before
+    with pytest.raises(CheckpointError):
+        distiller_of(teacher("hashgrid"), "cp").load(Checkpoint(arrays, {"training": training}))
+
+
+def test_appearance_is_inherited_where_a_field_can_have_one():
+    model = train("hashgrid", appearance=4)
+    field = small("vm").with_appearance(4)
+    d = distiller_of(model, "vm", field=field, steps=8)
+    assert "appearance of the photographs copied" in d.begin()
+    for _ in d.events():
+        pass
+    assert d.student.appearance.shape == model.appearance.shape
+    plain = distiller_of(model, "voxel", steps=8)
+    plain.begin()
+    for _ in plain.events():
+        pass
+    assert plain.student.appearance is None
+
+
+def test_another_box_is_refused(teacher):
+    d = distiller_of(teacher("hashgrid"), "vm")
+    other = build_model(small("vm"), replace(d.teacher.config, aabb=(-2.0, -2, -2, 2, 2, 2)), 0)
+    with pytest.raises(ConfigError, match="different boxes"):
+        Distiller(d.teacher, other, CAMERAS, d.config)
