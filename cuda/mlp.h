@@ -161,7 +161,7 @@ FL_HD void add_sines(const Team& team, int width, const float* frequencies, floa
 }
 
 // One layer of the forward pass: y = activation(W x + b).
-FL_HD void layer_forward(const Team& team, const MlpShape& s, int layer, const float* packed, const float* bias,
+FL_LARGE void layer_forward(const Team& team, const MlpShape& s, int layer, const float* packed, const float* bias,
                          const float* x, float* y, int tile, int used) {
   const bool last = layer == s.hidden;
   const bool relu = !last && !(layer == 0 && s.sine()), sigmoid = last && s.sigmoid;
