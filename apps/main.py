@@ -97,6 +97,15 @@ COMMANDS = {
             "fieldlab distill runs/fox --to vm --out runs/fox-vm --resume --seconds 300",
         ),
     ),
+    "matrix": Command(
+        "matrix",
+        "Matrix",
+        "turn every representation of a scene into every other; one table, one picture",
+        (
+            "fieldlab matrix data/lego --time 60s",
+            "fieldlab matrix toys --fields hashgrid,vm,voxel --teacher-time 60s --time 20s --workers 2",
+        ),
+    ),
     "fit": Command(
         "fit",
         "Fit",

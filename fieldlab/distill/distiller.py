@@ -70,6 +70,7 @@ class Progress:
     weight: float = 0.0
     reuse: int = 0
     teacher_seconds: float = 0.0
+    settled: bool = False
 
 
 class Distiller(Loop[DistillEvent]):
@@ -205,7 +206,10 @@ class Distiller(Loop[DistillEvent]):
         return self._account(float(loss.detach()), targets, errors, stage, rate, start)
 
     def finish(self) -> None:
-        """Let the student's occupancy be its own, among the cells that either field had occupied."""
+        """Let the student's occupancy be its own, among the cells that either field had occupied; once."""
+        if self.progress.settled:
+            return
+        self.progress.settled = True
         grid = self.student.occupancy
         kept = self._union()
         grid.refresh(self.student.density, self.generator, passes=4)
@@ -321,6 +325,7 @@ class Distiller(Loop[DistillEvent]):
         elapsed = time.perf_counter() - start
         now.step += 1
         now.seconds += elapsed
+        now.settled = False
         psnr = psnr_of(now.mse / now.weight) if now.weight else float("nan")
         left = self.schedule.seconds_left(now.step, now.seconds)
         return DistillEvent(now.step, loss, psnr, stage, len(targets.samples) / max(elapsed, 1e-9), len(targets.rays),

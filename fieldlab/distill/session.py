@@ -67,7 +67,7 @@ class DistillSession:
             self.distiller.events(), self.run, self.checkpoint_seconds,
             step=lambda: self.distiller.progress.step, note=self._note, save=self.save,
         )  # fmt: skip
-        if self.distiller.finished:
+        if self.distiller.finished and not self.distiller.progress.settled:
             self.distiller.finish()
             self.save()
 

@@ -28,7 +28,7 @@ from fieldlab.ops.spherical_harmonics import spherical_harmonics_reference
 SMALLEST_CELLS = 8  # of the first lattice
 VARIATION_EVERY = 8  # steps
 CHUNK = 1 << 18  # vertices evaluated at a time
-VIEWS = 24  # directions from which another field's colors are looked at
+VIEWS = 16  # directions from which another field's colors are looked at
 SAMPLED_RANGE = (-8.0, 9.0)  # of another field's raw log-density: what is above is opaque anyway
 
 

@@ -1,0 +1,94 @@
+"""fieldlab matrix: all pairs of a scene, resumable, and the jobs it is made of."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import imageio.v3 as iio
+import pytest
+
+from fieldlab.apps.jobs import Job, JobError, LocalJobs, RayJobs
+from fieldlab.apps.main import main
+from fieldlab.errors import BackendError
+from tests.apps.test_commands import failure
+
+
+@pytest.mark.slow
+def test_every_pair_once(scene, tmp_path, capsys):
+    out = tmp_path / "matrix"
+    command = ["matrix", str(scene), "--fields", "hashgrid,voxel", "--teacher-time", "3s", "--time", "2s"]
+    command += ["--out", str(out), "--device", "cpu", "--workers", "2"]
+    assert main(command) == 0
+    results = json.loads((out / "matrix.json").read_text())["results"]
+    pairs = {(r["teacher"], r["student"]) for r in results if r["teacher"]}
+    assert pairs == {("hashgrid", "voxel"), ("voxel", "hashgrid")}
+    assert [r["student"] for r in results if r["teacher"] is None] == ["hashgrid", "voxel"] * 2
+    assert all((r["psnr_to_teacher"] is None) == (r["teacher"] is None) for r in results)
+    assert all(r["psnr"] > 5 and r["seconds"] > 0 and r["bytes"] > 0 for r in results)
+    text = (out / "matrix.md").read_text()
+    assert "| from scratch |" in text
+    assert "| voxel | hashgrid |" in text
+    assert iio.imread(out / "matrix.png").shape[1] > 3 * 36
+    stamps = {p: p.stat().st_mtime_ns for p in out.glob("*/checkpoints/*")}
+    capsys.readouterr()
+    (out / "results" / "hashgrid-to-voxel.json").unlink()  # as if interrupted before it was measured
+    assert main(command) == 0
+    assert "2 done before" in capsys.readouterr().err
+    assert {p for p in out.glob("*/checkpoints/*") if p not in stamps} == set()
+    assert json.loads((out / "matrix.json").read_text())["results"] == results
+    assert "other settings" in failure(capsys, [*command, "--seed", "1"])
+
+
+def test_what_makes_no_matrix(scene, tmp_path, capsys):
+    base = ["matrix", str(scene), "--out", str(tmp_path / "out")]
+    assert "two fields" in failure(capsys, [*base, "--fields", "vm"])
+    assert "did you mean hashgrid" in failure(capsys, [*base, "--fields", "vm,hashgird"])
+    assert "not a training time" in failure(capsys, [*base, "--time", "soon"])
+    assert "no such test view" in failure(capsys, [*base, "--view", "99"])
+    assert "somebody has to work" in failure(capsys, [*base, "--workers", "0"])
+    assert not (tmp_path / "out").exists()
+
+
+def job(tmp_path, name: str, *arguments: str) -> Job:
+    return Job(name, arguments, tmp_path / "logs" / f"{name}.log")
+
+
+def test_jobs_come_back_as_they_are_done_and_leave_a_log(tmp_path):
+    jobs = [job(tmp_path, "one", "--version"), job(tmp_path, "two", "train", "--help")]
+    done = list(LocalJobs(2).run(jobs))
+    assert sorted(j.name for j in done) == ["one", "two"]
+    assert "--field" in jobs[1].log.read_text()
+
+
+def test_a_failing_job_says_why_and_stops_the_others(tmp_path):
+    jobs = [job(tmp_path, "bad", "train", "/nowhere"), *(job(tmp_path, f"{i}", "--version") for i in range(3))]
+    with pytest.raises(JobError, match="bad failed") as caught:
+        list(LocalJobs(1).run(jobs))
+    assert "/nowhere" in str(caught.value)
+    assert caught.value.file == jobs[0].log
+    assert not jobs[3].log.exists() or jobs[3].log.read_text() == ""
+
+
+def test_stopping_interrupts_what_runs(scene, tmp_path):
+    out = tmp_path / "run"
+    runner = LocalJobs(1)
+    long = job(tmp_path, "long", "train", str(scene), "--out", str(out), "--params", "40k", "--steps", "1000000")
+
+    def stop() -> None:
+        deadline = time.monotonic() + 60
+        while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        runner.stop()
+
+    waiting = threading.Thread(target=stop)
+    waiting.start()
+    list(runner.run([long]))
+    waiting.join()
+    assert list((out / "checkpoints").glob("*.safetensors"))
+
+
+def test_a_cluster_that_cannot_be_reached():
+    with pytest.raises(BackendError, match="ray"):
+        RayJobs("127.0.0.1:1", 1)
