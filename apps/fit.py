@@ -82,7 +82,7 @@ class FitSdf(FitOptions):
     inside is where the generalized winding number passes 1/2."""
     resolution: int = 256
     """Cells along a side of the cube that the mesh is made from."""
-    pool: int = 1 << 21
+    pool: int = 1 << 23
     """Points whose distances are computed beforehand; steps draw from them."""
     iou_points: int = 2_000_000
     """Points on which the intersection over union is measured."""

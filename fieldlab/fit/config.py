@@ -76,7 +76,7 @@ class SdfOptions:
     sign: str = "closed"
     """closed: the mesh has to bound a volume; filled: its holes are filled with flat fans first;
     winding: inside is where the generalized winding number passes 1/2."""
-    pool: int = 1 << 21
+    pool: int = 1 << 23
     """Points whose distances are computed beforehand; steps draw from them."""
 
     def __post_init__(self) -> None:
