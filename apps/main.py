@@ -97,6 +97,15 @@ COMMANDS = {
             "fieldlab distill runs/fox --to vm --out runs/fox-vm --resume --seconds 300",
         ),
     ),
+    "edit": Command(
+        "edit",
+        "Edit",
+        "remove, keep, move, duplicate or recolor parts of a run",
+        (
+            'fieldlab edit runs/toys "remove box -0.2 -0.2 0 0.4 0.4 0.8" --out runs/without',
+            'fieldlab edit runs/toys "move sphere 0 0 0.3 0.4 by 0.5 0 0" "recolor sphere 0.5 0 0.3 0.4 to 1 0 0"',
+        ),
+    ),
     "matrix": Command(
         "matrix",
         "Matrix",

@@ -125,7 +125,7 @@ class Distiller(Loop[DistillEvent]):
         generator = torch.Generator().manual_seed(self.train.seed)
         teacher, student = self.teacher.field, self.student.field
         same = isinstance(student, LatentField) and student.can_share_latent(teacher) and self.settings.initialize
-        sizes = student.latent_size, teacher.latent_size
+        sizes = student.n_compared, teacher.n_compared
         self._match = LatentMatch(*sizes, same, generator).to(self.student.device)
         self._optimizer = Adam(self._groups())
 

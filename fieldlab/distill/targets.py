@@ -84,8 +84,8 @@ def look(teacher: RadianceModel, rays: Rays, samples: Samples, images: Tensor | 
     everywhere[seen] = colors
     whole = composite(sigma, everywhere, samples)
     return Targets(
-        rays, samples, x, directions, images, log_density, weights, seen, latent, colors, whole.values, whole.opacity,
-        poses, marched,
+        rays, samples, x, directions, images, log_density, weights, seen, latent[:, : field.n_compared], colors,
+        whole.values, whole.opacity, poses, marched,
     )  # fmt: skip
 
 

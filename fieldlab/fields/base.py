@@ -268,6 +268,11 @@ class Field(Counted, ABC):
     def latent_size(self) -> int:
         """G: how many latent values per sample ``geometry`` hands to ``color``."""
 
+    @property
+    def n_compared(self) -> int:
+        """How many of them, from the first on, distillation compares; others say how a sample came about."""
+        return self.latent_size
+
     @abstractmethod
     def geometry(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Args: x float32 [S,3] in [0,1]. Returns: log-density per world unit [S] and latent [S,G]."""

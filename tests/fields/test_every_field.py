@@ -64,7 +64,7 @@ def trained():
 
 
 def test_all_kinds_are_here():
-    assert set(kinds()) == {part for name in NAMES for part in name.replace(":", "+").split("+")} | {"hybrid"}
+    assert set(kinds()) == {part for name in NAMES for part in name.replace(":", "+").split("+")} | {"hybrid", "edited"}
 
 
 @every

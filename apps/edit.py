@@ -1,0 +1,70 @@
+"""fieldlab edit: remove, keep, move, duplicate or recolor parts of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from fieldlab.apps.options import Device, OptionalFile, RunFolder
+
+
+@dataclass
+class Edit:
+    """Write a run that shows another one with edits. Each edit is one argument: a verb (remove, keep, move, duplicate,
+    recolor), a selection (box x0 y0 z0 x1 y1 z1, or sphere x y z radius, in world units), and for the last three what
+    to do: by x y z, turn x y z degrees (about an axis), scale s; to r g b. The result can be rendered, exported, edited
+    again, and turned into an ordinary field of any kind by fieldlab distill."""
+
+    run: RunFolder
+    """The run to edit; it stays as it is."""
+    edits: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="EDIT ...")]
+    """Edits in the order they are done, each in quotation marks."""
+    out: OptionalFile = None
+    """Folder for the edited run; <run>-edited beside it by default."""
+    overwrite: bool = False
+    """Replace what is in --out."""
+    seed: int = 0
+    """Seed of all random numbers."""
+    device: Device = "auto"
+    """Where to look at the field."""
+
+
+def run(args: Edit) -> None:
+    """Check the edits, write the run, and say what they uncovered."""
+    import dataclasses
+
+    import torch
+    from rich.console import Console
+
+    from fieldlab.apps.train import choose_device
+    from fieldlab.distill.editing import edited_model, uncovered
+    from fieldlab.errors import ConfigError
+    from fieldlab.train.run import Run
+    from fieldlab.train.session import load_run, run_header
+
+    console, generator = Console(stderr=True), torch.Generator().manual_seed(args.seed)
+    if not args.edits:
+        raise ConfigError("there is nothing to do", field="EDIT", expected='such as "remove box -1 -1 0 1 1 2"')
+    out = args.out or args.run.parent / f"{args.run.resolve().name}-edited"
+    if out.resolve() == args.run.resolve():
+        raise ConfigError("a run and its edited one cannot be in one folder", field="--out", found=out)
+    model, info = load_run(args.run, choose_device(args.device))
+    with console.status("editing"):
+        made = edited_model(model, args.edits, generator)
+        found = uncovered(model, made, info.scene.cameras["train"], generator)
+    config = dataclasses.replace(info.config, field=made.field.config, teacher=str(args.run.resolve()))
+    folder = Run.create(out, config, overwrite=args.overwrite)
+    arrays = {f"model.{name}": array for name, array in made.state_dict().items()}
+    training = {"progress": {"step": info.step, "seconds": info.seconds}}
+    folder.save_checkpoint(info.step, arrays | info.scene.arrays(), run_header(config, made, training, info.scene))
+    for text in made.field.config.edits:  # type: ignore[attr-defined]
+        console.print(f"  {text}", highlight=False)
+    if found.rays and found.nothing + found.unseen > 0.005:
+        console.print(
+            f"of what was seen of the parts that are gone, {found.nothing:.0%} now shows nothing and "
+            f"{found.unseen:.0%} what no photograph saw: a hole, or a guess", highlight=False,
+        )  # fmt: skip
+    console.print(f"[bold]{out}[/]: an ordinary field of it is made by", highlight=False, soft_wrap=True)
+    console.print(f"  fieldlab distill {out} --to {info.config.field.kind}", highlight=False, soft_wrap=True)

@@ -1,0 +1,128 @@
+"""A model with edits: checked, with an occupancy grid of its own, and what removing has uncovered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fieldlab.data.cameras import Cameras, Rays
+from fieldlab.errors import ConfigError
+from fieldlab.fields.base import FieldConfig
+from fieldlab.fields.edited import EditedConfig, EditedField
+from fieldlab.fields.edits import Selection, parse_edit
+from fieldlab.render.model import RadianceModel
+from fieldlab.render.occupancy import NEVER, inner_cells
+
+PROBES = 1 << 16  # points asked whether a selection holds anything
+RAYS = 1 << 14  # rays asked what a removal uncovers
+WITNESSES = 12  # cameras asked whether they ever saw that
+SEEN = 0.5  # opacity from which a ray has hit something
+PASSES = 4
+
+
+@dataclass(frozen=True)
+class Uncovered:
+    """What is behind what went: of the rays of training photographs that ended on it,
+
+    Args:
+        rays: how many there were.
+        nothing: share that now ends nowhere.
+        unseen: share that now ends on what no photograph shows.
+    """
+
+    rays: int
+    nothing: float
+    unseen: float
+
+
+def edited_model(model: RadianceModel, edits: Sequence[str], generator: torch.Generator) -> RadianceModel:
+    """A model of the same scene with edits, after those that it may have already.
+
+    Raises:
+        ConfigError: a line makes no sense, or an edit selects nothing.
+    """
+    base: FieldConfig = model.field.config
+    before: tuple[str, ...] = ()
+    inner = model.field
+    if isinstance(inner, EditedField):
+        base, before, inner = inner.config.base, inner.config.edits, inner.base
+    for text in edits:
+        parse_edit(text)  # all of them, before any is looked at
+    for i, text in enumerate(edits):
+        _check_selects(_with(model, inner, base, (*before, *edits[:i])), text, generator)
+    made = _with(model, inner, base, (*before, *edits))
+    grid = made.occupancy
+    grid.values.zero_()  # what was moved may be anywhere, also where no photograph looked
+    if grid.levels > 1:
+        grid.values[inner_cells(grid.resolution, grid.levels).to(grid.values.device)] = NEVER
+    grid.changed()
+    grid.refresh(made.density, generator, PASSES)
+    return made
+
+
+def _with(model: RadianceModel, inner: torch.nn.Module, base: FieldConfig, edits: tuple[str, ...]) -> RadianceModel:
+    config = EditedConfig(base, edits, model.config.aabb, model.config.unbounded)
+    field = EditedField(config, model.field.unit_length)
+    field.base = inner  # type: ignore[assignment]
+    made = RadianceModel(field, model.config).to(model.device)
+    if model.appearance is not None:
+        made.appearance = model.appearance
+    return made.eval().requires_grad_(False)
+
+
+def points_in(selection: Selection, n: int, generator: torch.Generator) -> Tensor:
+    """Random world points [n,3] of a selection."""
+    numbers = torch.tensor(selection.numbers)
+    u = torch.rand(n, 3, generator=generator)
+    if selection.shape == "box":
+        return numbers[:3] + u * (numbers[3:] - numbers[:3])
+    direction = torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=1)
+    return numbers[:3] + direction * (numbers[3] * u[:, :1].pow(1 / 3))
+
+
+@torch.no_grad()
+def _check_selects(model: RadianceModel, text: str, generator: torch.Generator) -> None:
+    points = points_in(parse_edit(text).selection, PROBES, generator).to(model.device)
+    dense = model.density(points) * model.config.step > model.occupancy.threshold
+    if not bool(dense.any()):
+        box = " ".join(f"{v:.4g}" for v in model.config.aabb)
+        raise ConfigError("an edit selects nothing", field=text, found="empty space",
+                          hint=f"the box of the scene is {box}; fieldlab export shows where things are")  # fmt: skip
+
+
+@torch.no_grad()
+def uncovered(before: RadianceModel, after: RadianceModel, cameras: Cameras, generator: torch.Generator) -> Uncovered:
+    """What the training photographs' rays end on now that ended on something that is gone."""
+    cameras = cameras.to("cpu")
+    index = torch.randint(len(cameras), (RAYS,), generator=generator)
+    pixels = torch.rand(RAYS, 2, generator=generator) * cameras.size[index]
+    rays = cameras.rays(index, pixels).to(before.device)
+    old, new = before.render_rays(rays), after.render_rays(rays)
+    shift = (new.depth - old.depth).abs() > 4 * before.config.step
+    gone = (old.opacity > SEEN) & ((new.opacity <= SEEN) | (shift & (new.depth > old.depth)))
+    count = int(gone.sum())
+    if not count:
+        return Uncovered(0, 0.0, 0.0)
+    nothing = gone & (new.opacity <= SEEN)
+    behind = gone & ~nothing
+    points = (rays.origins + rays.directions * new.depth[:, None])[behind]
+    unseen = ~_ever_seen(before, points, cameras, generator)
+    return Uncovered(count, int(nothing.sum()) / count, int(unseen.sum()) / count)
+
+
+def _ever_seen(model: RadianceModel, points: Tensor, cameras: Cameras, generator: torch.Generator) -> Tensor:
+    """bool [P]: whether some of the cameras saw world points [P,3] when nothing was edited."""
+    seen = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    for i in torch.randperm(len(cameras), generator=generator)[:WITNESSES].tolist():
+        inside = cameras[i : i + 1].to(points.device).project(0, points)[2] & ~seen
+        target = points[inside]
+        origin = cameras.origins[i].to(points)
+        away = target - origin
+        distance = away.norm(dim=1)
+        found = model.render_rays(Rays(origin.expand_as(target).contiguous(), away / distance[:, None]))
+        reached = (found.opacity <= SEEN) | (found.depth >= distance - 4 * model.config.step)
+        seen[inside.nonzero()[:, 0][reached]] = True
+    return seen
