@@ -67,6 +67,8 @@ def _with(model: RadianceModel, inner: torch.nn.Module, base: FieldConfig, edits
     config = EditedConfig(base, edits, model.config.aabb, model.config.unbounded)
     field = EditedField(config, model.field.unit_length)
     field.base = inner  # type: ignore[assignment]
+    was = model.field
+    field.occupied = was.occupied if isinstance(was, EditedField) else model.occupancy.occupied()
     made = RadianceModel(field, model.config).to(model.device)
     if model.appearance is not None:
         made.appearance = model.appearance

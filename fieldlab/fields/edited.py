@@ -16,6 +16,7 @@ from fieldlab.fields.encoding import part
 from fieldlab.fields.hashgrid import HashGridConfig
 from fieldlab.fields.registry import build_field, register
 from fieldlab.ops.contract import contract, uncontract
+from fieldlab.ops.occupancy import OccupancyBits, occupancy_from_density, query_occupancy
 
 EMPTY = -20.0  # log-density per side of the cube where nothing is left
 MARGIN = 1e-6  # from the faces of a contracted cube, which are at infinity
@@ -66,12 +67,16 @@ class EditedField(Field):
     config_type = EditedConfig
     config: EditedConfig
     box: Tensor
+    occupied: Tensor
 
     def __init__(self, config: EditedConfig, unit_length: float, generator: torch.Generator | None = None) -> None:
         super().__init__(config, unit_length)
         self.base = build_field(config.base, unit_length, generator)
         self.edits: list[Edit] = [parse_edit(text) for text in config.edits]
         self.register_buffer("box", torch.tensor(config.aabb, dtype=torch.float32).view(2, 3), persistent=False)
+        # Where the base has learnt anything [L,R,R,R]; elsewhere its density means nothing. One cell stands for all.
+        self.register_buffer("occupied", torch.ones(1, 1, 1, 1, dtype=torch.bool))
+        self._bits: OccupancyBits | None = None
 
     @property
     def latent_size(self) -> int:
@@ -86,7 +91,7 @@ class EditedField(Field):
         latent = x.new_zeros(len(x), self.latent_size)
         for number, path in enumerate(self.paths(self.to_world(x))):
             there = self.to_unit(path.points)
-            inside = ((there >= 0) & (there <= 1)).all(1)
+            inside = ((there >= 0) & (there <= 1)).all(1) & self._known(path.points)
             rows, there = path.rows[inside], there[inside]
             found, values = self.base.geometry(there)
             found = found - math.log(path.scale)
@@ -133,6 +138,15 @@ class EditedField(Field):
         moved = replace(moved, rotation=back @ path.rotation, scale=path.scale * edit.scale)
         return [path if edit.verb == "duplicate" else _only(path, ~chosen), moved]
 
+    def _known(self, points: Tensor) -> Tensor:
+        """bool [P]: whether the base has learnt anything at world points [P,3]."""
+        if self.occupied.numel() == 1:
+            return torch.ones(len(points), dtype=torch.bool, device=points.device)
+        if self._bits is None or self._bits.bits.device != points.device:
+            cells = self.occupied.float().reshape(-1)
+            self._bits = occupancy_from_density(cells, 0.5, self.box, len(self.occupied))
+        return query_occupancy(self._bits, points)
+
     def to_world(self, x: Tensor) -> Tensor:
         """World points [P,3] of field coordinates."""
         inner = x.clamp(MARGIN, 1 - MARGIN) if self.config.unbounded else x
@@ -147,6 +161,9 @@ class EditedField(Field):
 
     def resize_like(self, arrays: Mapping[str, Tensor]) -> None:
         self.base.resize_like(part(arrays, "base"))
+        if "occupied" in arrays:
+            self.occupied = torch.ones_like(arrays["occupied"], dtype=torch.bool, device=self.box.device)
+            self._bits = None
 
 
 def _only(path: _Path, chosen: Tensor) -> _Path:

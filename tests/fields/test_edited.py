@@ -146,6 +146,21 @@ def test_unbounded_scenes_are_edited_in_world_units():
     assert (log_density < -15).tolist() == [True, False, False]
 
 
+def test_what_the_base_never_learnt_is_not_shown():
+    field, p = edited("duplicate box -1 -1 -1 0 1 1 by 1 0 0"), world()
+    mask = torch.zeros(1, 16, 16, 16, dtype=torch.bool)
+    mask[:, :4] = True  # x below -0.5
+    field.occupied = mask
+    log_density, _ = field.geometry(unit(p))
+    there = (p[:, 0] < -0.5) | ((p[:, 0] > 0) & (p[:, 0] < 0.5))
+    assert bool((log_density[~there] < -15).all())
+    assert bool((log_density[there] > -15).all())
+    other = edited("duplicate box -1 -1 -1 0 1 1 by 1 0 0")
+    other.resize_like(field.state_dict())
+    other.load_state_dict(field.state_dict())
+    assert torch.equal(other.geometry(unit(p))[0], log_density)
+
+
 def test_configurations_survive():
     config = EditedConfig(tiny_field(), (f"remove {PART}", "keep sphere 0 0 0 1"), BOX)
     assert config_from_dict(config_to_dict(config)) == config
