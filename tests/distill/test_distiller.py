@@ -168,6 +168,22 @@ def test_a_slow_teacher_is_asked_less_often(teacher, monkeypatch):
     assert len(asked) == 3
 
 
+@pytest.mark.parametrize("active", [True, False])
+def test_hard_rays_come_again_when_learning_is_active(teacher, monkeypatch, active):
+    monkeypatch.setattr("fieldlab.distill.mining.POOL", 64)
+    import fieldlab.distill.distiller as module
+
+    look, again = module.look, []
+    monkeypatch.setattr(module, "look", lambda *args: again.append(int((args[-1] == -1).sum())) or look(*args))
+    d = distiller_of(teacher("hashgrid"), "vm", steps=20, active=active, samples_until=0.1, latents_until=0.05)
+    d.begin()
+    for _ in d.events():
+        pass
+    assert (d.hard.count > 16) == active
+    assert (again[-1] > 0) == active
+    assert again[0] == 0
+
+
 def test_how_often_is_found_out(teacher):
     d = distiller_of(teacher("hashgrid"), "vm", reuse=0)
     d.begin()
