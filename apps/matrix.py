@@ -265,7 +265,6 @@ class Measured:
 
     def render(self, model: RadianceModel) -> list[Tensor]:
         """Clipped renders [H,W,3] of the test views."""
-        assert self._views is not None or model is not None
         views = self._views
         if views is None:
             from fieldlab.apps.train import Train, read_scene

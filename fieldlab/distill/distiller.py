@@ -21,7 +21,7 @@ from fieldlab.distill.losses import LatentMatch, density_loss
 from fieldlab.distill.mining import HARD, HardRays, Poses
 from fieldlab.distill.poses import pose_source
 from fieldlab.distill.targets import EARLY_STOP, Targets, look, rows
-from fieldlab.errors import CheckpointError, ConfigError
+from fieldlab.errors import ConfigError
 from fieldlab.fields.base import FieldProgress, ParamGroup
 from fieldlab.fields.encoded import LatentField
 from fieldlab.ops.composite import composite
@@ -29,7 +29,7 @@ from fieldlab.render.model import RadianceModel, on_background
 from fieldlab.train.checkpoint import Checkpoint, load_arrays, load_model
 from fieldlab.train.loop import Loop, check_finite
 from fieldlab.train.losses import psnr_of
-from fieldlab.train.optimizer import Adam
+from fieldlab.train.optimizer import Adam, restore_loop
 from fieldlab.train.schedule import Schedule
 
 SAMPLES_PER_STEP = {"cpu": 1 << 16, "cuda": 1 << 18}
@@ -348,14 +348,7 @@ class Distiller(Loop[DistillEvent]):
         load_model(self.student, checkpoint)
         self.prepare()
         load_arrays(self.match, checkpoint.part("match"), checkpoint.path)
-        try:
-            header = checkpoint.header["training"]
-            self.progress = Progress(**header["progress"])
-            self.optimizer.load_state(checkpoint.part("optimizer"), int(header["optimizer_steps"]))
-            self.generator.set_state(checkpoint.arrays["random_state"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError("a checkpoint lacks what is needed to go on distilling", file=checkpoint.path,
-                                  found=error) from error  # fmt: skip
+        self.progress = restore_loop(checkpoint, Progress, self.optimizer, self.generator)
 
 
 def _seconds(call: Callable[[], object]) -> float:

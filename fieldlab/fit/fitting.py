@@ -11,13 +11,12 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from fieldlab.errors import CheckpointError
 from fieldlab.fields.base import FieldProgress
 from fieldlab.fit.config import FitSettings
 from fieldlab.fit.signal import Signal
 from fieldlab.train.checkpoint import Checkpoint, load_arrays, take_shapes
 from fieldlab.train.loop import Loop, check_finite
-from fieldlab.train.optimizer import Adam
+from fieldlab.train.optimizer import Adam, restore_loop
 from fieldlab.train.schedule import Limits
 
 MOST_NEIGHBORHOODS = 1 << 26
@@ -165,15 +164,7 @@ class Fitting(Loop[FitEvent]):
         load_signal(self.signal, checkpoint)
         self.optimizer = Adam(self._groups())
         self.neighbors = self._nearest()
-        try:
-            header = checkpoint.header["training"]
-            self.progress = Progress(**header["progress"])
-            self.optimizer.load_state(checkpoint.part("optimizer"), int(header["optimizer_steps"]))
-            self.generator.set_state(checkpoint.arrays["random_state"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(
-                "a checkpoint lacks what is needed to go on", file=checkpoint.path, found=error
-            ) from error
+        self.progress = restore_loop(checkpoint, Progress, self.optimizer, self.generator)
 
     def _nearest(self) -> Tensor | None:
         """What every point sees of an encoding whose layout is fixed, where there is memory for it."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
 from fieldlab.errors import CheckpointError
 from fieldlab.fields.base import ParamGroup
 from fieldlab.ops.adam import adam_step
+from fieldlab.train.checkpoint import Checkpoint
 
 BETA1, BETA2, EPSILON = 0.9, 0.99, 1e-15
+
+
+P = TypeVar("P")
 
 
 class Adam:
@@ -81,3 +87,21 @@ class Adam:
 
     def _entries(self) -> list[tuple[str, torch.nn.Parameter, ParamGroup]]:
         return [(f"{g.name}.{i}", p, g) for g in self.groups for i, p in enumerate(g.parameters)]
+
+
+def restore_loop(checkpoint: Checkpoint, progress: type[P], optimizer: Adam, generator: torch.Generator) -> P:
+    """The counters of a loop from its checkpoint; its optimizer and random numbers go on from there too.
+
+    Raises:
+        CheckpointError: something is missing, or does not fit.
+    """
+    try:
+        header = checkpoint.header["training"]
+        made = progress(**header["progress"])
+        optimizer.load_state(checkpoint.part("optimizer"), int(header["optimizer_steps"]))
+        generator.set_state(checkpoint.arrays["random_state"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            "a checkpoint lacks what is needed to go on training", file=checkpoint.path, found=error
+        ) from error
+    return made

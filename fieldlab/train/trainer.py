@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fieldlab.data.cameras import Rays
 from fieldlab.data.views import Views
-from fieldlab.errors import CheckpointError, ConfigError, DataError
+from fieldlab.errors import ConfigError, DataError
 from fieldlab.fields.base import FieldProgress, ParamGroup
 from fieldlab.ops.distortion import distortion_loss
 from fieldlab.render.model import BACKGROUNDS, RadianceModel, RayOutput
@@ -22,7 +22,7 @@ from fieldlab.train.distributed import World
 from fieldlab.train.loader import RayBatch, RayLoader
 from fieldlab.train.loop import Loop, check_finite
 from fieldlab.train.losses import photometric, psnr_of
-from fieldlab.train.optimizer import Adam
+from fieldlab.train.optimizer import Adam, restore_loop
 from fieldlab.train.pose import PoseCorrections
 from fieldlab.train.schedule import Schedule
 
@@ -271,12 +271,4 @@ class Trainer(Loop[TrainEvent]):
         self.optimizer.regroup(self._groups())
         if self.poses is not None:
             load_arrays(self.poses, checkpoint.part("poses"), checkpoint.path)
-        try:
-            header = checkpoint.header["training"]
-            self.progress = Progress(**header["progress"])
-            self.optimizer.load_state(checkpoint.part("optimizer"), int(header["optimizer_steps"]))
-            self.generator.set_state(checkpoint.arrays["random_state"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(
-                "a checkpoint lacks what is needed to go on training", file=checkpoint.path, found=error
-            ) from error
+        self.progress = restore_loop(checkpoint, Progress, self.optimizer, self.generator)
