@@ -38,8 +38,8 @@ class Matrix:
     """Training time of each teacher, such as 90s, 5m or 1h."""
     time: str = "1m"
     """Distillation time of each pair, and training time of each field from scratch beside it."""
-    scratch: bool = True
-    """Train each field from scratch for the same time, to compare with."""
+    scratch: str = "same"
+    """Times for which each field is also trained from scratch, to compare with, such as same,10m; same is --time."""
     out: OptionalFile = None
     """Folder for all runs, the table and the picture; runs/matrix-<scene> by default."""
     workers: int = 1
@@ -60,6 +60,8 @@ class Result:
 
     Args:
         student: its representation.
+        kind: teacher, scratch or pair.
+        asked: seconds it was to take.
         teacher: that of the field it was distilled from, None for one trained on the photographs.
         psnr, ssim: against the photographs.
         psnr_to_teacher: against the teacher's renders of the same views.
@@ -67,6 +69,8 @@ class Result:
 
     student: str
     teacher: str | None
+    kind: str
+    asked: float
     psnr: float
     ssim: float
     psnr_to_teacher: float | None
@@ -123,21 +127,25 @@ class Wanted:
     student: str
     teacher: str | None
     kind: str
+    asked: float
     folder: Path
     job: Job
 
 
 def teachers(args: Matrix, out: Path, names: Sequence[str]) -> list[Wanted]:
     """The runs that are trained for long."""
-    return [_trained(args, out, name, "teacher", args.teacher_time) for name in names]
+    from fieldlab.apps.compare import duration
+
+    return [_trained(args, out, name, "teacher", duration(args.teacher_time)) for name in names]
 
 
 def students(args: Matrix, out: Path, names: Sequence[str]) -> list[Wanted]:
-    """The runs that are trained for as long as distillation takes, and all ordered pairs."""
+    """The runs that are trained beside it, and all ordered pairs."""
     from fieldlab.apps.compare import duration
     from fieldlab.apps.jobs import Job
 
-    made = [_trained(args, out, name, "scratch", args.time) for name in names] if args.scratch else []
+    seconds = duration(args.time)
+    made = [_trained(args, out, name, "scratch", each) for each in scratch_times(args) for name in names]
     for teacher in names:
         for student in names:
             if teacher == student:
@@ -145,19 +153,27 @@ def students(args: Matrix, out: Path, names: Sequence[str]) -> list[Wanted]:
             name = f"{_plain(teacher)}-to-{_plain(student)}"
             folder = out / name
             source = out / f"teacher-{_plain(teacher)}"
-            arguments = ["distill", str(source), "--to", student, "--seconds", str(duration(args.time))]
+            arguments = ["distill", str(source), "--to", student, "--seconds", str(seconds)]
             arguments += [*_common(args, folder)]
-            made.append(Wanted(student, teacher, "pair", folder, Job(name, tuple(arguments), out / f"logs/{name}.log")))
+            job = Job(name, tuple(arguments), out / f"logs/{name}.log")
+            made.append(Wanted(student, teacher, "pair", seconds, folder, job))
     return made
 
 
-def _trained(args: Matrix, out: Path, field: str, kind: str, time: str) -> Wanted:
+def scratch_times(args: Matrix) -> list[float]:
+    """Seconds for which fields are trained from scratch beside the students, shortest first."""
     from fieldlab.apps.compare import duration
+
+    texts = [text.strip() for text in args.scratch.split(",") if text.strip()]
+    return sorted({duration(args.time if text == "same" else text) for text in texts})
+
+
+def _trained(args: Matrix, out: Path, field: str, kind: str, seconds: float) -> Wanted:
     from fieldlab.apps.jobs import Job
 
-    name = f"{kind}-{_plain(field)}"
-    arguments = ["train", args.scene, "--field", field, "--seconds", str(duration(time)), *_common(args, out / name)]
-    return Wanted(field, None, kind, out / name, Job(name, tuple(arguments), out / f"logs/{name}.log"))
+    name = f"teacher-{_plain(field)}" if kind == "teacher" else f"scratch-{seconds:g}s-{_plain(field)}"
+    arguments = ["train", args.scene, "--field", field, "--seconds", str(seconds), *_common(args, out / name)]
+    return Wanted(field, None, kind, seconds, out / name, Job(name, tuple(arguments), out / f"logs/{name}.log"))
 
 
 def _common(args: Matrix, folder: Path) -> list[str]:
@@ -182,6 +198,7 @@ def _check(args: Matrix, names: Sequence[str]) -> None:
         config_named(name)
     for time in (args.time, args.teacher_time):
         duration(time)
+    scratch_times(args)
     scene = read_scene(Train(args.scene))
     count = len(scene.splits["test"]) if "test" in scene.splits else 0
     if not 0 <= args.view < count:
@@ -239,7 +256,8 @@ class Measured:
         elif wanted.kind == "teacher":
             self._renders[wanted.student] = made
         found = Result(
-            wanted.student, wanted.teacher, mean(psnr(a, b) for a, b in zip(made, truth, strict=True)),
+            wanted.student, wanted.teacher, wanted.kind, wanted.asked,
+            mean(psnr(a, b) for a, b in zip(made, truth, strict=True)),
             mean(ssim(a, b) for a, b in zip(made, truth, strict=True)), to_teacher, info.seconds, info.step,
             model.field.n_parameters, model.field.n_bytes,
         )  # fmt: skip
@@ -297,30 +315,45 @@ def grid(names: Sequence[str], results: Sequence[Result]) -> Any:
 
 
 def _rows(names: Sequence[str], results: Sequence[Result]) -> list[list[str]]:
-    pairs = {(r.teacher, r.student): r for r in results if r.teacher is not None}
-    alone = [r for r in results if r.teacher is None]
-    own = {name: max((r for r in alone if r.student == name), key=lambda r: r.seconds) for name in names}
+    pairs = {(r.teacher, r.student): r.psnr for r in results if r.kind == "pair"}
+    own = {r.student: r.psnr for r in results if r.kind == "teacher"}
     rows = [["teacher", "its own", *names]]
     for teacher in names:
-        cells = [f"{pairs[teacher, s].psnr:.2f}" if (teacher, s) in pairs else "-" for s in names]
-        rows.append([teacher, f"{own[teacher].psnr:.2f}", *cells])
-    short = {r.student: r for r in alone if r is not own[r.student]}
-    if short:
-        rows.append(["from scratch", "", *(f"{short[s].psnr:.2f}" if s in short else "-" for s in names)])
+        cells = [f"{pairs[teacher, s]:.2f}" if (teacher, s) in pairs else "-" for s in names]
+        rows.append([teacher, f"{own[teacher]:.2f}", *cells])
+    for asked in sorted({r.asked for r in results if r.kind == "scratch"}):
+        alone = {r.student: r.psnr for r in results if r.kind == "scratch" and r.asked == asked}
+        rows.append([f"from scratch, {asked:g} s", "", *(f"{alone[s]:.2f}" for s in names)])
     return rows
 
 
+def behind(results: Sequence[Result]) -> list[tuple[float, Result]]:
+    """How far each student is below what can be expected of it, the largest first: the lesser of its teacher and of
+    its own representation trained from scratch for the longest time."""
+    longest: dict[str, Result] = {}
+    for r in results:
+        if r.kind != "pair" and (r.student not in longest or r.asked > longest[r.student].asked):
+            longest[r.student] = r
+    teachers = {r.student: r.psnr for r in results if r.kind == "teacher"}
+    gaps = [(min(teachers[r.teacher], longest[r.student].psnr) - r.psnr, r) for r in results if r.teacher is not None]
+    return sorted(gaps, key=lambda gap: -gap[0])
+
+
 def markdown(names: Sequence[str], results: Sequence[Result]) -> str:
-    """The grid, and below it everything of every run."""
-    parts = [_markdown(_rows(names, results))]
-    rows = [["teacher", "student", "PSNR", "SSIM", "PSNR to teacher", "seconds", "steps", "trainable", "MB"]]
+    """The grid, how far the worst student is behind, and everything of every run."""
+    gap, worst = behind(results)[0]
+    note = (f"Behind the lesser of its teacher and its own representation trained longest from scratch: at most "
+            f"{gap:.2f} dB ({worst.teacher} to {worst.student}).\n")  # fmt: skip
+    head = ["teacher", "student", "PSNR", "behind", "SSIM", "PSNR to teacher", "seconds", "steps", "trainable", "MB"]
+    below = {(r.teacher, r.student): f"{value:.2f}" for value, r in behind(results)}
+    rows = [head]
     for r in results:
         rows.append([
-            r.teacher or "-", r.student, f"{r.psnr:.2f}", f"{r.ssim:.4f}",
+            r.teacher or "-", r.student, f"{r.psnr:.2f}", below.get((r.teacher, r.student), "-"), f"{r.ssim:.4f}",
             "-" if r.psnr_to_teacher is None else f"{r.psnr_to_teacher:.2f}", f"{r.seconds:.0f}", f"{r.steps}",
             f"{r.trainable:,}", f"{r.bytes / 1e6:.2f}",
         ])  # fmt: skip
-    return "\n".join([*parts, _markdown(rows)])
+    return "\n".join([_markdown(_rows(names, results)), note, _markdown(rows)])
 
 
 def _markdown(rows: list[list[str]]) -> str:

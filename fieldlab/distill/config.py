@@ -24,6 +24,8 @@ class DistillSettings:
     """Weight of the difference of clamped log-densities."""
     color_weight: float = 1.0
     """Weight of the difference of colors per sample."""
+    features_weight: float = 0.1
+    """Weight of the difference of feature heads, where they cannot be copied because an edit has moved things."""
     initialize: bool = True
     """Begin with what can be copied or computed in closed form."""
     active: bool = True
@@ -37,7 +39,7 @@ class DistillSettings:
         ordered = 0 <= self.latents_until <= self.samples_until < 1
         require(ordered, "distill.latents_until, distill.samples_until", (self.latents_until, self.samples_until),
                 "in order, from 0 to below 1")  # fmt: skip
-        for name in ("latent_weight", "density_weight", "color_weight"):
+        for name in ("latent_weight", "density_weight", "color_weight", "features_weight"):
             require(getattr(self, name) >= 0, f"distill.{name}", getattr(self, name), "0 or more")
         require(0 <= self.real_poses <= 1, "distill.real_poses", self.real_poses, "0 to 1")
         require(0 <= self.reuse <= 64, "distill.reuse", self.reuse, "0 to 64")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -32,7 +32,7 @@ from fieldlab.train.losses import psnr_of
 from fieldlab.train.optimizer import Adam, restore_loop
 from fieldlab.train.schedule import Schedule
 
-SAMPLES_PER_STEP = {"cpu": 1 << 16, "cuda": 1 << 18}
+SAMPLES_PER_STEP = {"cpu": 1 << 14, "cuda": 1 << 18}
 POSES = 256  # of an epoch
 EPOCH = 64  # steps
 KEPT_BATCHES = 24  # of a slow teacher's answers
@@ -78,7 +78,7 @@ class Distiller(Loop[DistillEvent]):
 
     Args:
         teacher: a trained model.
-        student: another with the same box and settings, on the same device.
+        student: another with the same box and settings, on the same device; it gets heads like the teacher's.
         cameras: the teacher's training cameras.
         config: settings of both training and distillation.
     """
@@ -89,6 +89,8 @@ class Distiller(Loop[DistillEvent]):
             raise ConfigError("teacher and student cover different boxes", field="aabb", found=mine.aabb,
                               expected=other.aabb)  # fmt: skip
         self.teacher, self.student, self.config = teacher, student, config
+        for name in teacher.heads:
+            student.add_head(teacher.head(name).config)
         self.settings, self.train = config.distill, config.run.train
         self.schedule, self.progress = Schedule(self.train), Progress()
         self.generator = torch.Generator().manual_seed(self.train.seed)
@@ -112,7 +114,7 @@ class Distiller(Loop[DistillEvent]):
         grid = self.student.occupancy
         grid.values.copy_(self.teacher.occupancy.values)
         grid.changed()
-        self.log = [*self._begin_appearance(), *self._begin_field()]
+        self.log = [*self._begin_appearance(), *self._begin_heads(), *self._begin_field()]
         self.prepare()
         self.progress.reuse = self.settings.reuse or self._affordable_reuse()
         if self.progress.reuse > 1:
@@ -146,6 +148,12 @@ class Distiller(Loop[DistillEvent]):
         with torch.no_grad():
             mine.copy_(other)
         return ["appearance of the photographs copied"]
+
+    def _begin_heads(self) -> list[str]:
+        """Heads read an encoding of their own, and so mean the same to any representation."""
+        for name in self.teacher.heads:
+            load_arrays(self.student.head(name), self.teacher.head(name).state_dict(), None)
+        return [f"features {name} copied" for name in self.teacher.heads]
 
     def _begin_field(self) -> list[str]:
         if not self.settings.initialize:
@@ -267,6 +275,7 @@ class Distiller(Loop[DistillEvent]):
         if settings.latent_weight * fade and len(seen):
             difference = self.match(rows(latent, seen), rows(targets.latent, part))
             loss = loss + settings.latent_weight * fade * difference.mean()
+        loss = loss + self._features_loss(targets)
         if stage == "latents":
             return loss, None
         appearance = self.student.appearance_of(targets.images, targets.samples, len(targets.x))
@@ -282,6 +291,17 @@ class Distiller(Loop[DistillEvent]):
         if stage == "samples":
             return loss, None
         return self._pixels(loss, sigma, whole, targets)
+
+    def _features_loss(self, targets: Targets) -> Tensor | float:
+        """Of heads that cannot be copies: squared error of features per variance of the teacher's."""
+        x = rows(targets.x, targets.seen)
+        if not len(x):
+            return 0.0
+        total: Tensor | float = 0.0
+        for name, wanted in targets.features.items():
+            error = (self.student.head(name)(x) - wanted).square().mean()
+            total = total + error / wanted.var().clamp_min(1e-6)
+        return self.settings.features_weight * total
 
     def _pixels(self, loss: Tensor, sigma: Tensor, colors: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         background = torch.rand(len(targets.rays), 3, generator=self.generator).to(sigma.device)
@@ -312,6 +332,9 @@ class Distiller(Loop[DistillEvent]):
         groups = [*self.student.field.param_groups(), *self.match.param_groups()]
         if self.student.appearance is not None:
             groups.append(ParamGroup("appearance", [self.student.appearance]))
+        if not self.teacher.field.in_place:
+            heads = {name: self.student.head(name) for name in self.student.heads}
+            groups += [replace(g, name=f"{name}.{g.name}") for name, head in heads.items() for g in head.param_groups()]
         return groups
 
     def _account(

@@ -72,6 +72,7 @@ def _with(model: RadianceModel, inner: torch.nn.Module, base: FieldConfig, edits
     made = RadianceModel(field, model.config).to(model.device)
     if model.appearance is not None:
         made.appearance = model.appearance
+    made.heads = model.heads
     return made.eval().requires_grad_(False)
 
 

@@ -37,6 +37,7 @@ class Targets:
         opacity: [N].
         poses: int64 [N], which pose each ray belongs to; -1 for others.
         n_marched: samples before those behind surfaces were dropped.
+        features: of the seen samples, [K,D] by the name of their head, where they were not learnt in place.
     """
 
     rays: Rays
@@ -53,6 +54,7 @@ class Targets:
     opacity: Tensor
     poses: Tensor
     n_marched: int
+    features: dict[str, Tensor]
 
     def influential(self, own_weights: Tensor) -> Tensor:
         """bool [K] of the seen samples: those among the SHARE with the largest weights on their rays, to the teacher or
@@ -85,8 +87,16 @@ def look(teacher: RadianceModel, rays: Rays, samples: Samples, images: Tensor | 
     whole = composite(sigma, everywhere, samples)
     return Targets(
         rays, samples, x, directions, images, log_density, weights, seen, latent[:, : field.n_compared], colors,
-        whole.values, whole.opacity, poses, marched,
+        whole.values, whole.opacity, poses, marched, _moved_features(teacher, rows(x, seen)),
     )  # fmt: skip
+
+
+def _moved_features(teacher: RadianceModel, x: Tensor) -> dict[str, Tensor]:
+    """What a student's heads have to learn, since what they read was learnt somewhere else; other heads are copies."""
+    if teacher.field.in_place or not teacher.heads:
+        return {}
+    there = teacher.field.source(x)
+    return {name: teacher.head(name)(there) for name in teacher.heads}
 
 
 def rows(values: Tensor, index: Tensor) -> Tensor:

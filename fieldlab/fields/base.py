@@ -285,6 +285,15 @@ class Field(Counted, ABC):
     def param_groups(self) -> list[ParamGroup]:
         """All trainable parameters, grouped by how they are optimised."""
 
+    @property
+    def in_place(self) -> bool:
+        """Whether what is seen at a point was learnt there."""
+        return True
+
+    def source(self, x: Tensor) -> Tensor:
+        """Where what is seen at x [S,3] was learnt: [S,3]."""
+        return x
+
     def density(self, x: Tensor) -> Tensor:
         """Density [S] per world unit at x [S,3]."""
         return self.sigma(self.geometry(x)[0])

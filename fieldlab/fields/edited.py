@@ -115,6 +115,16 @@ class EditedField(Field):
                 rgb = torch.where(chosen, tinted(rgb, rgb.new_tensor(edit.color)), rgb)
         return rgb
 
+    @property
+    def in_place(self) -> bool:
+        return not any(edit.moves for edit in self.edits)
+
+    def source(self, x: Tensor) -> Tensor:
+        """Points that nothing is seen at come back as they are."""
+        latent = self.geometry(x)[1]
+        there = latent[:, self.base.latent_size : self.base.latent_size + 3]
+        return torch.where((latent == 0).all(1, keepdim=True), x, there)
+
     def paths(self, points: Tensor) -> list[_Path]:
         """All ways by which something can be at world points [S,3], each with the samples that take it. How many there
         are and in what order depends on the edits alone."""

@@ -64,6 +64,11 @@ class Edit:
     scale: float = 1.0
     color: tuple[float, ...] | None = None
 
+    @property
+    def moves(self) -> bool:
+        """Whether anything is afterwards somewhere else."""
+        return self.verb in ("move", "duplicate")
+
     def source(self, points: Tensor) -> Tensor:
         """Where what is at world points [P,3] after a move was before it."""
         center, shift = self.selection.center.to(points), points.new_tensor(self.shift)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fieldlab.data.cameras import Cameras, Rays
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import Field
+from fieldlab.fields.head import FeatureHead, HeadConfig
 from fieldlab.ops import native
 from fieldlab.ops.composite import Composite, composite, visible
 from fieldlab.ops.contract import contract, ray_points, uncontract
@@ -26,6 +27,7 @@ from fieldlab.render.marcher import Marcher, choose_marcher
 from fieldlab.render.normals import normals_from_depth
 from fieldlab.render.occupancy import OccupancyGrid
 
+EARLY_STOP = 1e-4  # transmittance below which samples are not seen
 CHANNELS = ("rgb", "depth", "opacity", "normal")
 COARSE_PADDING = 1e-3  # added to the coarse weights, so that no sample is overlooked for good
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
@@ -118,6 +120,23 @@ class RadianceModel(nn.Module):
         self.occupancy = OccupancyGrid(box, config.grid_resolution, config.cascades, config.step)
         size = getattr(field.config, "appearance", 0) if config.n_images else 0
         self.appearance = nn.Parameter(torch.zeros(config.n_images, size)) if size else None
+        self.heads = nn.ModuleDict()
+
+    def add_head(self, config: HeadConfig, generator: torch.Generator | None = None) -> FeatureHead:
+        """Give the model another output, in place of one of the same name."""
+        made = FeatureHead(config, generator).to(self.device)
+        self.heads[config.name] = made
+        return made
+
+    def head(self, name: str) -> FeatureHead:
+        """An output besides density and color.
+
+        Raises:
+            ConfigError: there is none of this name.
+        """
+        if name not in self.heads:
+            raise ConfigError("the model has no such features", found=name, expected=", ".join(self.heads) or "none")
+        return cast(FeatureHead, self.heads[name])
 
     def use_marcher(self, name: str) -> None:
         """Let ``native`` or ``nerfacc`` find the samples from here on; the model is on its device already.
@@ -166,6 +185,22 @@ class RadianceModel(nn.Module):
         _, latent = self.field.geometry(x)
         return self.field.color(latent, x, directions, self.appearance_of(None, None, len(points)))
 
+    def features(self, name: str, points: Tensor) -> Tensor:
+        """Features [P,D] of the head ``name`` at world points [P,3]."""
+        head = self.head(name)
+        return head(self.field.source(self.to_unit(points)))
+
+    @torch.no_grad()
+    def render_features(self, name: str, rays: Rays, chunk: int = 1 << 13) -> Tensor:
+        """What N rays see of the head ``name``: float32 [N,D], weighted like colors, zero where nothing is seen."""
+        head, parts = self.head(name), []
+        for i in range(0, max(len(rays), 1), chunk):
+            some = rays[i : i + chunk]
+            samples = self._prune(some, self.sample(some), EARLY_STOP)
+            x, _ = self.points(some, samples)
+            parts.append(composite(self.field.density(x), head(self.field.source(x)), samples, EARLY_STOP).values)
+        return torch.cat(parts)
+
     def sample(self, rays: Rays, jitter: Tensor | None = None) -> Samples:
         """Samples along rays in occupied cells; ``jitter`` [N] in [0,1) moves a ray's samples by that many steps."""
         with torch.no_grad():
@@ -190,7 +225,7 @@ class RadianceModel(nn.Module):
         images: Tensor | None = None,
         prune: bool = False,
         hierarchical: bool = False,
-        early_stop: float = 1e-4,
+        early_stop: float = EARLY_STOP,
     ) -> RayOutput:
         """Render rays, differentiably.
 
@@ -220,9 +255,7 @@ class RadianceModel(nn.Module):
             marched, coarse_rgb,
         )  # fmt: skip
 
-    def _see(
-        self, field: Field, rays: Rays, samples: Samples, images: Tensor | None, early_stop: float
-    ) -> Composite:
+    def _see(self, field: Field, rays: Rays, samples: Samples, images: Tensor | None, early_stop: float) -> Composite:
         x, directions = self.points(rays, samples)
         log_density, latent = field.geometry(x)
         appearance = self.appearance_of(images, samples, len(x))
@@ -301,6 +334,8 @@ class RadianceModel(nn.Module):
             ("step", f"{self.config.step:.4g}"),
             ("occupancy", f"{self.config.cascades} x {self.config.grid_resolution}^3, "
              f"{100 * self.occupancy.occupied_fraction():.1f} % occupied"),
+            *((f"features {head.config.name}", f"{head.config.features} per point, {head.n_bytes:,} bytes")
+              for head in map(self.head, self.heads)),
         ]  # fmt: skip
 
     def _prune(self, rays: Rays, samples: Samples, early_stop: float) -> Samples:

@@ -87,6 +87,8 @@ def load_model(model: RadianceModel, checkpoint: Checkpoint) -> None:
     """
     arrays = checkpoint.part("model")
     take_shapes(model.field, part(arrays, "field"), checkpoint.path)
+    for name in model.heads:
+        take_shapes(model.head(name), part(arrays, f"heads.{name}"), checkpoint.path)
     load_arrays(model, arrays, checkpoint.path)
     model.occupancy.changed()
 

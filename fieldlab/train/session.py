@@ -13,6 +13,7 @@ from torch import Tensor
 from fieldlab.data.cameras import Cameras
 from fieldlab.data.scene import Scene
 from fieldlab.errors import CheckpointError, ConfigError
+from fieldlab.fields.head import HeadConfig
 from fieldlab.render.model import ModelConfig, RadianceModel, config_dict
 from fieldlab.train.build import build_model, choose_model, training_views
 from fieldlab.train.checkpoint import Checkpoint, load_arrays, load_model
@@ -93,6 +94,7 @@ def run_header(config: Stored, model: RadianceModel, training: dict[str, Any], s
     return {
         "run": config.to_dict(),
         "model": config_dict(model.config),
+        "heads": [model.head(name).config.to_dict() for name in model.heads],
         "training": training,
         "scene": scene.header(),
     }
@@ -133,6 +135,7 @@ def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[Radi
     try:
         config = RunConfig.from_dict(header["run"], checkpoint.path)
         model_config = from_dict(ModelConfig, header["model"], "model", checkpoint.path)
+        heads = [HeadConfig.from_dict(values) for values in header.get("heads", [])]
         scene, progress = SceneRecord.read(checkpoint), header["training"]["progress"]
         step, seconds = int(progress["step"]), float(progress["seconds"])
     except ConfigError as error:
@@ -143,6 +146,8 @@ def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[Radi
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError("a checkpoint's header is incomplete", file=checkpoint.path, field=str(error)) from error
     model = build_model(config.field, model_config, seed=0)
+    for head in heads:
+        model.add_head(head)
     load_model(model, checkpoint)
     if "train" in scene.cameras and (corrections := checkpoint.part("poses")):
         scene.cameras["train"] = _corrected(scene.cameras["train"], corrections, model, checkpoint.path)

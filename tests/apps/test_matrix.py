@@ -11,6 +11,7 @@ import pytest
 
 from fieldlab.apps.jobs import Job, JobError, LocalJobs, RayJobs
 from fieldlab.apps.main import main
+from fieldlab.apps.matrix import Result, behind, markdown
 from fieldlab.errors import BackendError
 from tests.apps.test_commands import failure
 
@@ -28,7 +29,7 @@ def test_every_pair_once(scene, tmp_path, capsys):
     assert all((r["psnr_to_teacher"] is None) == (r["teacher"] is None) for r in results)
     assert all(r["psnr"] > 5 and r["seconds"] > 0 and r["bytes"] > 0 for r in results)
     text = (out / "matrix.md").read_text()
-    assert "| from scratch |" in text
+    assert "| from scratch, 2 s |" in text
     assert "| voxel | hashgrid |" in text
     assert iio.imread(out / "matrix.png").shape[1] > 3 * 36
     stamps = {p: p.stat().st_mtime_ns for p in out.glob("*/checkpoints/*")}
@@ -47,8 +48,25 @@ def test_what_makes_no_matrix(scene, tmp_path, capsys):
     assert "did you mean hashgrid" in failure(capsys, [*base, "--fields", "vm,hashgird"])
     assert "not a training time" in failure(capsys, [*base, "--time", "soon"])
     assert "no such test view" in failure(capsys, [*base, "--view", "99"])
+    assert "not a training time" in failure(capsys, [*base, "--scratch", "same,soon"])
     assert "somebody has to work" in failure(capsys, [*base, "--workers", "0"])
     assert not (tmp_path / "out").exists()
+
+
+def result(student: str, psnr: float, asked: float, kind: str, teacher: str | None = None) -> Result:
+    return Result(student, teacher, kind, asked, psnr, 0.9, None, asked, 1, 1, 1)
+
+
+def test_a_student_is_held_to_the_lesser_of_its_teacher_and_its_own_kind_trained_longest():
+    results = [
+        result("vm", 34.0, 300, "teacher"), result("mlp", 24.0, 300, "teacher"), result("mlp", 20.0, 60, "scratch"),
+        result("vm", 30.0, 60, "scratch"), result("mlp", 26.0, 600, "scratch"), result("vm", 36.0, 600, "scratch"),
+        result("mlp", 25.5, 60, "pair", "vm"), result("vm", 23.0, 60, "pair", "mlp"),
+    ]  # fmt: skip
+    assert [(round(gap, 3), r.student) for gap, r in behind(results)] == [(1.0, "vm"), (0.5, "mlp")]
+    text = markdown(["vm", "mlp"], results)
+    assert "at most 1.00 dB (mlp to vm)" in text
+    assert "| from scratch, 600 s |  | 36.00 | 26.00 |" in text
 
 
 def job(tmp_path, name: str, *arguments: str) -> Job:

@@ -9,13 +9,15 @@ import torch
 
 from fieldlab.distill.config import DistillConfig, DistillSettings
 from fieldlab.distill.distiller import Distiller
+from fieldlab.distill.editing import edited_model
 from fieldlab.distill.session import student_config
 from fieldlab.errors import CheckpointError, ConfigError
 from fieldlab.fields.base import FieldConfig
+from fieldlab.fields.head import HeadConfig
 from fieldlab.fields.registry import config_named
 from fieldlab.render.model import RadianceModel
 from fieldlab.train.build import build_model, choose_model
-from fieldlab.train.checkpoint import Checkpoint
+from fieldlab.train.checkpoint import Checkpoint, load_model
 from fieldlab.train.config import RunConfig, TrainConfig
 from fieldlab.train.trainer import Trainer
 from tests.scenes import ball_scene, ring_cameras
@@ -227,6 +229,49 @@ def test_appearance_is_inherited_where_a_field_can_have_one():
     for _ in plain.events():
         pass
     assert plain.student.appearance is None
+
+
+def with_head(model: RadianceModel) -> RadianceModel:
+    """The same model with features that say where on the ball a point is."""
+    made = build_model(model.field.config, model.config, 0).requires_grad_(False)
+    load_model(made, Checkpoint({f"model.{k}": v for k, v in model.state_dict().items()}, {}))
+    head = made.add_head(HeadConfig("parts", 3, small("hashgrid")), torch.Generator().manual_seed(5))
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
+    generator = torch.Generator().manual_seed(6)
+    for _ in range(300):
+        x = torch.rand(1024, 3, generator=generator)
+        optimizer.zero_grad()
+        (head(x) - x).square().mean().backward()
+        optimizer.step()
+    return made.requires_grad_(False)
+
+
+@pytest.mark.parametrize("to", ["vm", "voxel", "mlp"])
+def test_features_are_carried_along(teacher, to):
+    model = with_head(teacher("hashgrid"))
+    d = distiller_of(model, to, steps=8)
+    assert "features parts copied" in d.begin()
+    for _ in d.events():
+        pass
+    points = torch.rand(300, 3) * 2 - 1
+    assert torch.equal(d.student.features("parts", points), model.features("parts", points))
+    arrays, training = d.state()
+    again = distiller_of(model, to, steps=8)
+    again.load(Checkpoint(arrays, {"training": training}))
+    assert torch.equal(again.student.features("parts", points), model.features("parts", points))
+
+
+def test_features_of_what_was_moved_move_along(teacher):
+    model = with_head(teacher("hashgrid"))
+    moved = edited_model(model, ["move box -1 -1 -1 1 1 1 turn 0 0 1 90"], torch.Generator().manual_seed(0))
+    d = distiller_of(moved, "vm", steps=60)
+    d.begin()
+    for _ in d.events():
+        pass
+    rays = CAMERAS.image_rays(0)
+    wanted, found = moved.render_features("parts", rays), d.student.render_features("parts", rays)
+    unmoved = model.render_features("parts", rays)
+    assert float((found - wanted).square().mean()) < 0.1 * float((unmoved - wanted).square().mean())
 
 
 def test_another_box_is_refused(teacher):
