@@ -18,8 +18,9 @@ class Bench:
     """The scene to train on: a procedural scene or a folder of photographs with poses."""
     seconds: list[float] = field(default_factory=lambda: [30.0])
     """Training times after which the test PSNR is measured; each is a run of its own."""
-    only: Literal["everything", "operations"] = "everything"
-    """operations: leave out training and pictures."""
+    only: Literal["everything", "operations", "distillation"] = "everything"
+    """operations: leave out training and pictures. distillation: what its steps cost and how much sooner its students
+    are as good, over the longest of --seconds (600 to quote)."""
     quick: bool = False
     """A few seconds in all: to see that everything runs, not to quote."""
     log2_table: int = 17
@@ -37,6 +38,7 @@ def run(args: Bench) -> None:
     from rich.console import Console
 
     from fieldlab.apps.train import choose_device
+    from fieldlab.bench.distillation import distillation_rows
     from fieldlab.bench.measure import machine
     from fieldlab.bench.operations import operation_rows
     from fieldlab.bench.whole import whole_rows
@@ -56,11 +58,16 @@ def run(args: Bench) -> None:
         rows.append(row)
         console.print(line(row), highlight=False, soft_wrap=True)
 
-    for row in operation_rows(device, args.log2_table, args.quick):
-        add(row)
-    if args.only == "everything":
+    if args.only != "distillation":
+        for row in operation_rows(device, args.log2_table, args.quick):
+            add(row)
+    if args.only != "operations":
         with console.status("reading the scene"):
             scene = load_scene(args.scene)
+    if args.only == "distillation":
+        for row in distillation_rows(scene, device, 1.0 if args.quick else max(args.seconds), args.quick):
+            add(row)
+    if args.only == "everything":
         for row in whole_rows(scene, device, [1.0] if args.quick else sorted(args.seconds), args.quick):
             add(row)
     if args.json is not None:

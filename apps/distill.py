@@ -147,7 +147,7 @@ def new_config(args: Distill, teacher: RadianceModel, info: RunInfo, device: tor
     from fieldlab.train.config import RunConfig, TrainConfig
 
     choice = FieldChoice(args.to, args.set, *budget(args.params, args.megabytes))
-    field = choose_student(choice, teacher, info, device)
+    field = choose_student(choice, teacher, info.scene.cameras["train"], device)
     seconds = DEFAULT_SECONDS[device.type] if args.steps is None and args.seconds is None else args.seconds
     train = TrainConfig(
         steps=args.steps, seconds=seconds, seed=args.seed, appearance=getattr(field, "appearance", 0),

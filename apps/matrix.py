@@ -37,9 +37,10 @@ class Matrix:
     teacher_time: str = "5m"
     """Training time of each teacher, such as 90s, 5m or 1h."""
     time: str = "1m"
-    """Distillation time of each pair, and training time of each field from scratch beside it."""
+    """Distillation time of each pair, with other times for some students behind it: 1m,cp=5m."""
     scratch: str = "same"
-    """Times for which each field is also trained from scratch, to compare with, such as same,10m; same is --time."""
+    """Times for which each field is also trained from scratch, to compare with, such as same,10m; same is the time its
+    students get."""
     out: OptionalFile = None
     """Folder for all runs, the table and the picture; runs/matrix-<scene> by default."""
     workers: int = 1
@@ -60,7 +61,7 @@ class Result:
 
     Args:
         student: its representation.
-        kind: teacher, scratch or pair.
+        kind: teacher, scratch, same (from scratch for as long as its students) or pair.
         asked: seconds it was to take.
         teacher: that of the field it was distilled from, None for one trained on the photographs.
         psnr, ssim: against the photographs.
@@ -140,12 +141,10 @@ def teachers(args: Matrix, out: Path, names: Sequence[str]) -> list[Wanted]:
 
 
 def students(args: Matrix, out: Path, names: Sequence[str]) -> list[Wanted]:
-    """The runs that are trained beside it, and all ordered pairs."""
-    from fieldlab.apps.compare import duration
+    """All ordered pairs, and the runs that are trained beside them."""
     from fieldlab.apps.jobs import Job
 
-    seconds = duration(args.time)
-    made = [_trained(args, out, name, "scratch", each) for each in scratch_times(args) for name in names]
+    seconds, made = student_times(args, names), []
     for teacher in names:
         for student in names:
             if teacher == student:
@@ -153,25 +152,48 @@ def students(args: Matrix, out: Path, names: Sequence[str]) -> list[Wanted]:
             name = f"{_plain(teacher)}-to-{_plain(student)}"
             folder = out / name
             source = out / f"teacher-{_plain(teacher)}"
-            arguments = ["distill", str(source), "--to", student, "--seconds", str(seconds)]
+            arguments = ["distill", str(source), "--to", student, "--seconds", str(seconds[student])]
             arguments += [*_common(args, folder)]
             job = Job(name, tuple(arguments), out / f"logs/{name}.log")
-            made.append(Wanted(student, teacher, "pair", seconds, folder, job))
-    return made
+            made.append(Wanted(student, teacher, "pair", seconds[student], folder, job))
+    same, times = scratch_times(args)
+    if same:
+        made += [_trained(args, out, name, "same", seconds[name]) for name in names]
+    return made + [_trained(args, out, name, "scratch", each) for each in times for name in names]
 
 
-def scratch_times(args: Matrix) -> list[float]:
-    """Seconds for which fields are trained from scratch beside the students, shortest first."""
+def student_times(args: Matrix, names: Sequence[str]) -> dict[str, float]:
+    """Seconds that a student of each representation gets.
+
+    Raises:
+        ConfigError: a time makes no sense, or is for a field that is not in the matrix.
+    """
+    from fieldlab.apps.compare import duration
+    from fieldlab.errors import ConfigError
+
+    usual, *others = args.time.split(",")
+    found = dict.fromkeys(names, duration(usual))
+    for text in others:
+        name, _, time = (word.strip() for word in text.partition("="))
+        if name not in found:
+            raise ConfigError("a time is for a field that is not in the matrix", field="--time", found=text,
+                              expected=f"{names[0]}=5m")  # fmt: skip
+        found[name] = duration(time)
+    return found
+
+
+def scratch_times(args: Matrix) -> tuple[bool, list[float]]:
+    """Whether fields are also trained from scratch for as long as their students, and the seconds of longer runs."""
     from fieldlab.apps.compare import duration
 
     texts = [text.strip() for text in args.scratch.split(",") if text.strip()]
-    return sorted({duration(args.time if text == "same" else text) for text in texts})
+    return "same" in texts, sorted({duration(text) for text in texts if text != "same"})
 
 
 def _trained(args: Matrix, out: Path, field: str, kind: str, seconds: float) -> Wanted:
     from fieldlab.apps.jobs import Job
 
-    name = f"teacher-{_plain(field)}" if kind == "teacher" else f"scratch-{seconds:g}s-{_plain(field)}"
+    name = f"{kind}-{_plain(field)}" if kind != "scratch" else f"{kind}-{seconds:g}s-{_plain(field)}"
     arguments = ["train", args.scene, "--field", field, "--seconds", str(seconds), *_common(args, out / name)]
     return Wanted(field, None, kind, seconds, out / name, Job(name, tuple(arguments), out / f"logs/{name}.log"))
 
@@ -196,8 +218,8 @@ def _check(args: Matrix, names: Sequence[str]) -> None:
 
     for name in names:
         config_named(name)
-    for time in (args.time, args.teacher_time):
-        duration(time)
+    duration(args.teacher_time)
+    student_times(args, names)
     scratch_times(args)
     scene = read_scene(Train(args.scene))
     count = len(scene.splits["test"]) if "test" in scene.splits else 0
@@ -213,7 +235,7 @@ def _same_as_before(args: Matrix, out: Path) -> None:
     from fieldlab.files import write_json
 
     file = out / "settings.json"
-    now = {"scene": args.scene, "teacher": duration(args.teacher_time), "time": duration(args.time), "seed": args.seed}
+    now = {"scene": args.scene, "teacher": duration(args.teacher_time), "time": args.time, "seed": args.seed}
     if file.is_file() and (before := json.loads(file.read_text())) != now:
         raise RunFolderError("there is a matrix with other settings already", file=out, found=before, expected=now,
                              hint="choose another --out")  # fmt: skip
@@ -321,6 +343,8 @@ def _rows(names: Sequence[str], results: Sequence[Result]) -> list[list[str]]:
     for teacher in names:
         cells = [f"{pairs[teacher, s]:.2f}" if (teacher, s) in pairs else "-" for s in names]
         rows.append([teacher, f"{own[teacher]:.2f}", *cells])
+    if same := {r.student: r for r in results if r.kind == "same"}:
+        rows.append(["from scratch, same time", "", *(f"{same[s].psnr:.2f}" for s in names)])
     for asked in sorted({r.asked for r in results if r.kind == "scratch"}):
         alone = {r.student: r.psnr for r in results if r.kind == "scratch" and r.asked == asked}
         rows.append([f"from scratch, {asked:g} s", "", *(f"{alone[s]:.2f}" for s in names)])

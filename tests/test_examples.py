@@ -34,6 +34,18 @@ def test_train_render_mesh_and_compare(tmp_path):
     assert at_kernels > 2 * anywhere
 
 
+@pytest.mark.slow
+def test_edits_and_their_truth(tmp_path):
+    arguments = ["--size", "48", "--views", "12", "--seconds", "6", "--student-seconds", "3", "--students", "voxel"]
+    out = run_example("05_edit_and_distill.py", *arguments, "--out", str(tmp_path))
+    for name in ("removed", "moved", "duplicated"):
+        line = next(line for line in out.splitlines() if line.startswith(name))
+        assert "to voxel" in line
+        as_it_was, edited = (float(line.split(words)[1].split()[0]) for words in ("left as it was", "edited"))
+        assert edited > as_it_was
+    assert (tmp_path / "edits.png").stat().st_size > 1000
+
+
 def test_operations():
     out = run_example("02_operations.py")
     assert "fitted" in out

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fieldlab.data.cameras import Cameras, Rays
+from fieldlab.distill.ahead import Ahead
 from fieldlab.distill.config import DistillConfig
 from fieldlab.distill.losses import LatentMatch, density_loss
 from fieldlab.distill.mining import HARD, HardRays, Poses
@@ -37,6 +38,7 @@ POSES = 256  # of an epoch
 EPOCH = 64  # steps
 KEPT_BATCHES = 24  # of a slow teacher's answers
 EMPTY_SHARE = 1 / 16  # points anywhere, per sample, at which the student shall be no denser than the teacher
+LATE = 0.1  # of the densities' weight is left once pixels say better which of them matter
 CELLS_PER_SAMPLE = 0.25  # occupancy cells evaluated per sample
 OCCUPANCY_EVERY = 16
 MIN_RAYS, MAX_RAYS = 64, 1 << 18
@@ -100,6 +102,7 @@ class Distiller(Loop[DistillEvent]):
         self.batches: deque[Targets] = deque(maxlen=KEPT_BATCHES)
         self.budget = self.train.samples_per_step or SAMPLES_PER_STEP[student.device.type]
         self.log: list[str] = []
+        self.ahead = Ahead(self._look, student.device)
         self._match: LatentMatch | None = None
         self._optimizer: Adam | None = None
 
@@ -205,6 +208,8 @@ class Distiller(Loop[DistillEvent]):
         stage = self._stage(fraction)
         loss, errors = self._loss(targets, stage, fraction)
         loss.backward()
+        if (now.step + 1) % now.reuse == 0:
+            self.ahead.prepare()
         student.field.regularize(fraction)
         rate = self.schedule.learning_rate(now.step, fraction)
         self.optimizer.step(rate)
@@ -234,6 +239,14 @@ class Distiller(Loop[DistillEvent]):
         now = self.progress
         if now.step % now.reuse and self.batches:
             return self.batches[int(torch.randint(len(self.batches), (1,), generator=self.generator))]
+        found = self.ahead.take()
+        if now.reuse > 1:
+            self.batches.append(found)
+        return found
+
+    def _look(self) -> Targets:
+        """The teacher's answers along new rays, and how many rays are to be next."""
+        now = self.progress
         rays, poses = self.poses.draw(now.rays, self.generator)
         again = self.hard.draw(round(HARD * now.rays) if self.settings.active else 0, self.generator)
         rays = Rays(torch.cat((rays.origins, again.origins)), torch.cat((rays.directions, again.directions)))
@@ -250,8 +263,6 @@ class Distiller(Loop[DistillEvent]):
         now.teacher_seconds += time.perf_counter() - start
         ratio = self.budget / max(len(found.samples), 1)
         now.rays = int(min(max(now.rays * min(max(ratio, 0.5), 2.0), MIN_RAYS), MAX_RAYS))
-        if now.reuse > 1:
-            self.batches.append(found)
         return found
 
     def _loss(self, targets: Targets, stage: str, fraction: float) -> tuple[Tensor, Tensor | None]:
@@ -263,7 +274,8 @@ class Distiller(Loop[DistillEvent]):
         empty = density_loss(log_density[n:] + unit, nowhere.new_full((len(nowhere),), -torch.inf)).sum()
         log_density, latent = log_density[:n], latent[:n]
         density = density_loss(log_density + unit, targets.log_density + unit).sum()
-        loss = settings.density_weight * (density / max(n, 1) + empty / max(len(nowhere), 1))
+        weight = settings.density_weight * (LATE if stage == "pixels" else 1.0)
+        loss = weight * (density / max(n, 1) + empty / max(len(nowhere), 1))
         fade = max(1 - fraction / max(settings.samples_until, 1e-9), 0.0)
         sigma = field.sigma(log_density)
         with torch.no_grad():

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 
 import torch
 
+from fieldlab.data.cameras import Cameras
 from fieldlab.distill.config import DistillConfig
 from fieldlab.distill.distiller import Distiller, DistillEvent
 from fieldlab.errors import ConfigError
@@ -18,7 +19,7 @@ from fieldlab.train.checkpoint import Checkpoint
 from fieldlab.train.record import SceneRecord
 from fieldlab.train.recorded import recorded
 from fieldlab.train.run import Run
-from fieldlab.train.session import RunInfo, run_header
+from fieldlab.train.session import run_header
 
 
 class DistillSession:
@@ -88,14 +89,13 @@ def student_config(field: FieldConfig, teacher: RadianceModel) -> ModelConfig:
     return replace(teacher.config, n_images=teacher.config.n_images if keeps else 0)
 
 
-def choose_student(choice: FieldChoice, teacher: RadianceModel, info: RunInfo, device: torch.device) -> FieldConfig:
-    """The student's configuration: detail as fine as the photographs' pixels, size by budget or device, and without a
-    coarse network, since the teacher knows where to look.
+def choose_student(choice: FieldChoice, teacher: RadianceModel, cameras: Cameras, device: torch.device) -> FieldConfig:
+    """The student's configuration: detail as fine as the pixels of the training ``cameras``, size by budget or
+    device, and without a coarse network, since the teacher knows where to look.
 
     Raises:
         ConfigError: no such field, or the budget is too small for it.
     """
-    cameras = info.scene.cameras["train"]
     footprint = cells_per_side(cameras, teacher.config.box(), teacher.config.unbounded)
     appearance = 0 if teacher.appearance is None else teacher.appearance.shape[1]
     try:

@@ -17,6 +17,18 @@ def test_ratios_say_how_many_times_better():
 
 
 @pytest.mark.slow
+def test_distillation_is_measured_against_training(tmp_path):
+    scene, out = tmp_path / "small.toml", tmp_path / "bench.json"
+    scene.write_text('name = "small"\n[procedural]\nscene = "robot"\nn_train = 6\nn_test = 1\nsize = 48\n')
+    command = ["bench", "--only", "distillation", "--scene", str(scene), "--quick", "--json", str(out)]
+    assert main(command) == 0
+    rows = json.loads(out.read_text())["rows"]
+    assert {row["group"] for row in rows} == {"distillation"}
+    assert [row["unit"] for row in rows] == ["ms"] * 2 + ["dB"] * 5
+    assert all(row["value"] > 0 and row["reference"] > 0 for row in rows)
+
+
+@pytest.mark.slow
 def test_everything_is_measured(tmp_path, capsys):
     scene, out = tmp_path / "small.toml", tmp_path / "bench.json"
     scene.write_text('name = "small"\n[procedural]\nscene = "robot"\nn_train = 6\nn_test = 1\nsize = 48\n')

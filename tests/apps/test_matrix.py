@@ -29,7 +29,7 @@ def test_every_pair_once(scene, tmp_path, capsys):
     assert all((r["psnr_to_teacher"] is None) == (r["teacher"] is None) for r in results)
     assert all(r["psnr"] > 5 and r["seconds"] > 0 and r["bytes"] > 0 for r in results)
     text = (out / "matrix.md").read_text()
-    assert "| from scratch, 2 s |" in text
+    assert "| from scratch, same time |" in text
     assert "| voxel | hashgrid |" in text
     assert iio.imread(out / "matrix.png").shape[1] > 3 * 36
     stamps = {p: p.stat().st_mtime_ns for p in out.glob("*/checkpoints/*")}
@@ -49,6 +49,7 @@ def test_what_makes_no_matrix(scene, tmp_path, capsys):
     assert "not a training time" in failure(capsys, [*base, "--time", "soon"])
     assert "no such test view" in failure(capsys, [*base, "--view", "99"])
     assert "not a training time" in failure(capsys, [*base, "--scratch", "same,soon"])
+    assert "not in the matrix" in failure(capsys, [*base, "--time", "1m,tensorf=5m"])
     assert "somebody has to work" in failure(capsys, [*base, "--workers", "0"])
     assert not (tmp_path / "out").exists()
 

@@ -1,0 +1,118 @@
+"""Take away, move and copy an object of a trained field, distill each into two other kinds, and compare with the truth:
+a procedural scene can be rendered as it would be with the object gone, moved or copied.
+
+    python examples/05_edit_and_distill.py [--size 200 --views 60 --seconds 120 --student-seconds 60 --out runs/edits]
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from fieldlab.data.procedural import ProceduralOptions, load_procedural, scene_model
+from fieldlab.data.procedural.rearrange import about, copied, moved, without
+from fieldlab.data.procedural.render import render_images
+from fieldlab.distill.config import DistillConfig, DistillSettings
+from fieldlab.distill.distiller import Distiller
+from fieldlab.distill.editing import edited_model, uncovered
+from fieldlab.distill.session import choose_student, student_config
+from fieldlab.export.pictures import labeled, sheet, to_uint8, write_picture
+from fieldlab.train.build import FieldChoice, build_model, choose_field, choose_model, footprint_of
+from fieldlab.train.config import RunConfig, TrainConfig
+from fieldlab.train.metrics import psnr
+from fieldlab.train.trainer import Trainer
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--size", type=int, default=200, help="pixels of a picture's side")
+parser.add_argument("--views", type=int, default=60, help="training views")
+parser.add_argument("--seconds", type=float, default=120, help="training time of the field that is edited")
+parser.add_argument("--student-seconds", type=float, default=60)
+parser.add_argument("--students", default="vm,voxel")
+parser.add_argument("--out", type=Path, default=Path("runs/edits"))
+args = parser.parse_args()
+
+# A field of the toys on their tray.
+device = torch.device("cpu")
+scene = load_procedural("toys", ProceduralOptions(n_train=args.views, n_test=6, size=args.size))
+field = choose_field(FieldChoice("hashgrid"), footprint_of(scene), 0, device)
+train = TrainConfig(seconds=args.seconds, **field.recipe)
+trainer = Trainer(build_model(field, choose_model(scene, train), 0), scene.splits["train"], train)
+for _ in trainer.events():
+    pass
+model = trainer.model.eval().requires_grad_(False)
+
+# The ball, and what becomes of it: as an edit of the field, and as the scene it should look like. Onto the locomotive's
+# roof it goes a little smaller; its copy lies in the middle of the tray, half as large.
+x, y, z = ball = (-0.78, -0.48, 0.27)
+toys = scene_model("toys")
+ROOF, MIDDLE = (0.74, 0.06, 0.676), (0.4, 0.43, -0.135)
+where = f"sphere {x} {y} {z} 0.276"
+edits = {
+    "removed": (f"remove {where}", without(toys, "ball")),
+    "moved": (f"move {where} by {ROOF[0]} {ROOF[1]} {ROOF[2]} turn 0 0 1 90 scale 0.8",
+              moved(toys, "ball", about(ball, 90, 0.8)(*ROOF))),
+    "duplicated": (f"duplicate {where} by {MIDDLE[0]} {MIDDLE[1]} {MIDDLE[2]} scale 0.5",
+                   copied(toys, "ball", about(ball, 0, 0.5)(*MIDDLE))),
+}  # fmt: skip
+cameras = scene.splits["test"].cameras
+white = torch.ones(3)
+
+
+def truth(of) -> list[torch.Tensor]:
+    """Pictures of a scene as it really is."""
+    pictures = []
+    for i in range(len(cameras)):
+        rgba = render_images(of, cameras, range(i, i + 1))[0].view(args.size, args.size, 4)
+        pictures.append(torch.lerp(white, rgba[..., :3], rgba[..., 3:]))
+    return pictures
+
+
+def renders(of) -> list[torch.Tensor]:
+    """Pictures of a model."""
+    return [of.render_image(cameras, i, background=white)["rgb"] for i in range(len(cameras))]
+
+
+def mean_psnr(made, wanted) -> float:
+    """Over all test views, in dB."""
+    return sum(psnr(a, b) for a, b in zip(made, wanted, strict=True)) / len(made)
+
+
+def distilled(teacher, name: str):
+    """An ordinary field that knows nothing of the edits."""
+    config = choose_student(FieldChoice(name), teacher, scene.splits["train"].cameras, device)
+    settings = TrainConfig(seconds=args.student_seconds, **{**config.recipe, **config.distill_recipe})
+    student = build_model(config, student_config(config, teacher), 0)
+    made = DistillConfig(RunConfig("toys", config, settings, teacher="edited"), DistillSettings())
+    distiller = Distiller(teacher, student, scene.splits["train"].cameras, made)
+    distiller.begin()
+    for _ in distiller.events():
+        pass
+    distiller.finish()
+    return student.eval().requires_grad_(False)
+
+
+def tile(picture: torch.Tensor, text: str):
+    return labeled(to_uint8(picture), text)
+
+
+as_trained = renders(model)
+print(f"as trained, against the photographs: {mean_psnr(as_trained, truth(toys)):.2f} dB")
+view, table = 2, [tile(as_trained[2], "as trained")]
+for name, (edit, real) in edits.items():
+    edited = edited_model(model, [edit], torch.Generator().manual_seed(0))
+    found = uncovered(model, edited, scene.splits["train"].cameras, torch.Generator().manual_seed(0))
+    wanted = truth(real)
+    made = {"edited": renders(edited)}
+    for student in args.students.split(","):
+        made[f"to {student}"] = renders(distilled(edited, student))
+    scores = {kind: mean_psnr(pictures, wanted) for kind, pictures in made.items()}
+    unedited = mean_psnr(as_trained, wanted)
+    print(f"{name}, against the true scene: left as it was {unedited:.2f} dB, "
+          + ", ".join(f"{kind} {score:.2f} dB" for kind, score in scores.items())
+          + f"; behind it {found.nothing:.0%} nothing, {found.unseen:.0%} never photographed")  # fmt: skip
+    tiles = [tile(pictures[view], f"{name}: {kind}") for kind, pictures in made.items()]
+    table += [*tiles, tile(wanted[view], f"{name}: the truth")]
+width = len(args.students.split(",")) + 2
+rows = [table[:1], *(table[i : i + width] for i in range(1, len(table), width))]
+write_picture(args.out / "edits.png", sheet(rows))
+print(f"written to {args.out / 'edits.png'}")
