@@ -1,7 +1,7 @@
 """Take away, move and copy an object of a trained field, distill each into two other kinds, and compare with the truth:
 a procedural scene can be rendered as it would be with the object gone, moved or copied.
 
-    python examples/05_edit_and_distill.py [--size 200 --views 60 --seconds 120 --student-seconds 60 --out runs/edits]
+    python examples/05_edit_and_distill.py [--size 200 --views 60 --steps 1500 --student-steps 1000 --out runs/edits]
 """
 
 import argparse
@@ -25,8 +25,8 @@ from fieldlab.train.trainer import Trainer
 parser = argparse.ArgumentParser()
 parser.add_argument("--size", type=int, default=200, help="pixels of a picture's side")
 parser.add_argument("--views", type=int, default=60, help="training views")
-parser.add_argument("--seconds", type=float, default=120, help="training time of the field that is edited")
-parser.add_argument("--student-seconds", type=float, default=60)
+parser.add_argument("--steps", type=int, default=1500, help="training steps of the field that is edited")
+parser.add_argument("--student-steps", type=int, default=1000)
 parser.add_argument("--students", default="vm,voxel")
 parser.add_argument("--out", type=Path, default=Path("runs/edits"))
 args = parser.parse_args()
@@ -35,7 +35,7 @@ args = parser.parse_args()
 device = torch.device("cpu")
 scene = load_procedural("toys", ProceduralOptions(n_train=args.views, n_test=6, size=args.size))
 field = choose_field(FieldChoice("hashgrid"), footprint_of(scene), 0, device)
-train = TrainConfig(seconds=args.seconds, **field.recipe)
+train = TrainConfig(steps=args.steps, **field.recipe)
 trainer = Trainer(build_model(field, choose_model(scene, train), 0), scene.splits["train"], train)
 for _ in trainer.events():
     pass
@@ -80,7 +80,7 @@ def mean_psnr(made, wanted) -> float:
 def distilled(teacher, name: str):
     """An ordinary field that knows nothing of the edits."""
     config = choose_student(FieldChoice(name), teacher, scene.splits["train"].cameras, device)
-    settings = TrainConfig(seconds=args.student_seconds, **{**config.recipe, **config.distill_recipe})
+    settings = TrainConfig(steps=args.student_steps, **{**config.recipe, **config.distill_recipe})
     student = build_model(config, student_config(config, teacher), 0)
     made = DistillConfig(RunConfig("toys", config, settings, teacher="edited"), DistillSettings())
     distiller = Distiller(teacher, student, scene.splits["train"].cameras, made)
