@@ -26,6 +26,7 @@ NB_MODULE(_native, m) {
   m.attr("has_cuda") = false;
 #endif
   bind_encodings(m);
+  bind_graph(m);
   bind_low_rank(m);
   bind_networks(m);
   bind_rays(m);

@@ -41,6 +41,7 @@ inline HashGrid hash_grid_of(int features, bool smooth, const std::vector<float>
 }
 
 void bind_encodings(nanobind::module_& m);
+void bind_graph(nanobind::module_& m);
 void bind_low_rank(nanobind::module_& m);
 void bind_networks(nanobind::module_& m);
 void bind_rays(nanobind::module_& m);
