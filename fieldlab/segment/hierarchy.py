@@ -158,13 +158,13 @@ class Hierarchy:
     def _jump(self, allowed: Tensor) -> Tensor:
         """Every row's highest ancestor over rows that are all ``allowed`` (above 0): by doubling."""
         rows = torch.arange(len(self.ids))
-        up = torch.where((self.parent >= 0) & (allowed[self.parent.clamp_min(0)] > 0), self.parent, rows)
-        for _ in range(max(len(rows), 1).bit_length() + 1):
-            further = up[up]
-            if torch.equal(further, up):
-                return up
-            up = further
-        raise ConfigError("parts are above themselves", field="parent", hint="every chain of parents ends at a root")
+        step = torch.where((self.parent >= 0) & (allowed[self.parent.clamp_min(0)] > 0), self.parent, rows)
+        up = step
+        for _ in range(len(rows).bit_length()):
+            up = up[up]
+        if not torch.equal(step[up], up):
+            raise ConfigError("parts are above themselves", field="parent", hint="every chain of parents ends at a root")
+        return up
 
 
 def palette(ids: Tensor) -> Tensor:
