@@ -56,9 +56,11 @@ class Hierarchy:
             raise ConfigError("a part is born after its parent", field="birth")
 
     @staticmethod
-    def of(condensed: Condensed, points: Tensor) -> Hierarchy:
-        """The tree of condensed joins, with ids that count from the root down, larger parts first."""
-        parent, birth, leaf = condensed.parent, condensed.birth, condensed.leaf
+    def of(condensed: Condensed, points: Tensor, leaf: Tensor | None = None) -> Hierarchy:
+        """The tree of condensed joins, with ids that count from the root down, larger parts first; ``leaf`` int64 [N] in
+        place of the finest parts of the points."""
+        parent, birth = condensed.parent, condensed.birth
+        leaf = condensed.leaf if leaf is None else leaf
         roots = (parent < 0).nonzero()[:, 0]
         if len(roots) > 1:
             parent = torch.cat((torch.where(parent < 0, len(parent), parent), parent.new_tensor([-1])))
@@ -163,7 +165,7 @@ class Hierarchy:
         for _ in range(len(rows).bit_length()):
             up = up[up]
         if not torch.equal(step[up], up):
-            raise ConfigError("parts are above themselves", field="parent", hint="every chain of parents ends at a root")
+            raise ConfigError("parts are above themselves", field="parent", hint="all chains of parents end at a root")
         return up
 
 

@@ -22,8 +22,8 @@ Labels = NDArray[np.int32]
 class Overlap:
     """Which labels of two maps meet: ``rows`` and ``columns``, and the intersection over union of each pair."""
 
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
+    rows: Labels
+    columns: Labels
     iou: NDArray[np.float64]  # [len(rows), len(columns)]
 
     @staticmethod
@@ -78,7 +78,7 @@ def add_view(scores: Scores, truth: Labels, labels: Labels, rng: np.random.Gener
         pair: the same thresholds seen from another view, for view consistency.
     """
     covers = best_covers(truth, labels)
-    dense = {}
+    dense: dict[int, float] = {}
     for found in labels:
         overlap = Overlap.of(truth, found)
         for part, best in zip(overlap.rows.tolist(), overlap.iou.max(1).tolist(), strict=True):
