@@ -57,8 +57,8 @@ class Hierarchy:
 
     @staticmethod
     def of(condensed: Condensed, points: Tensor, leaf: Tensor | None = None) -> Hierarchy:
-        """The tree of condensed joins, with ids that count from the root down, larger parts first; ``leaf`` int64 [N] in
-        place of the finest parts of the points."""
+        """The tree of condensed joins, with ids that count from the root down, larger parts first. ``leaf`` int64 [N]
+        replaces the finest parts of the points."""
         parent, birth = condensed.parent, condensed.birth
         leaf = condensed.leaf if leaf is None else leaf
         roots = (parent < 0).nonzero()[:, 0]

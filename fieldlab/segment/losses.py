@@ -37,7 +37,7 @@ class Ultrametric:
         self.linkage = single_linkage(len(features), first, second, cost)
 
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
-        """[P] of pixels int64 [P]: 1 for a pixel with itself, that of their own features where nothing connects them."""
+        """[P] of pixels int64 [P]: 1 for a pixel with itself; of their own features where nothing connects them."""
         edge = self.linkage.bottleneck(a, b).to(a.device)
         joined = edge >= 0
         u = torch.where(joined, self.first[edge.clamp_min(0)], a)
@@ -46,7 +46,7 @@ class Ultrametric:
 
 
 def contrast(near: Tensor, far: Tensor) -> Tensor:
-    """Mean cross-entropy of telling which couple is nearer, from similarities [C] of those that shall be, and others."""
+    """Mean cross-entropy of telling which couple is nearer; similarities [C] of those that shall be, and of others."""
     return softplus((far - near) / TEMPERATURE).mean() if len(near) else near.sum()
 
 

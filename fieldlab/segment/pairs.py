@@ -15,7 +15,7 @@ LEAST_REMAINDER = 10  # pixels of a mask that are in no smaller one
 
 @dataclass(frozen=True)
 class Couples:
-    """C comparisons of pixels, all int64 [C]: ``near_a`` and ``near_b`` shall be nearer than ``far_a`` and ``far_b``."""
+    """C comparisons of pixels, all int64 [C]: ``near_a`` and ``near_b`` shall be nearer than ``far_a``, ``far_b``."""
 
     near_a: Tensor
     near_b: Tensor

@@ -1,0 +1,162 @@
+"""fieldlab segment: from 2D masks that disagree to one tree of parts in 3D."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from fieldlab.apps.options import Device, OptionalFile, OptionalFloat, OptionalInt, RunFolder
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fieldlab.segment.hierarchy import Hierarchy
+    from fieldlab.segment.masks import ImageMasks
+    from fieldlab.segment.session import SegmentConfig, SegmentSession
+    from fieldlab.train.checkpoint import Checkpoint
+    from fieldlab.train.run import Run
+    from fieldlab.train.session import RunInfo
+
+DEFAULT_SECONDS = 240.0
+KEPT_ON_RESUME = frozenset(("masks", "out", "resume", "steps", "seconds", "device", "checkpoint_seconds", "least"))
+
+
+@dataclass
+class Segment:
+    """Learn which parts a trained field consists of, from masks of its photographs that need not agree with each other.
+    The result is an ordinary run with one tree of parts, hierarchy.json, whose parts can be renamed, merged and
+    split there."""
+
+    run: RunFolder
+    """The run to segment, of any representation; it stays as it is."""
+    masks: Annotated[str, tyro.conf.arg(metavar="DIR|auto")]
+    """Masks of the training photographs: SAM's or SAM 2's JSON files, pictures of masks or labels, a COCO file; or auto,
+    which finds them in the photographs without any network."""
+    out: OptionalFile = None
+    """Folder for the segmented run; <run>-segmented beside it by default."""
+    steps: OptionalInt = None
+    """Stop learning after this many steps."""
+    seconds: OptionalFloat = None
+    """Stop learning after this much time; 240 without --steps."""
+    features: int = 64
+    """Values per point that are learnt."""
+    least: OptionalInt = None
+    """Points of the smallest part; a two-thousandth of all points without it."""
+    nested: bool = True
+    """Learn from how masks lie in each other, not only from each by itself."""
+    seed: int = 0
+    """Seed of all random numbers."""
+    device: Device = "auto"
+    """Where to learn."""
+    resume: bool = False
+    """Go on with the run in --out; only --steps, --seconds and --least may be new."""
+    overwrite: bool = False
+    """Start again when there is a run in --out already."""
+    checkpoint_seconds: float = 60.0
+    """Wall time between two checkpoints."""
+
+
+def run(args: Segment) -> None:
+    """Segment, with progress on the terminal. Exits with 130 or 143 after an interruption, when all is saved."""
+    from rich.console import Console
+
+    from fieldlab.apps.interrupt import discarded_on_error, stopping
+    from fieldlab.apps.train import choose_device
+    from fieldlab.segment.session import SegmentSession
+    from fieldlab.train.session import load_run
+
+    console, device = Console(stderr=True), choose_device(args.device)
+    with console.status("reading the run"):
+        model, info = load_run(args.run, device)
+    with console.status("reading the masks"):
+        masks = find_masks(args.masks, info, console)
+    folder, config, checkpoint = _prepare(args, info, console)
+    with discarded_on_error(folder), folder.locked():
+        if checkpoint is not None:
+            folder.trim_metrics(int(checkpoint.header["training"]["progress"]["step"]))
+        with console.status("looking at the field from the photographs"):
+            session = SegmentSession(folder, config, model, info.scene, masks, resume=checkpoint,
+                                     checkpoint_seconds=args.checkpoint_seconds)  # fmt: skip
+        with stopping(session.segmenter.stop) as caught:
+            _show(session, console)
+        if session.segmenter.finished:
+            with console.status("making the tree"):
+                made = session.hierarchy(args.least)
+            _summary(folder, session, made, console)
+        else:
+            again = f"fieldlab segment {args.run} --masks {args.masks} --out {folder.path} --resume"
+            console.print(f"[bold]stopped and saved[/] after {session.segmenter.progress.step} steps\n  {again}",
+                          soft_wrap=True)  # fmt: skip
+    if caught:
+        raise SystemExit(128 + caught[0])
+
+
+def find_masks(source: str, info: RunInfo, console: Console) -> dict[int, ImageMasks]:
+    """Masks by the number of their training photograph."""
+    from fieldlab.segment.mask_files import read_masks
+
+    names = info.scene.names["train"]
+    sizes = [(height, width) for width, height in info.scene.cameras["train"].size.tolist()]
+    short = [Path(name).stem for name in names]
+    others = [Path(name).stem for split, views in info.scene.names.items() if split != "train" for name in views]
+    found = read_masks(Path(source), short, sizes, "train", others)
+    conflicts = sum(masks.conflicts for masks in found.values())
+    count = sum(map(len, found.values()))
+    console.print(f"{count} masks of {len(found)} of {len(names)} photographs, {conflicts} pairs that cut each other",
+                  highlight=False)  # fmt: skip
+    return {short.index(name): masks for name, masks in found.items()}
+
+
+def _prepare(args: Segment, info: RunInfo, console: Console) -> tuple[Run, SegmentConfig, Checkpoint | None]:
+    """The folder and configuration of a new run, or of the one to go on with."""
+    from fieldlab.apps.options import ignored_on_resume
+    from fieldlab.errors import ConfigError
+    from fieldlab.segment.config import SegmentSettings
+    from fieldlab.segment.session import SegmentConfig, read_segment_config
+    from fieldlab.train.config import write_config
+    from fieldlab.train.run import Run
+
+    out = args.out or args.run.parent / f"{args.run.resolve().name}-segmented"
+    if out.resolve() == args.run.resolve():
+        raise ConfigError("a run and its segmented one cannot be in one folder", field="--out", found=out)
+    if not args.resume:
+        seconds = DEFAULT_SECONDS if args.steps is None and args.seconds is None else args.seconds
+        settings = SegmentSettings(steps=args.steps, seconds=seconds, seed=args.seed, features=args.features,
+                                   nested=args.nested)  # fmt: skip
+        base = dataclasses.replace(info.config, teacher=str(args.run.resolve()))
+        masks = args.masks if args.masks == "auto" else str(Path(args.masks).resolve())
+        config = SegmentConfig(base, settings, masks)
+        return Run.create(out, config, overwrite=args.overwrite), config, None
+    folder = Run.open(out)
+    config = read_segment_config(folder.config_file)
+    if config.run.teacher != str(args.run.resolve()):
+        raise ConfigError("the run in --out was segmented from another one", field="RUN", found=args.run,
+                          expected=config.run.teacher)  # fmt: skip
+    if ignored := ignored_on_resume(args, KEPT_ON_RESUME, same_field=""):
+        console.print(f"[yellow]the run goes on with its own settings; without effect: {', '.join(ignored)}[/]")
+    if args.steps is not None or args.seconds is not None:
+        limits = dataclasses.replace(config.segment, steps=args.steps, seconds=args.seconds)
+        config = dataclasses.replace(config, segment=limits)
+        write_config(folder.config_file, config)
+    return folder, config, folder.latest_checkpoint()
+
+
+def _show(session: SegmentSession, console: Console) -> None:
+    from fieldlab.apps.progress import progress_bar
+
+    with progress_bar(console) as bar:
+        for event in session.events():
+            left = "" if event.seconds_left is None else f", {event.seconds_left:.0f} s left"
+            share = session.segmenter.limits.fraction(event.step, event.seconds)
+            bar.tell("learning", share, f"step {event.step}, {event.agreement:.1%} of comparisons right{left}")
+
+
+def _summary(folder: Run, session: SegmentSession, made: Hierarchy, console: Console) -> None:
+    now = session.segmenter.progress
+    counts = ", ".join(f"{len(made.parts(float(t)))} at {float(t):.3f}" for t in made.thresholds(5))
+    console.print(f"[bold]{folder.path}[/]: {len(made.points):,} points, {len(made.ids)} nodes after {now.step} steps in "
+                  f"{now.seconds:.0f} s; parts by threshold: {counts}", highlight=False, soft_wrap=True)  # fmt: skip
