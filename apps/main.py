@@ -97,6 +97,15 @@ COMMANDS = {
             "fieldlab distill runs/fox --to vm --out runs/fox-vm --resume --seconds 300",
         ),
     ),
+    "segment": Command(
+        "segment",
+        "Segment",
+        "learn which parts a run consists of, from masks of its photographs",
+        (
+            "fieldlab segment runs/desk --masks data/desk/masks --out runs/desk-parts",
+            "fieldlab segment runs/fox --masks auto --seconds 120",
+        ),
+    ),
     "edit": Command(
         "edit",
         "Edit",

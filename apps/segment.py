@@ -34,8 +34,8 @@ class Segment:
     run: RunFolder
     """The run to segment, of any representation; it stays as it is."""
     masks: Annotated[str, tyro.conf.arg(metavar="DIR|auto")]
-    """Masks of the training photographs: SAM's or SAM 2's JSON files, pictures of masks or labels, a COCO file; or auto,
-    which finds them in the photographs without any network."""
+    """Masks of the training photographs: SAM's or SAM 2's JSON files, pictures of masks or labels, or a COCO file; auto
+    finds them in the photographs, without any network."""
     out: OptionalFile = None
     """Folder for the segmented run; <run>-segmented beside it by default."""
     steps: OptionalInt = None
@@ -98,11 +98,12 @@ def run(args: Segment) -> None:
 def find_masks(source: str, info: RunInfo, console: Console) -> dict[int, ImageMasks]:
     """Masks by the number of their training photograph."""
     from fieldlab.segment.mask_files import read_masks
+    from fieldlab.segment.truth import short_name
 
     names = info.scene.names["train"]
     sizes = [(height, width) for width, height in info.scene.cameras["train"].size.tolist()]
-    short = [Path(name).stem for name in names]
-    others = [Path(name).stem for split, views in info.scene.names.items() if split != "train" for name in views]
+    short = [short_name(name) for name in names]
+    others = [short_name(name) for split, views in info.scene.names.items() if split != "train" for name in views]
     found = read_masks(Path(source), short, sizes, "train", others)
     conflicts = sum(masks.conflicts for masks in found.values())
     count = sum(map(len, found.values()))
@@ -158,5 +159,7 @@ def _show(session: SegmentSession, console: Console) -> None:
 def _summary(folder: Run, session: SegmentSession, made: Hierarchy, console: Console) -> None:
     now = session.segmenter.progress
     counts = ", ".join(f"{len(made.parts(float(t)))} at {float(t):.3f}" for t in made.thresholds(5))
-    console.print(f"[bold]{folder.path}[/]: {len(made.points):,} points, {len(made.ids)} nodes after {now.step} steps in "
-                  f"{now.seconds:.0f} s; parts by threshold: {counts}", highlight=False, soft_wrap=True)  # fmt: skip
+    console.print(
+        f"[bold]{folder.path}[/]: {len(made.points):,} points, {len(made.ids)} nodes after {now.step} steps in "
+        f"{now.seconds:.0f} s; parts by threshold: {counts}", highlight=False, soft_wrap=True,
+    )  # fmt: skip

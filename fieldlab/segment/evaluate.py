@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from fieldlab.data.cameras import Cameras
 from fieldlab.errors import DataError
 from fieldlab.segment.metrics import Labels, Pair, PartIou, Scores, add_view, mean_of
-from fieldlab.segment.truth import Truth, partners, read_truth, same_points
+from fieldlab.segment.truth import Truth, partners, read_truth, same_points, short_name
 
 
 @dataclass(frozen=True)
@@ -53,24 +54,21 @@ def evaluate(
     cameras = cameras.to("cpu")
     truths = {i: found for i, name in enumerate(names) if (found := read_truth(folder, name)) is not None}
     if not truths:
-        raise DataError("no view has labels", file=folder, expected=f"{Path(names[0]).name}.npz" if names else None,
+        raise DataError("no view has labels", file=folder, expected=f"{short_name(names[0])}.npz" if names else None,
                         hint="labels are files with the views' names")  # fmt: skip
     n_levels = _levels(truths, cameras, names, folder)
     known = list(truths)
     nearest: dict[int, int] = {}
     if len(known) > 1:
         nearest = {i: known[j] for i, j in zip(known, partners(cameras[torch.tensor(known)]), strict=True)}
-    cache: dict[int, Labels] = {}
+    labels_of = lru_cache(maxsize=4)(predict)  # of a view and the one beside it, and some more
     scores, ious = [Scores() for _ in range(n_levels)], [PartIou() for _ in range(n_levels)]
     for done, (i, truth) in enumerate(truths.items()):
-        for view in (i, nearest.get(i, i)):
-            if view not in cache:
-                cache[view] = predict(view)
-        pair = _pair(truths, cameras, i, nearest.get(i), cache)
+        labels, pair = labels_of(i), _pair(truths, cameras, i, nearest.get(i), labels_of)
         for level in range(n_levels):
             rng = np.random.default_rng((seed, i, level))
-            add_view(scores[level], truth.ids[level], cache[i], rng, pair)
-            ious[level].add(truth.ids[level], cache[i])
+            add_view(scores[level], truth.ids[level], labels, rng, pair)
+            ious[level].add(truth.ids[level], labels)
         tick(done + 1, len(truths))
     return {
         "nc": Measured.of([mean_of(s.covering) for s in scores]),
@@ -81,14 +79,16 @@ def evaluate(
     }
 
 
-def _pair(truths: dict[int, Truth], cameras: Cameras, i: int, j: int | None, labels: dict[int, Labels]) -> Pair | None:
+def _pair(
+    truths: dict[int, Truth], cameras: Cameras, i: int, j: int | None, labels_of: Callable[[int], Labels]
+) -> Pair | None:
     """What view j sees of the points of view i; None without depth or another view."""
     if j is None or truths[i].depth is None or truths[j].depth is None:
         return None
     mine, other = truths[i].depth, truths[j].depth
     assert mine is not None
     assert other is not None
-    return Pair(labels[j], same_points(cameras, i, j, mine, other))
+    return Pair(labels_of(j), same_points(cameras, i, j, mine, other))
 
 
 def _levels(truths: dict[int, Truth], cameras: Cameras, names: Sequence[str], folder: Path) -> int:

@@ -158,7 +158,7 @@ def _check_rooted(parent: Tensor, ids: list[int], file: Path) -> None:
 
 
 def _leaves(leaf: Tensor, row: dict[int, int], before: dict[int, int], file: Path) -> Tensor:
-    """Rows of the points' finest parts; of one that was taken out, the nearest ancestor that it had and that is left."""
+    """Rows of the points' finest parts; of one that was taken out, the nearest ancestor it had that is left."""
     rows: dict[int, int] = {}
     for part in leaf.unique().tolist():
         at = part

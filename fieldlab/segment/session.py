@@ -13,7 +13,7 @@ from fieldlab.segment.config import SegmentSettings
 from fieldlab.segment.files import write_hierarchy
 from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.segment.masks import ImageMasks
-from fieldlab.segment.segmenter import SegmentEvent, Segmenter
+from fieldlab.segment.segmenter import Segmenter, SegmentEvent
 from fieldlab.segment.tree import build_hierarchy, surface
 from fieldlab.train.checkpoint import Checkpoint
 from fieldlab.train.config import RunConfig, from_dict, read_toml, to_dict

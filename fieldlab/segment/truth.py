@@ -19,6 +19,15 @@ DEPTH_TOLERANCE = 0.02  # relative, within which two views see the same point
 MOST_BYTES = 1 << 30  # of one file's arrays
 
 
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".exr")
+
+
+def short_name(view: str) -> str:
+    """The name of a view without folders and without its picture's suffix."""
+    path = Path(view)
+    return path.stem if path.suffix.lower() in PICTURES else path.name
+
+
 @dataclass(frozen=True)
 class Truth:
     """Labels int32 [L,H,W] of one view, -1 for background, and depth float32 [H,W] along the rays, 0 where nothing is,
@@ -36,10 +45,10 @@ def read_truth(folder: Path, name: str) -> Truth | None:
     Raises:
         DataError: damaged, or levels of different sizes.
     """
-    file = folder / f"{Path(name).name}.npz"
+    file = folder / f"{short_name(name)}.npz"
     if file.is_file():
         return _read_arrays(file)
-    pictures = [p for level in sorted(folder.iterdir()) if level.is_dir() for p in [level / f"{Path(name).name}.png"]]
+    pictures = [p for level in sorted(folder.iterdir()) if level.is_dir() for p in [level / f"{short_name(name)}.png"]]
     levels = [_read_picture(p) for p in pictures if p.is_file()]
     if not levels:
         return None
