@@ -26,7 +26,7 @@ TABLE_ROWS = 40
 
 @dataclass
 class Eval:
-    """Measure PSNR, SSIM and LPIPS on held-out views."""
+    """Measure PSNR, SSIM and LPIPS on held-out views, or how well parts agree with exact labels."""
 
     run: RunFolder
     """The folder that fieldlab train made."""
@@ -42,6 +42,11 @@ class Eval:
     """Where the scene is now, when it has moved since training."""
     background: OptionalBackground = None
     """What transparent photographs are put on; the scene's own by default (white for NeRF-Synthetic)."""
+    segments: OptionalFile = None
+    """Measure the parts of a segmented run instead, against exact labels in this folder: NAME.npz with ids [L,H,W] and
+    depth [H,W], or pictures of labels in a folder per level."""
+    thresholds: int = 50
+    """Number of thresholds at which --segments looks at parts, spread over all different cuts."""
     lpips_weights: OptionalFile = None
     """Safetensors file with LPIPS weights (AlexNet); the variable FIELDLAB_LPIPS names one too. LPIPS is left out
     without it."""
@@ -57,8 +62,63 @@ class Evaluation:
     rows: dict[int, list[np.ndarray]]
 
 
-def run(args: Eval) -> Evaluation:
+def run(args: Eval) -> object:
     """Evaluate, print a table, and write what was asked for."""
+    return eval_segments(args) if args.segments is not None else eval_pictures(args)
+
+
+def eval_segments(args: Eval) -> dict[str, Any]:
+    """Measure parts against exact labels."""
+    from rich.console import Console
+
+    from fieldlab.apps.progress import progress_bar
+    from fieldlab.apps.train import choose_device
+    from fieldlab.errors import ConfigError, DataError
+    from fieldlab.files import write_json
+    from fieldlab.segment.evaluate import evaluate as evaluate_segments
+    from fieldlab.segment.segmentation import Segmentation
+
+    if args.thresholds < 1:
+        raise ConfigError("parts are looked at at one threshold at least", field="--thresholds", found=args.thresholds)
+    assert args.segments is not None
+    if not args.segments.is_dir():
+        raise DataError("there are no labels", file=args.segments, expected="a folder of NAME.npz")
+    console = Console(stderr=True)
+    segmentation, info = Segmentation.load(args.run, choose_device(args.device))
+    if args.split not in info.scene.cameras:
+        raise DataError("the run has no such split of views", file=info.run.path, field="--split", found=args.split,
+                        expected=", ".join(info.scene.cameras))  # fmt: skip
+    cameras, names = info.scene.cameras[args.split], info.scene.names[args.split]
+    thresholds = segmentation.hierarchy.thresholds(args.thresholds)
+    with progress_bar(console) as bar:
+        found = evaluate_segments(
+            lambda i: segmentation.labels(cameras, i, thresholds).numpy(), cameras, names, args.segments,
+            tick=lambda done, total: bar.show("views", done, total),
+        )  # fmt: skip
+    values = {name: asdict(measured) for name, measured in found.items()}
+    if args.json is not None:
+        write_json(args.json, {**values, "views": len(names), "thresholds": thresholds.tolist(), "split": args.split})
+    Console().print(segments_table(values))
+    return values
+
+
+def segments_table(values: dict[str, Any]) -> Any:
+    """Metrics down, levels across, as a rich table."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    made = Table(box=SIMPLE)
+    levels = max(len(value["levels"]) for value in values.values())
+    for heading in ("", "mean", *(f"level {i}" for i in range(levels))):
+        made.add_column(heading, justify="right" if heading else "left")
+    for name, value in values.items():
+        cells = [value["mean"], *value["levels"]]
+        made.add_row(name, *("-" if cell is None else f"{cell:.3f}" for cell in cells))
+    return made
+
+
+def eval_pictures(args: Eval) -> Evaluation:
+    """Compare renders with photographs."""
     from rich.console import Console
 
     from fieldlab.apps.train import choose_device

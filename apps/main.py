@@ -106,6 +106,15 @@ COMMANDS = {
             "fieldlab segment runs/fox --masks auto --seconds 120",
         ),
     ),
+    "select": Command(
+        "select",
+        "Select",
+        "say which part of a segmented run is at a pixel or point",
+        (
+            "fieldlab select runs/desk-parts --view 0 --pixel 120,80 --level 0.2",
+            "fieldlab select runs/desk-parts --point 0.1 0 0.4 --up 1",
+        ),
+    ),
     "edit": Command(
         "edit",
         "Edit",

@@ -73,12 +73,15 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
     write_bytes(path, data if isinstance(data, bytes) else str(data).encode())
 
 
-def write_points(path: str | Path, positions: np.ndarray, normals: np.ndarray, colors: np.ndarray) -> None:
-    """Write a point cloud as binary PLY: float32 x y z nx ny nz and uint8 red green blue.
+def write_points(
+    path: str | Path, positions: np.ndarray, normals: np.ndarray, colors: np.ndarray, nodes: np.ndarray | None = None
+) -> None:
+    """Write a point cloud as binary PLY: float32 x y z nx ny nz and uint8 red green blue, perhaps int32 node.
 
     Args:
         positions, normals: [P,3].
         colors: uint8 [P,3].
+        nodes: ids of the parts that points belong to, int32 [P], -1 for none.
 
     Raises:
         ConfigError: the suffix is unknown.
@@ -87,12 +90,16 @@ def write_points(path: str | Path, positions: np.ndarray, normals: np.ndarray, c
     path = Path(path)
     check_points_path(path)
     names = ("x", "y", "z", "nx", "ny", "nz")
-    rows = np.empty(len(positions), dtype=[(n, "<f4") for n in names] + [(n, "u1") for n in ("red", "green", "blue")])
+    kinds = [(n, "<f4") for n in names] + [(n, "u1") for n in ("red", "green", "blue")]
+    rows = np.empty(len(positions), dtype=kinds if nodes is None else [*kinds, ("node", "<i4")])
+    if nodes is not None:
+        rows["node"] = nodes
     for i in range(3):
         rows[names[i]], rows[names[3 + i]] = positions[:, i], normals[:, i]
         rows[("red", "green", "blue")[i]] = colors[:, i]
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(rows)}"]
     header += [f"property float {n}" for n in names] + [f"property uchar {n}" for n in ("red", "green", "blue")]
+    header += [] if nodes is None else ["property int node"]
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as file:

@@ -1,0 +1,99 @@
+"""Meshes in parts open with the tree they were written with."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from fieldlab.errors import ConfigError
+from fieldlab.export.mesh import Mesh
+from fieldlab.export.parts import leaves_of_faces, node_names, parts_scene, write_parts
+from fieldlab.segment.hierarchy import Hierarchy, palette
+from fieldlab.segment.labels import Labeler
+
+# 0 "toy" over 1 "body" and 2 "lid"; 1 over 3 and 4, both called "wheel".
+PARENT = torch.tensor([-1, 0, 0, 1, 1])
+
+
+def hierarchy() -> Hierarchy:
+    ids = torch.tensor([0, 1, 2, 7, 9], dtype=torch.int32)
+    centers = torch.tensor([[0.0, 0, 0], [2, 0, 0], [4, 0, 0]])
+    points = (centers[:, None] + 0.2 * torch.rand(3, 50, 3, generator=torch.Generator().manual_seed(0))).view(-1, 3)
+    leaf = torch.tensor([2, 3, 4]).repeat_interleave(50)
+    names = ["toy", "body", "lid", "wheel", "wheel"]
+    return Hierarchy(ids, PARENT, torch.tensor([0.9, 0.5, 0.1, 0.1, 0.1]), names, palette(ids), points, leaf)
+
+
+def mesh() -> Mesh:
+    """Three boxes around the three parts' points."""
+    boxes = [trimesh.creation.box(extents=(0.3,) * 3).apply_translation((x + 0.1, 0.1, 0.1)) for x in (0, 2, 4)]
+    whole = trimesh.util.concatenate(boxes)
+    colors = np.random.default_rng(0).integers(0, 255, (len(whole.vertices), 3), dtype=np.uint8)
+    return Mesh(np.asarray(whole.vertices, float), np.asarray(whole.faces), colors)
+
+
+@pytest.fixture
+def parts():
+    tree, made = hierarchy(), mesh()
+    return made, leaves_of_faces(made, Labeler(tree)), tree
+
+
+def test_faces_belong_to_the_part_they_are_near(parts):
+    made, leaf, _ = parts
+    assert leaf.tolist() == [2] * 12 + [3] * 12 + [4] * 12
+    far = Mesh(made.vertices + 100, made.faces, made.colors)
+    assert set(leaves_of_faces(far, Labeler(hierarchy())).tolist()) == {0}
+
+
+def test_names_are_told_apart(parts):
+    assert node_names(parts[2]) == ["toy", "body", "lid", "wheel_7", "wheel_9"]
+
+
+def test_a_glb_opens_with_the_tree_as_its_scene_graph(parts, tmp_path):
+    write_parts(tmp_path / "parts.glb", *parts)
+    scene = trimesh.load(tmp_path / "parts.glb")
+    above = dict(scene.graph.transforms.parents)
+    assert above["toy"] == "world"
+    assert above["body"] == above["lid"] == "toy"
+    assert above["wheel_7"] == above["wheel_9"] == "body"
+    assert sorted(scene.graph.nodes_geometry) == ["lid", "wheel_7", "wheel_9"]
+    for name, x in (("lid", 0), ("wheel_7", 2), ("wheel_9", 4)):
+        transform, geometry = scene.graph[name]
+        part = scene.geometry[geometry]
+        assert np.allclose(transform, np.eye(4))
+        assert len(part.faces) == 12
+        assert np.allclose(part.centroid, (x + 0.1, 0.1, 0.1), atol=1e-4)
+        assert part.visual.kind == "vertex"
+    assert scene.graph.transforms.edge_data["body", "wheel_7"]["metadata"]["node_id"] == 7
+
+
+def test_parts_that_no_face_shows_are_left_out(parts):
+    made, leaf, tree = parts
+    only = made.kept(leaf == 2)
+    scene = parts_scene(only, leaf[leaf == 2], tree)
+    assert set(scene.graph.nodes) == {"world", "toy", "lid"}
+
+
+def test_an_obj_has_groups(parts, tmp_path):
+    write_parts(tmp_path / "parts.obj", *parts)
+    text = (tmp_path / "parts.obj").read_text()
+    assert [line for line in text.splitlines() if line.startswith("g ")] == [
+        "g toy lid", "g toy body wheel_7", "g toy body wheel_9"
+    ]  # fmt: skip
+    loaded = trimesh.load(tmp_path / "parts.obj", process=False, force="mesh")
+    assert len(loaded.faces) == 36
+
+
+def test_a_ply_has_a_node_per_face(parts, tmp_path):
+    write_parts(tmp_path / "parts.ply", *parts)
+    loaded = trimesh.load(io.BytesIO((tmp_path / "parts.ply").read_bytes()), file_type="ply", process=False)
+    assert np.allclose(loaded.vertices, parts[0].vertices, atol=1e-5)
+    assert (loaded.faces == parts[0].faces).all()
+    found = loaded.metadata["_ply_raw"]["face"]["data"]["node"]
+    assert np.asarray(found).ravel().tolist() == [2] * 12 + [7] * 12 + [9] * 12
+    with pytest.raises(ConfigError, match="kind of file"):
+        write_parts(tmp_path / "parts.stl", *parts)
