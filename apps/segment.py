@@ -72,8 +72,7 @@ def run(args: Segment) -> None:
     console, device = Console(stderr=True), choose_device(args.device)
     with console.status("reading the run"):
         model, info = load_run(args.run, device)
-    with console.status("reading the masks"):
-        masks = find_masks(args.masks, info, console)
+    masks = find_masks(args.masks, info, console)
     folder, config, checkpoint = _prepare(args, info, console)
     with discarded_on_error(folder), folder.locked():
         if checkpoint is not None:
@@ -104,12 +103,28 @@ def find_masks(source: str, info: RunInfo, console: Console) -> dict[int, ImageM
     sizes = [(height, width) for width, height in info.scene.cameras["train"].size.tolist()]
     short = [short_name(name) for name in names]
     others = [short_name(name) for split, views in info.scene.names.items() if split != "train" for name in views]
-    found = read_masks(Path(source), short, sizes, "train", others)
+    if source == "auto":
+        found = _masks_of_photographs(info, short, console)
+    else:
+        found = read_masks(Path(source), short, sizes, "train", others)
     conflicts = sum(masks.conflicts for masks in found.values())
     count = sum(map(len, found.values()))
     console.print(f"{count} masks of {len(found)} of {len(names)} photographs, {conflicts} pairs that cut each other",
                   highlight=False)  # fmt: skip
     return {short.index(name): masks for name, masks in found.items()}
+
+
+def _masks_of_photographs(info: RunInfo, names: list[str], console: Console) -> dict[str, ImageMasks]:
+    from fieldlab.apps.eval import reload_views
+    from fieldlab.apps.progress import progress_bar
+    from fieldlab.segment.oversegment import oversegment
+
+    views, found = reload_views(info, "train"), {}
+    with progress_bar(console) as bar:
+        for i, name in enumerate(names):
+            found[name] = oversegment(views.image(i).numpy())
+            bar.show("regions of photographs", i + 1, len(names))
+    return found
 
 
 def _prepare(args: Segment, info: RunInfo, console: Console) -> tuple[Run, SegmentConfig, Checkpoint | None]:
