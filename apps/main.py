@@ -106,6 +106,12 @@ COMMANDS = {
             "fieldlab segment runs/fox --masks auto --seconds 120",
         ),
     ),
+    "segment-bench": Command(
+        "segment_bench",
+        "SegmentBench",
+        "hold a segmentation and its baselines against exact labels",
+        ("fieldlab segment-bench runs/desk --masks data/desk/masks --labels data/desk/labels",),
+    ),
     "select": Command(
         "select",
         "Select",
