@@ -12,7 +12,7 @@ from fieldlab.ops.composite import composite, visible
 from fieldlab.ops.samples import keep
 from fieldlab.render.model import EARLY_STOP, RadianceModel
 
-LEAST_WEIGHT = 0.02  # of a sample that is kept; the others say nothing of the surface
+LEAST_SHARE = 0.2  # of the heaviest sample's weight on a ray, of samples that are kept
 CHUNK = 1 << 13
 
 
@@ -25,7 +25,7 @@ class Sightings:
         directions: float32 [P,3], unit.
         offsets: int64 [P+1]: pixel i sees the samples from offsets[i] to offsets[i+1].
         x: float32 [S,3], where they were learnt, in coordinates of the field.
-        weights: float32 [S] of compositing.
+        weights: float32 [S] of compositing, those of samples that are left out given to the others on the ray.
         opacity: float32 [P], sums of the weights.
         depth: float32 [P], mean distance of what is seen, 0 where nothing is.
         points: float32 [P,3], world.
@@ -72,8 +72,10 @@ def _look(model: RadianceModel, rays: Rays) -> tuple[Tensor, ...]:
     seen = visible(sigma, samples, EARLY_STOP)
     samples, sigma, x = keep(samples, seen), sigma[seen], x[seen]
     found = composite(sigma, None, samples, EARLY_STOP)
-    heavy = found.weights >= LEAST_WEIGHT
+    heaviest = torch.zeros_like(found.opacity).scatter_reduce(0, samples.ray_indices, found.weights, "amax")
+    heavy = (found.weights >= LEAST_SHARE * heaviest[samples.ray_indices]) & (found.weights > 0)
     samples, x, weights = keep(samples, heavy), x[heavy], found.weights[heavy]
-    opacity = torch.zeros_like(found.opacity).index_add(0, samples.ray_indices, weights)
-    middle = torch.zeros_like(opacity).index_add(0, samples.ray_indices, weights * samples.middles)
-    return samples.counts, model.field.source(x), weights, opacity, middle / opacity.clamp_min(1e-6)
+    kept = torch.zeros_like(found.opacity).index_add(0, samples.ray_indices, weights).clamp_min(1e-9)
+    weights = weights * (found.opacity / kept)[samples.ray_indices]
+    depth = found.depth / found.opacity.clamp_min(1e-6)
+    return samples.counts, model.field.source(x), weights, found.opacity, depth
