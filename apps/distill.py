@@ -110,11 +110,13 @@ def _prepare(
     """The folder and configuration of a new student, or of the one to go on with."""
     from fieldlab.apps.options import ignored_on_resume
     from fieldlab.distill.config import read_distill_config
+    from fieldlab.distill.session import fingerprint
     from fieldlab.errors import ConfigError
+    from fieldlab.fields.registry import config_named
     from fieldlab.train.config import write_config
     from fieldlab.train.run import Run
 
-    out = args.out or args.run.parent / f"{args.run.resolve().name}-{args.to}"
+    out = args.out or args.run.resolve().parent / f"{args.run.resolve().name}-{args.to}"
     if out.resolve() == args.run.resolve():
         raise ConfigError("teacher and student cannot be in one folder", field="--out", found=out)
     if not args.resume:
@@ -122,16 +124,20 @@ def _prepare(
         return Run.create(out, config, overwrite=args.overwrite), config, None
     folder = Run.open(out)
     config = read_distill_config(folder.config_file)
-    if config.run.teacher != str(args.run.resolve()):
-        raise ConfigError("the student has another teacher", field="teacher", found=args.run,
+    if config.teacher_print != fingerprint(teacher, info.scene):
+        raise ConfigError("the student has another teacher", field="RUN", found=f"{args.run}, of {info.scene.name}",
                           expected=config.run.teacher)  # fmt: skip
+    if config_named(args.to).kind != config.run.field.kind:
+        raise ConfigError("the student in --out is of another kind", field="--to", found=args.to,
+                          expected=config.run.field.kind)  # fmt: skip
     if ignored := ignored_on_resume(args, KEPT_ON_RESUME, same_field=""):
         console.print(f"[yellow]the student goes on with its own settings; without effect: {', '.join(ignored)}[/]")
     if args.steps is not None or args.seconds is not None:
         train = dataclasses.replace(config.run.train, steps=args.steps, seconds=args.seconds)
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, train=train))
         write_config(folder.config_file, config)  # what it was extended to outlives an interruption
-    return folder, config, folder.latest_checkpoint()
+    # One that was interrupted before its first checkpoint begins anew, with its own settings.
+    return folder, config, folder.latest_checkpoint() if folder.checkpoints() else None
 
 
 def new_config(args: Distill, teacher: RadianceModel, info: RunInfo, device: torch.device) -> DistillConfig:
@@ -142,7 +148,7 @@ def new_config(args: Distill, teacher: RadianceModel, info: RunInfo, device: tor
     """
     from fieldlab.apps.options import budget
     from fieldlab.distill.config import DistillConfig, DistillSettings
-    from fieldlab.distill.session import choose_student
+    from fieldlab.distill.session import choose_student, fingerprint
     from fieldlab.train.build import FieldChoice
     from fieldlab.train.config import RunConfig, TrainConfig
 
@@ -155,7 +161,7 @@ def new_config(args: Distill, teacher: RadianceModel, info: RunInfo, device: tor
     )  # fmt: skip
     settings = DistillSettings(initialize=args.initialize, active=args.active, real_poses=args.real_poses)
     student = RunConfig(info.config.source, field, train, info.config.scene, str(args.run.resolve()))
-    return DistillConfig(student, settings)
+    return DistillConfig(student, settings, fingerprint(teacher, info.scene))
 
 
 def _show(session: DistillSession, console: Console) -> DistillEvent | None:

@@ -41,19 +41,21 @@ def run(args: Edit) -> None:
     from fieldlab.apps.train import choose_device
     from fieldlab.distill.editing import edited_model, uncovered
     from fieldlab.errors import ConfigError
+    from fieldlab.fields.edits import parse_edit
     from fieldlab.train.run import Run
     from fieldlab.train.session import load_run, run_header
 
     console, generator = Console(stderr=True), torch.Generator().manual_seed(args.seed)
     if not args.edits:
         raise ConfigError("there is nothing to do", field="EDIT", expected='such as "remove box -1 -1 0 1 1 2"')
-    out = args.out or args.run.parent / f"{args.run.resolve().name}-edited"
+    out = args.out or args.run.resolve().parent / f"{args.run.resolve().name}-edited"
     if out.resolve() == args.run.resolve():
         raise ConfigError("a run and its edited one cannot be in one folder", field="--out", found=out)
     model, info = load_run(args.run, choose_device(args.device))
     with console.status("editing"):
         made = edited_model(model, args.edits, generator)
-        found = uncovered(model, made, info.scene.cameras["train"], generator)
+        goes = any(parse_edit(text).verb in ("remove", "keep", "move") for text in args.edits)
+        found = uncovered(model, made, info.scene.cameras["train"], generator) if goes else None
     config = dataclasses.replace(info.config, field=made.field.config, teacher=str(args.run.resolve()))
     folder = Run.create(out, config, overwrite=args.overwrite)
     arrays = {f"model.{name}": array for name, array in made.state_dict().items()}
@@ -61,10 +63,10 @@ def run(args: Edit) -> None:
     folder.save_checkpoint(info.step, arrays | info.scene.arrays(), run_header(config, made, training, info.scene))
     for text in made.field.config.edits:  # type: ignore[attr-defined]
         console.print(f"  {text}", highlight=False)
-    if found.rays and found.nothing + found.unseen > 0.005:
+    if found is not None and found.rays and found.nothing + found.unseen > 0.005:
         console.print(
             f"of what was seen of the parts that are gone, {found.nothing:.0%} now shows nothing and "
             f"{found.unseen:.0%} what no photograph saw: a hole, or a guess", highlight=False,
         )  # fmt: skip
     console.print(f"[bold]{out}[/]: an ordinary field of it is made by", highlight=False, soft_wrap=True)
-    console.print(f"  fieldlab distill {out} --to {info.config.field.kind}", highlight=False, soft_wrap=True)
+    console.print(f"  fieldlab distill {out} --to {model.field.shown.kind}", highlight=False, soft_wrap=True)

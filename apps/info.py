@@ -58,7 +58,8 @@ def describe_run(path: str | Path) -> list[tuple[str, str]]:
     rows += settings("train", to_dict(info.config.train))
     rows += [("steps", str(info.step)), ("seconds trained", f"{info.seconds:.1f}")]
     if info.psnr is not None:
-        rows.append(("PSNR on training rays", f"{info.psnr:.2f} dB"))
+        against = "the teacher's rays" if "distill" in read_toml(info.run.config_file) else "training rays"
+        rows.append((f"PSNR on {against}", f"{info.psnr:.2f} dB"))
     return rows + checkpoints(info.run)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 
 from fieldlab.errors import BackendError, FieldlabError
 
+CONNECT_SECONDS = 5.0
 LAST_LINES = 12  # of a failed job's log, in its error
 
 
@@ -52,15 +54,25 @@ class LocalJobs:
         self._stopped = False
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Job]:
-        """Do all jobs, and give each one when it is done, in whatever order.
+        """Do all jobs, and give each one when it is done, in whatever order. The place of a job that is done is taken
+        when the next one is asked for, so that what is done with it disturbs no other's time.
 
         Raises:
             JobError: one failed; those that run are stopped, and have saved what they had.
         """
+        left = list(jobs)
+        running: dict[Future[None], Job] = {}
         with ThreadPoolExecutor(self.workers) as pool:
-            waiting = {pool.submit(self._one, job): job for job in jobs}
             try:
-                yield from _as_completed(waiting)
+                while (left or running) and not self._stopped:
+                    while left and len(running) < self.workers:
+                        job = left.pop(0)
+                        running[pool.submit(self._one, job)] = job
+                    done = next(iter(wait(running, return_when=FIRST_COMPLETED).done))
+                    job = running.pop(done)
+                    done.result()
+                    if not self._stopped:
+                        yield job
             except BaseException:
                 self.stop()
                 raise
@@ -106,6 +118,7 @@ class RayJobs:
             import ray
         except ImportError as error:
             raise BackendError("ray is not installed", hint="pip install 'fieldlab[ray]'") from error
+        _reach(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
@@ -131,6 +144,22 @@ class RayJobs:
         self._ray.shutdown()
 
 
+def _reach(address: str) -> None:
+    """Try a cluster's port first: ray itself waits for minutes.
+
+    Raises:
+        BackendError: nothing answers.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # auto, or something ray knows
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise BackendError("the ray cluster cannot be reached", field="--ray", found=f"{address}: {error}",
+                           hint="start one with ray start --head, or leave --ray out") from error  # fmt: skip
+
+
 @contextmanager
 def job_runner(workers: int, ray: str | None) -> Iterator[LocalJobs | RayJobs]:
     """Who runs the jobs: this machine, or a ray cluster by its address."""
@@ -145,15 +174,6 @@ def job_error(job: Job, code: int) -> JobError:
     """What is told of a job that exited with ``code``."""
     lines = job.log.read_text(errors="replace").splitlines() if job.log.exists() else []
     return JobError(f"{job.name} failed", file=job.log, found=f"exit code {code}\n" + "\n".join(lines[-LAST_LINES:]))
-
-
-def _as_completed(waiting: dict[Future[None], Job]) -> Iterator[Job]:
-    left = set(waiting)
-    while left:
-        done, left = wait(left, return_when=FIRST_COMPLETED)
-        for future in done:
-            future.result()
-            yield waiting[future]
 
 
 def _run_remotely(arguments: Sequence[str], log: str, folder: str) -> int:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fieldlab.render.model import RadianceModel
 
 SHEET_HEIGHT = 160
+KINDS = {"teacher": "teacher", "scratch": "from scratch", "same": "from scratch, same time", "pair": "distilled"}
 
 
 @dataclass
@@ -85,6 +86,7 @@ def run(args: Matrix) -> list[Result]:
     """Do what is left to do, print the tables, and write ``matrix.json``, ``matrix.md`` and ``matrix.png``."""
     from rich.console import Console
 
+    from fieldlab.apps.interrupt import stopping
     from fieldlab.apps.jobs import job_runner
     from fieldlab.apps.train import choose_device
     from fieldlab.errors import ConfigError
@@ -99,9 +101,9 @@ def run(args: Matrix) -> list[Result]:
     console, device = Console(stderr=True), choose_device(args.device)
     out = args.out or Path("runs") / f"matrix-{Path(args.scene).stem or 'scene'}"
     _check(args, names)
-    _same_as_before(args, out)
     measured = Measured(out, args.scene, device)
-    with job_runner(args.workers, args.ray) as runner:
+    with job_runner(args.workers, args.ray) as runner, stopping(runner.stop) as caught:
+        _same_as_before(args, out, names)
         for stage, runs in (("teachers", teachers(args, out, names)), ("students", students(args, out, names))):
             left = [r for r in runs if not measured.known(r)]
             console.print(f"{stage}: {len(runs)}, {len(runs) - len(left)} done before", highlight=False)
@@ -110,6 +112,9 @@ def run(args: Matrix) -> list[Result]:
                 found = measured.measure(by_job[done])
                 to = "" if found.psnr_to_teacher is None else f", {found.psnr_to_teacher:.2f} to its teacher"
                 console.print(f"{done.name}: {found.psnr:.2f} dB{to}, {found.seconds:.0f} s", highlight=False)
+            if caught:
+                console.print("[bold]stopped[/]; the same command goes on where it was")
+                raise SystemExit(128 + caught[0])
     everything = teachers(args, out, names) + students(args, out, names)
     results = [measured.load(r) for r in everything]
     write_json(out / "matrix.json", {"scene": args.scene, "results": [asdict(r) for r in results]})
@@ -228,17 +233,23 @@ def _check(args: Matrix, names: Sequence[str]) -> None:
                         expected=f"0 to {count - 1}" if count else "a scene with test views")  # fmt: skip
 
 
-def _same_as_before(args: Matrix, out: Path) -> None:
+def _same_as_before(args: Matrix, out: Path, names: Sequence[str]) -> None:
     """Refuse to mix runs of different times or scenes in one table."""
     from fieldlab.apps.compare import duration
     from fieldlab.errors import RunFolderError
     from fieldlab.files import write_json
 
     file = out / "settings.json"
-    now = {"scene": args.scene, "teacher": duration(args.teacher_time), "time": args.time, "seed": args.seed}
-    if file.is_file() and (before := json.loads(file.read_text())) != now:
-        raise RunFolderError("there is a matrix with other settings already", file=out, found=before, expected=now,
-                             hint="choose another --out")  # fmt: skip
+    now = {"scene": args.scene, "teacher": duration(args.teacher_time), "seed": args.seed,
+           "times": student_times(args, names)}  # fmt: skip
+    if file.is_file():
+        before = json.loads(file.read_text())
+        times = before.get("times", {})
+        shared = {name: times.get(name, seconds) for name, seconds in now["times"].items()}
+        if {**before, "times": shared} != now:
+            raise RunFolderError("there is a matrix with other settings already", file=out, found=before, expected=now,
+                                 hint="choose another --out, or take what does not fit out of it")  # fmt: skip
+        now["times"] = {**times, **now["times"]}
     write_json(file, now)
 
 
@@ -275,8 +286,6 @@ class Measured:
         to_teacher = None
         if wanted.teacher is not None:
             to_teacher = mean(psnr(a, b) for a, b in zip(made, self.teacher(wanted.teacher), strict=True))
-        elif wanted.kind == "teacher":
-            self._renders[wanted.student] = made
         found = Result(
             wanted.student, wanted.teacher, wanted.kind, wanted.asked,
             mean(psnr(a, b) for a, b in zip(made, truth, strict=True)),
@@ -300,6 +309,7 @@ class Measured:
         from fieldlab.train.session import load_run
 
         if name not in self._renders:
+            self._renders.clear()  # pairs come teacher by teacher
             self._renders[name] = self.render(load_run(self.out / f"teacher-{_plain(name)}", self.device)[0])
         return self._renders[name]
 
@@ -368,14 +378,14 @@ def markdown(names: Sequence[str], results: Sequence[Result]) -> str:
     gap, worst = behind(results)[0]
     note = (f"Behind the lesser of its teacher and its own representation trained longest from scratch: at most "
             f"{gap:.2f} dB ({worst.teacher} to {worst.student}).\n")  # fmt: skip
-    head = ["teacher", "student", "PSNR", "behind", "SSIM", "PSNR to teacher", "seconds", "steps", "trainable", "MB"]
+    head = ["", "teacher", "student", "PSNR", "behind", "SSIM", "to teacher", "seconds", "steps", "trainable", "MB"]
     below = {(r.teacher, r.student): f"{value:.2f}" for value, r in behind(results)}
     rows = [head]
     for r in results:
         rows.append([
-            r.teacher or "-", r.student, f"{r.psnr:.2f}", below.get((r.teacher, r.student), "-"), f"{r.ssim:.4f}",
-            "-" if r.psnr_to_teacher is None else f"{r.psnr_to_teacher:.2f}", f"{r.seconds:.0f}", f"{r.steps}",
-            f"{r.trainable:,}", f"{r.bytes / 1e6:.2f}",
+            KINDS[r.kind], r.teacher or "-", r.student, f"{r.psnr:.2f}", below.get((r.teacher, r.student), "-"),
+            f"{r.ssim:.4f}", "-" if r.psnr_to_teacher is None else f"{r.psnr_to_teacher:.2f}", f"{r.seconds:.0f}",
+            f"{r.steps}", f"{r.trainable:,}", f"{r.bytes / 1e6:.2f}",
         ])  # fmt: skip
     return "\n".join([_markdown(_rows(names, results)), note, _markdown(rows)])
 

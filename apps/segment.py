@@ -136,7 +136,7 @@ def _prepare(args: Segment, info: RunInfo, console: Console) -> tuple[Run, Segme
     from fieldlab.train.config import write_config
     from fieldlab.train.run import Run
 
-    out = args.out or args.run.parent / f"{args.run.resolve().name}-segmented"
+    out = args.out or args.run.resolve().parent / f"{args.run.resolve().name}-segmented"
     if out.resolve() == args.run.resolve():
         raise ConfigError("a run and its segmented one cannot be in one folder", field="--out", found=out)
     if not args.resume:

@@ -177,7 +177,8 @@ def _prepare(
     if args.resume:
         out = args.out or _default_out(args)
         folder = Run.open(out)
-        config = _extended(folder.config(), args)
+        check_trained(folder)
+        config, checkpoint = _extended(folder.config(), args), folder.latest_checkpoint()
         if world.rank == 0:
             write_config(folder.config_file, config)  # what it was extended to outlives an interruption
         ignored = ignored_on_resume(args, KEPT_ON_RESUME, same_field=config.field.kind)
@@ -185,7 +186,6 @@ def _prepare(
             ignored.insert(0, f"{args.scene} (the run is of {config.source})")
         if ignored:
             console.print(f"[yellow]the run goes on with its own settings; without effect: {', '.join(ignored)}[/]")
-        checkpoint = folder.latest_checkpoint()
         return folder, config, load_scene(config.source, config.scene), checkpoint
     scene = read_scene(args)
     config = config_for(args, scene, device)
@@ -193,6 +193,24 @@ def _prepare(
     folder = Run.create(out, config, overwrite=args.overwrite) if world.rank == 0 else Run(out)
     world.barrier()
     return folder, config, scene, None
+
+
+def check_trained(folder: Run) -> None:
+    """Refuse to train a run that something else made.
+
+    Raises:
+        ConfigError: it was distilled, segmented or edited.
+    """
+    from fieldlab.errors import ConfigError
+    from fieldlab.train.config import read_toml
+
+    values = read_toml(folder.config_file)
+    made: list[str] = [name for name in ("distill", "segment") if name in values]
+    if values.get("field", {}).get("kind") == "edited":
+        made.append("edit")
+    if made:
+        raise ConfigError("this run was not trained on photographs", file=folder.path,
+                          found=f"made by fieldlab {made[0]}", hint=f"go on with fieldlab {made[0]}")  # fmt: skip
 
 
 def scene_options(args: Train) -> SceneOptions:

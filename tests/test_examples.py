@@ -36,7 +36,7 @@ def test_train_render_mesh_and_compare(tmp_path):
 
 @pytest.mark.slow
 def test_edits_and_their_truth(tmp_path):
-    arguments = ["--size", "48", "--views", "12", "--steps", "150", "--student-steps", "40", "--students", "voxel"]
+    arguments = ["--size", "64", "--views", "16", "--steps", "300", "--student-steps", "40", "--students", "voxel"]
     out = run_example("05_edit_and_distill.py", *arguments, "--out", str(tmp_path))
     for name in ("removed", "moved", "duplicated"):
         line = next(line for line in out.splitlines() if line.startswith(name))

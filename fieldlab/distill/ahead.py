@@ -25,13 +25,25 @@ class Ahead(Generic[T]):
     def __init__(self, make: Callable[[], T], device: torch.device) -> None:
         self.make, self.device = make, device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._ready: torch.cuda.Event | None = None
         self._next: T | None = None
+
+    def mark(self) -> None:
+        """What the next one depends on is written by the operations so far; it need not wait for later ones."""
+        if self._stream is not None:
+            self._ready = torch.cuda.current_stream(self.device).record_event()
+
+    def settle(self) -> None:
+        """Let operations from here on wait until the next one no longer reads anything."""
+        if self._stream is not None:
+            torch.cuda.current_stream(self.device).wait_stream(self._stream)
 
     def prepare(self) -> None:
         """Begin to make the next one."""
         if self._stream is None or self._next is not None:
             return
-        self._stream.wait_stream(torch.cuda.current_stream(self.device))  # what it reads has been written
+        if self._ready is not None:
+            self._stream.wait_event(self._ready)
         with torch.cuda.stream(self._stream):
             self._next = self.make()
 

@@ -52,11 +52,13 @@ class DistillConfig:
     run: RunConfig
     """The student's, which names its teacher."""
     distill: DistillSettings
+    teacher_print: str = ""
+    """What the teacher is known by, wherever it is."""
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values: those of the run, and a section of its own, which commands that only use the student
         need not know."""
-        return {**self.run.to_dict(), "distill": to_dict(self.distill)}
+        return {**self.run.to_dict(), "distill": {**to_dict(self.distill), "teacher_print": self.teacher_print}}
 
     @staticmethod
     def from_dict(values: dict[str, Any], file: Path | None = None) -> DistillConfig:
@@ -69,7 +71,9 @@ class DistillConfig:
         if not isinstance(values.get("distill"), dict) or run.teacher is None:
             raise ConfigError("this run was not distilled", file=file, field="distill", found="missing",
                               hint="go on with fieldlab train --resume")  # fmt: skip
-        return DistillConfig(run, from_dict(DistillSettings, values["distill"], "distill", file))
+        section = dict(values["distill"])
+        known_by = str(section.pop("teacher_print", ""))
+        return DistillConfig(run, from_dict(DistillSettings, section, "distill", file), known_by)
 
 
 def read_distill_config(path: Path) -> DistillConfig:

@@ -6,6 +6,7 @@ fields are asked at the same points: samples in all cells that either of them oc
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from fieldlab.fields.base import FieldProgress, ParamGroup
 from fieldlab.fields.encoded import LatentField
 from fieldlab.ops.composite import composite
 from fieldlab.render.model import RadianceModel, on_background
-from fieldlab.train.checkpoint import Checkpoint, load_arrays, load_model
+from fieldlab.train.checkpoint import Checkpoint, load_arrays, load_model, take_shapes
 from fieldlab.train.loop import Loop, check_finite
 from fieldlab.train.losses import psnr_of
 from fieldlab.train.optimizer import Adam, restore_loop
@@ -38,12 +39,14 @@ POSES = 256  # of an epoch
 EPOCH = 64  # steps
 KEPT_BATCHES = 24  # of a slow teacher's answers
 EMPTY_SHARE = 1 / 16  # points anywhere, per sample, at which the student shall be no denser than the teacher
-LATE = 0.1  # of the densities' weight is left once pixels say better which of them matter
 CELLS_PER_SAMPLE = 0.25  # occupancy cells evaluated per sample
 OCCUPANCY_EVERY = 16
 MIN_RAYS, MAX_RAYS = 64, 1 << 18
 MEMORY = 0.95
 TIMED_SAMPLES = 1 << 14
+MOST_REUSE = 64
+SLOW_BEGINNING = 0.5  # of the time there is
+STAGES = ("latents", "samples", "pixels")
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Progress:
     reuse: int = 0
     teacher_seconds: float = 0.0
     settled: bool = False
+    stage: int = 0
 
 
 class Distiller(Loop[DistillEvent]):
@@ -123,6 +127,8 @@ class Distiller(Loop[DistillEvent]):
         if self.progress.reuse > 1:
             self.log.append(f"the teacher is slow: every batch of its answers is used {self.progress.reuse} times")
         self.progress.seconds = time.perf_counter() - start
+        if self.train.seconds is not None and self.progress.seconds > SLOW_BEGINNING * self.train.seconds:
+            self.log.append(f"that took {self.progress.seconds:.0f} of {self.train.seconds:g} s; give it more time")
         return self.log
 
     def prepare(self) -> None:
@@ -155,15 +161,18 @@ class Distiller(Loop[DistillEvent]):
     def _begin_heads(self) -> list[str]:
         """Heads read an encoding of their own, and so mean the same to any representation."""
         for name in self.teacher.heads:
-            load_arrays(self.student.head(name), self.teacher.head(name).state_dict(), None)
+            arrays = self.teacher.head(name).state_dict()
+            take_shapes(self.student.head(name), arrays, None)
+            load_arrays(self.student.head(name), arrays, None)
         return [f"features {name} copied" for name in self.teacher.heads]
 
     def _begin_field(self) -> list[str]:
         if not self.settings.initialize:
             return []
         teacher, student = self.teacher.field, self.student.field
-        if teacher.config == student.config:
-            arrays = teacher.state_dict()
+        if teacher.config.as_part() == student.config:  # without what only helps to learn from photographs
+            own = student.state_dict()
+            arrays = {name: array for name, array in teacher.state_dict().items() if name in own}
             student.resize_like(arrays)
             load_arrays(student, arrays, None)
             return ["the whole field copied: it is the same"]
@@ -190,8 +199,8 @@ class Distiller(Loop[DistillEvent]):
             with torch.no_grad():
                 ask(self.teacher)
 
-        ratio = _seconds(watch) / max(_seconds(train), 1e-9)
-        return min(1 << max(round(ratio).bit_length() - 1, 0), 64) if ratio > 1 else 1
+        ratio = _seconds(watch, x.device) / max(_seconds(train, x.device), 1e-9)
+        return min(math.ceil(ratio), MOST_REUSE) if ratio > 1.2 else 1  # what is about as fast is asked every time
 
     def step(self) -> DistillEvent:
         """One step: rays, the teacher's answers, the student's, the loss, derivatives, Adam."""
@@ -202,10 +211,12 @@ class Distiller(Loop[DistillEvent]):
             self.optimizer.regroup(self._groups())
         if now.step and now.step % EPOCH == 0:
             self.poses.renew(self.generator)
-        if fraction >= self.settings.samples_until and now.step % OCCUPANCY_EVERY == 0:
-            self._update_occupancy()
-        targets = self._targets()
         stage = self._stage(fraction)
+        self.ahead.settle()
+        if stage == "pixels" and now.step % OCCUPANCY_EVERY == 0:
+            self._update_occupancy()
+        self.ahead.mark()
+        targets = self._targets()
         loss, errors = self._loss(targets, stage, fraction)
         loss.backward()
         if (now.step + 1) % now.reuse == 0:
@@ -214,7 +225,8 @@ class Distiller(Loop[DistillEvent]):
         rate = self.schedule.learning_rate(now.step, fraction)
         self.optimizer.step(rate)
         if errors is not None and self.settings.active:
-            self.poses.note(targets.poses.cpu(), errors.cpu())
+            if targets.epoch == self.poses.epoch:  # poses of answers from before are gone
+                self.poses.note(targets.poses.cpu(), errors.cpu())
             self.hard.offer(targets.rays.to("cpu"), errors.cpu(), self.generator)
         return self._account(float(loss.detach()), targets, errors, stage, rate, start)
 
@@ -230,9 +242,10 @@ class Distiller(Loop[DistillEvent]):
         grid.changed()
 
     def _stage(self, fraction: float) -> str:
-        if fraction < self.settings.latents_until:
-            return "latents"
-        return "samples" if fraction < self.settings.samples_until else "pixels"
+        """Never one that was over already, when a student goes on for longer."""
+        reached = (fraction >= self.settings.latents_until) + (fraction >= self.settings.samples_until)
+        self.progress.stage = max(self.progress.stage, int(reached))
+        return STAGES[self.progress.stage]
 
     def _targets(self) -> Targets:
         """A new batch of the teacher's answers, or, where those are expensive, mostly one from before."""
@@ -252,14 +265,15 @@ class Distiller(Loop[DistillEvent]):
         rays = Rays(torch.cat((rays.origins, again.origins)), torch.cat((rays.directions, again.directions)))
         poses = torch.cat((poses, poses.new_full((len(again),), -1)))
         jitter = torch.rand(len(rays), generator=self.generator)
-        images = None
-        if self.teacher.appearance is not None:
+        images = None  # the mean appearance
+        if self.teacher.appearance is not None and self.student.appearance is not None:
             images = torch.randint(len(self.teacher.appearance), (len(rays),), generator=self.generator)
         device = self.student.device
         rays, jitter = rays.to(device), jitter.to(device)
         samples = self.student.sample(rays, jitter)
         start = time.perf_counter()
-        found = look(self.teacher, rays, samples, None if images is None else images.to(device), poses.to(device))
+        images = None if images is None else images.to(device)
+        found = look(self.teacher, rays, samples, images, poses.to(device), self.poses.epoch)
         now.teacher_seconds += time.perf_counter() - start
         ratio = self.budget / max(len(found.samples), 1)
         now.rays = int(min(max(now.rays * min(max(ratio, 0.5), 2.0), MIN_RAYS), MAX_RAYS))
@@ -274,8 +288,8 @@ class Distiller(Loop[DistillEvent]):
         empty = density_loss(log_density[n:] + unit, nowhere.new_full((len(nowhere),), -torch.inf)).sum()
         log_density, latent = log_density[:n], latent[:n]
         density = density_loss(log_density + unit, targets.log_density + unit).sum()
-        weight = settings.density_weight * (LATE if stage == "pixels" else 1.0)
-        loss = weight * (density / max(n, 1) + empty / max(len(nowhere), 1))
+        late = field.config.late_density if stage == "pixels" else 1.0
+        loss = settings.density_weight * (late * density / max(n, 1) + empty / max(len(nowhere), 1))
         fade = max(1 - fraction / max(settings.samples_until, 1e-9), 0.0)
         sigma = field.sigma(log_density)
         with torch.no_grad():
@@ -331,6 +345,10 @@ class Distiller(Loop[DistillEvent]):
         """Look at the student in some cells; what the teacher occupies stays occupied."""
         grid = self.student.occupancy
         grid.update(self.student.density, self.generator, int(CELLS_PER_SAMPLE * self.budget * OCCUPANCY_EVERY))
+        self._keep_teachers()
+
+    def _keep_teachers(self) -> None:
+        grid = self.student.occupancy
         grid.values.copy_(torch.where(self._teachers(), grid.values.clamp_min(2 * grid.threshold), grid.values))
         grid.changed()
 
@@ -375,7 +393,7 @@ class Distiller(Loop[DistillEvent]):
         return arrays, {"progress": asdict(self.progress), "optimizer_steps": self.optimizer.step_count}
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint of the same configuration. Pools of hard poses and rays begin anew.
+        """Go on from a checkpoint of the same configuration. Poses, hard rays and kept answers are drawn anew.
 
         Raises:
             CheckpointError: it does not fit.
@@ -384,11 +402,17 @@ class Distiller(Loop[DistillEvent]):
         self.prepare()
         load_arrays(self.match, checkpoint.part("match"), checkpoint.path)
         self.progress = restore_loop(checkpoint, Progress, self.optimizer, self.generator)
+        if self.progress.settled:  # what the teacher occupies is looked at again
+            self._keep_teachers()
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    """Of the second of two calls."""
-    call()
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+def _seconds(call: Callable[[], object], device: torch.device) -> float:
+    """Median of three calls after one to warm up."""
+    times = []
+    for _ in range(4):
+        start = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - start)
+    return sorted(times[1:])[1]

@@ -16,9 +16,10 @@ from fieldlab.fields.edits import Selection, parse_edit
 from fieldlab.render.model import RadianceModel
 from fieldlab.render.occupancy import NEVER, inner_cells
 
-PROBES = 1 << 16  # points asked whether a selection holds anything
+PROBES = 1 << 18  # points asked whether a selection holds anything, or where it went
 RAYS = 1 << 14  # rays asked what a removal uncovers
-WITNESSES = 12  # cameras asked whether they ever saw that
+WITNESSES = 64  # cameras asked whether they ever saw that
+MOST_OUTSIDE = 0.02  # of what is moved
 SEEN = 0.5  # opacity from which a ray has hit something
 PASSES = 4
 
@@ -42,7 +43,7 @@ def edited_model(model: RadianceModel, edits: Sequence[str], generator: torch.Ge
     """A model of the same scene with edits, after those that it may have already.
 
     Raises:
-        ConfigError: a line makes no sense, or an edit selects nothing.
+        ConfigError: a line makes no sense, an edit selects nothing or moves things out of the box, or nothing is left.
     """
     base: FieldConfig = model.field.config
     before: tuple[str, ...] = ()
@@ -60,6 +61,8 @@ def edited_model(model: RadianceModel, edits: Sequence[str], generator: torch.Ge
         grid.values[inner_cells(grid.resolution, grid.levels).to(grid.values.device)] = NEVER
     grid.changed()
     grid.refresh(made.density, generator, PASSES)
+    if not bool(grid.occupied().any()):
+        raise ConfigError("nothing is left after these edits", field="EDIT", found=edits[-1])
     return made
 
 
@@ -76,24 +79,30 @@ def _with(model: RadianceModel, inner: torch.nn.Module, base: FieldConfig, edits
     return made.eval().requires_grad_(False)
 
 
-def points_in(selection: Selection, n: int, generator: torch.Generator) -> Tensor:
-    """Random world points [n,3] of a selection."""
-    numbers = torch.tensor(selection.numbers)
-    u = torch.rand(n, 3, generator=generator)
-    if selection.shape == "box":
-        return numbers[:3] + u * (numbers[3:] - numbers[:3])
-    direction = torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=1)
-    return numbers[:3] + direction * (numbers[3] * u[:, :1].pow(1 / 3))
+def points_in(selection: Selection, within: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """At most n random world points [P,3] of a selection and a box [2,3]; none where the two do not meet."""
+    low, high = (bound.to(within) for bound in selection.bounds())
+    low, high = torch.maximum(low, within[0]), torch.minimum(high, within[1])
+    if bool((low >= high).any()):
+        return low.new_empty(0, 3)
+    points = low + torch.rand(n, 3, generator=generator).to(within) * (high - low)
+    return points[selection.contains(points)]
 
 
 @torch.no_grad()
 def _check_selects(model: RadianceModel, text: str, generator: torch.Generator) -> None:
-    points = points_in(parse_edit(text).selection, PROBES, generator).to(model.device)
-    dense = model.density(points) * model.config.step > model.occupancy.threshold
-    if not bool(dense.any()):
-        box = " ".join(f"{v:.4g}" for v in model.config.aabb)
+    edit, box = parse_edit(text), " ".join(f"{v:.4g}" for v in model.config.aabb)
+    points = points_in(edit.selection, model.outer_box, PROBES, generator)
+    points = points[model.density(points) * model.config.step > model.occupancy.threshold]
+    if not len(points):
         raise ConfigError("an edit selects nothing", field=text, found="empty space",
                           hint=f"the box of the scene is {box}; fieldlab export shows where things are")  # fmt: skip
+    if edit.moves:
+        there, outer = edit.target(points), model.outer_box
+        outside = float(((there < outer[0]) | (there > outer[1])).any(1).float().mean())
+        if outside > MOST_OUTSIDE:
+            raise ConfigError("an edit moves things out of the scene's box", field=text, expected=f"inside {box}",
+                              found=f"{outside:.0%} of them would be outside")  # fmt: skip
 
 
 @torch.no_grad()

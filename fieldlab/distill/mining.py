@@ -29,7 +29,9 @@ class Poses:
     def __init__(self, source: PoseSource, count: int, real_share: float, active: bool) -> None:
         self.source, self.count, self.active = source, count, active
         self.n_real = round(count * real_share)
+        self.epoch = 0
         self.cameras: Cameras | None = None
+        self.drawn: Tensor | None = None  # poses [N,3,4] as they were before any was turned
         self.error = torch.zeros(count)
         self.rays = torch.zeros(count)
 
@@ -41,19 +43,25 @@ class Poses:
             chosen = torch.randint(len(source.cameras), (self.n_real,), generator=generator)
             made.append(source.cameras[chosen])
         cameras = Cameras.concatenate(made)
+        drawn = cameras.camera_to_world
         if self.active and before is not None:
-            hard = self._hardest(before, generator)
+            hard, origin = self._hardest(before, generator)
             cameras = Cameras.concatenate([hard, cameras[len(hard) :]])
-        self.cameras = cameras
+            drawn = torch.cat((origin, drawn[len(hard) :]))
+        self.cameras, self.drawn = cameras, drawn
+        self.epoch += 1
         self.error.zero_()
         self.rays.zero_()
 
-    def _hardest(self, before: Cameras, generator: torch.Generator) -> Cameras:
+    def _hardest(self, before: Cameras, generator: torch.Generator) -> tuple[Cameras, Tensor]:
+        """The hardest poses, turned a little from where they were drawn first, so that they do not wander off."""
         from dataclasses import replace
 
+        assert self.drawn is not None
         mean = self.error / self.rays.clamp_min(1)
-        worst = before[mean.topk(max(round(self.count * HARD), 1)).indices]
-        return replace(worst, camera_to_world=self.source.jittered(worst.camera_to_world, JITTER, generator))
+        worst = mean.topk(max(round(self.count * HARD), 1)).indices
+        origin = self.drawn[worst]
+        return replace(before[worst], camera_to_world=self.source.jittered(origin, JITTER, generator)), origin
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Rays, Tensor]:
         """n random rays and int64 [n] the poses they belong to."""

@@ -38,6 +38,7 @@ class Targets:
         poses: int64 [N], which pose each ray belongs to; -1 for others.
         n_marched: samples before those behind surfaces were dropped.
         features: of the seen samples, [K,D] by the name of their head, where they were not learnt in place.
+        epoch: of the poses.
     """
 
     rays: Rays
@@ -55,6 +56,7 @@ class Targets:
     poses: Tensor
     n_marched: int
     features: dict[str, Tensor]
+    epoch: int
 
     def influential(self, own_weights: Tensor) -> Tensor:
         """bool [K] of the seen samples: those among the SHARE with the largest weights on their rays, to the teacher or
@@ -65,8 +67,10 @@ class Targets:
 
 
 @torch.no_grad()
-def look(teacher: RadianceModel, rays: Rays, samples: Samples, images: Tensor | None, poses: Tensor) -> Targets:
-    """Ask the teacher about samples of rays."""
+def look(
+    teacher: RadianceModel, rays: Rays, samples: Samples, images: Tensor | None, poses: Tensor, epoch: int = 0
+) -> Targets:
+    """Ask the teacher about samples of rays of poses that were drawn in an ``epoch``."""
     field = teacher.field
     marched = len(samples)
     x, directions = teacher.points(rays, samples)
@@ -87,7 +91,7 @@ def look(teacher: RadianceModel, rays: Rays, samples: Samples, images: Tensor | 
     whole = composite(sigma, everywhere, samples)
     return Targets(
         rays, samples, x, directions, images, log_density, weights, seen, latent[:, : field.n_compared], colors,
-        whole.values, whole.opacity, poses, marched, _moved_features(teacher, rows(x, seen)),
+        whole.values, whole.opacity, poses, marched, _moved_features(teacher, rows(x, seen)), epoch,
     )  # fmt: skip
 
 

@@ -101,6 +101,9 @@ class FieldConfig:
     """Training settings this representation does best with, by their names in ``TrainConfig``."""
     distill_recipe: ClassVar[Mapping[str, Any]] = {}
     """Those that differ when it learns from another field rather than from photographs."""
+    late_density: ClassVar[float] = 1.0
+    """How much of the densities' weight is left then once pixels are compared, which say better which of them matter to
+    a field that cannot hold all of them."""
 
     def size(self) -> FieldSize:
         """The size of the whole field once it is fully grown.
@@ -272,6 +275,11 @@ class Field(Counted, ABC):
     def n_compared(self) -> int:
         """How many of them, from the first on, distillation compares; others say how a sample came about."""
         return self.latent_size
+
+    @property
+    def shown(self) -> Field:
+        """The field whose latents and colors these are: this one, or that which it shows otherwise."""
+        return self
 
     @abstractmethod
     def geometry(self, x: Tensor) -> tuple[Tensor, Tensor]:

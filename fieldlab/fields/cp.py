@@ -18,6 +18,7 @@ class CPConfig(LowRankConfig):
     init_scale: ClassVar[float] = 0.2
     recipe: ClassVar[dict[str, Any]] = {"learning_rate": 2e-2}
     distill_recipe: ClassVar[dict[str, Any]] = {"learning_rate": 4e-2}
+    late_density: ClassVar[float] = 0.1
 
     density_rank: int = 96
     appearance_rank: int = 288

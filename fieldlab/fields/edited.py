@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from fieldlab.errors import ConfigError
 from fieldlab.fields.base import Field, FieldConfig, FieldSize, ParamGroup
 from fieldlab.fields.edits import Edit, parse_edit
 from fieldlab.fields.encoding import part
@@ -19,6 +20,8 @@ from fieldlab.ops.contract import contract, uncontract
 from fieldlab.ops.occupancy import OccupancyBits, occupancy_from_density, query_occupancy
 
 EMPTY = -20.0  # log-density per side of the cube where nothing is left
+MOST_EDITS = 24  # recolorings are bits of a float32
+MOST_MOVES = 10  # every one doubles the ways by which something can be somewhere
 MARGIN = 1e-6  # from the faces of a contracted cube, which are at infinity
 
 
@@ -36,6 +39,14 @@ class EditedConfig(FieldConfig):
     """Box of the model in world units."""
     unbounded: bool = False
     """Whether the field sees contracted coordinates."""
+
+    def __post_init__(self) -> None:
+        moves = sum(text.split()[:1] in (["move"], ["duplicate"]) for text in self.edits)
+        if len(self.edits) > MOST_EDITS or moves > MOST_MOVES:
+            raise ConfigError("these are too many edits of one field", field="edits",
+                              found=f"{len(self.edits)}, of which {moves} move or duplicate",
+                              expected=f"at most {MOST_EDITS}, of which {MOST_MOVES} move or duplicate",
+                              hint="distill the edited run, and go on with the result")  # fmt: skip
 
     @property
     def appearance(self) -> int:
@@ -86,10 +97,16 @@ class EditedField(Field):
     def n_compared(self) -> int:
         return self.base.n_compared
 
+    @property
+    def shown(self) -> Field:
+        return self.base.shown
+
     def geometry(self, x: Tensor) -> tuple[Tensor, Tensor]:
         log_density = x.new_full((len(x),), EMPTY - self.log_unit)
         latent = x.new_zeros(len(x), self.latent_size)
         for number, path in enumerate(self.paths(self.to_world(x))):
+            if not len(path.rows):
+                continue
             there = self.to_unit(path.points)
             inside = ((there >= 0) & (there <= 1)).all(1) & self._known(path.points)
             rows, there = path.rows[inside], there[inside]

@@ -36,6 +36,13 @@ class Selection:
         values = torch.tensor(self.numbers)
         return (values[:3] + values[3:]) / 2 if self.shape == "box" else values[:3]
 
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Low and high corner [3] of the box around it."""
+        values = torch.tensor(self.numbers)
+        if self.shape == "box":
+            return values[:3], values[3:]
+        return values[:3] - values[3], values[:3] + values[3]
+
     def contains(self, points: Tensor) -> Tensor:
         """bool [P] of world points [P,3]; faces belong to it."""
         values = points.new_tensor(self.numbers)
@@ -74,6 +81,11 @@ class Edit:
         center, shift = self.selection.center.to(points), points.new_tensor(self.shift)
         rotation = points.new_tensor(self.rotation)
         return (points - center - shift) @ rotation / self.scale + center
+
+    def target(self, points: Tensor) -> Tensor:
+        """Where what is at world points [P,3] is after the move: the inverse of ``source``."""
+        center, shift = self.selection.center.to(points), points.new_tensor(self.shift)
+        return (points - center) @ points.new_tensor(self.rotation).t() * self.scale + center + shift
 
 
 def parse_edit(text: str) -> Edit:

@@ -106,6 +106,7 @@ class LatentField(Field):
 
     def can_share_latent(self, teacher: Field) -> bool:
         """Whether one perceptron to color could read both fields' latents."""
+        teacher = teacher.shown
         if not isinstance(teacher, LatentField):
             return False
         mine, other = self.config, teacher.config
@@ -116,6 +117,7 @@ class LatentField(Field):
         """Copy the perceptron to color of a field that has the same; says so."""
         if not self.can_share_latent(teacher) or not len(self.color_params):  # a part of another field has none
             return []
+        teacher = teacher.shown
         assert isinstance(teacher, LatentField)
         with torch.no_grad():
             self.color_params.copy_(teacher.color_params)

@@ -120,6 +120,13 @@ class HashGridEncoding(Encoding):
     def forward(self, x: Tensor) -> Tensor:
         return hash_encode(x, self.table, self.spec)
 
+    @torch.no_grad()
+    def begin_smooth(self) -> None:
+        """Scale every level's values by its coarseness, so that all levels change equally fast over a distance."""
+        for level, resolution in enumerate(self.spec.resolutions):
+            low, high = (offset * self.spec.n_features for offset in self.spec.offsets[level : level + 2])
+            self.table[low:high] *= (self.spec.resolutions[0] / resolution) ** 2
+
     def param_groups(self) -> list[ParamGroup]:
         return [ParamGroup("table", [self.table], sparse=True)]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fieldlab.errors import ConfigError, require
 from fieldlab.fields.base import Counted, FieldConfig, ParamGroup
 from fieldlab.fields.encoding import part
-from fieldlab.fields.hashgrid import HashGridConfig
+from fieldlab.fields.hashgrid import HashGridConfig, HashGridEncoding
 from fieldlab.fields.registry import config_from_dict, config_to_dict
 from fieldlab.ops.mlp import MLPSpec, init_mlp, mlp
 
@@ -79,6 +79,20 @@ class FeatureHead(Counted):
     def forward(self, x: Tensor) -> Tensor:
         """Features [S,D] at x float32 [S,3] of the unit cube."""
         return mlp(self.encoding(x), self.params, self.net)
+
+    @torch.no_grad()
+    def begin_apart(self, x: Tensor) -> None:
+        """Scale the encoding so that features at x [S,3] have a norm of about one and vary smoothly.
+
+        Hash tables begin at almost nothing, for the sake of density; features that are compared by their directions
+        would all begin as what lies behind the surface, and equal directions have no derivative that parts them. For
+        encodings linear in their parameters.
+        """
+        if isinstance(self.encoding, HashGridEncoding):
+            self.encoding.begin_smooth()
+        norm = self(x).norm(dim=1).mean()
+        for parameter in self.encoding.parameters():
+            parameter.mul_(1 / norm.clamp_min(1e-12))
 
     def param_groups(self) -> list[ParamGroup]:
         """All trainable parameters, grouped by how they are optimised."""

@@ -315,7 +315,7 @@ class LowRankField(LatentField):
         self.density_factors.copy_(resample(factors, density, self.specs[0]))
         done = ["density factorized"]
         if self.can_share_latent(teacher):
-            latent = torch.cat([p[1] for p in parts]).cpu()
+            latent = torch.cat([p[1][:, : teacher.n_compared] for p in parts]).cpu()
             volumes = latent.new_zeros(x, y, z, latent.shape[1])
             volumes[known.cpu()] = latent
             factors, basis = factorize_channels(volumes, known.cpu(), appearance)
@@ -323,6 +323,7 @@ class LowRankField(LatentField):
             self.basis.copy_(basis)
             done.append("latent factorized")
         return self.take_color(teacher) + done
+
     @torch.no_grad()
     def _shrink(self, occupied: Callable[[Tensor], Tensor]) -> None:
         """Cover only what training looks at, out to the next vertices: values stay as they are."""
@@ -376,7 +377,7 @@ class LowRankField(LatentField):
         self.density_factors, self.appearance_factors = (
             nn.Parameter(p.new_empty(spec.n_params)) for p, spec in zip(self._factors(), specs, strict=True)
         )
-        self.cropped = bool((arrays["box"] != torch.tensor([[0.0], [1.0]])).any())
+        self.cropped = bool((arrays["box"].cpu() != torch.tensor([[0.0], [1.0]])).any())
 
     def branches(self) -> tuple[Branch, ...]:
         low, high = (tuple(side) for side in self.box.tolist())

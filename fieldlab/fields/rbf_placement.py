@@ -116,12 +116,13 @@ def radiance_weights(field: Field, points: Tensor, step: float = 1.0 / 1024) -> 
     parts = []
     for x in points.split(_CHUNK):
         log_density, latent = field.geometry(x)
+        latent = latent[:, : field.n_compared]  # the others say how a sample came about
         alpha = 1 - (-field.sigma(log_density) * step * field.unit_length).exp()
         change = torch.zeros_like(alpha)
         for axis in range(3):
             moved = x.clone()
             moved[:, axis] += torch.where(x[:, axis] < 0.5, step, -step)
-            change += (field.geometry(moved)[1] - latent).square().sum(1)
+            change += (field.geometry(moved)[1][:, : field.n_compared] - latent).square().sum(1)
         parts.append(alpha * change.sqrt() / step)
     return torch.cat(parts)
 

@@ -13,6 +13,9 @@ import torch
 from fieldlab.errors import ConfigError, require
 from fieldlab.fields.base import Field, FieldConfig
 
+MADE = frozenset(("hybrid", "edited"))
+"""Representations that are made of others, and not asked for by name."""
+
 _FIELDS: dict[str, type[Field]] = {}
 
 F = TypeVar("F", bound=type[Field])
@@ -41,7 +44,7 @@ def config_type(kind: str) -> type[FieldConfig]:
     _load()
     if kind not in _FIELDS:
         near = get_close_matches(kind.lower(), _FIELDS, n=1, cutoff=0.5)
-        expected = " | ".join(sorted(set(_FIELDS) - {"hybrid"})) + ", or several joined by + or by :"
+        expected = " | ".join(sorted(set(_FIELDS) - MADE)) + ", or several joined by + or by :"
         hint = f"did you mean {near[0]}?" if near else None
         raise ConfigError("there is no such field", found=kind, expected=expected, hint=hint)
     return _FIELDS[kind].config_type
@@ -62,6 +65,9 @@ def config_named(name: str) -> FieldConfig:
     for sign, combine in COMBINATIONS.items():
         if sign in name:
             return hybrid_of(combine, [config_type(part)() for part in name.split(sign)])
+    if name in MADE:
+        raise ConfigError("this field is made of others", found=name, expected=" | ".join(sorted(set(_FIELDS) - MADE)),
+                          hint="join fields as in vm+hashgrid; fieldlab edit makes edited ones")  # fmt: skip
     return config_type(name)()
 
 

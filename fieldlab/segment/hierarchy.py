@@ -141,12 +141,12 @@ class Hierarchy:
         return torch.where(same, 0.0, torch.where(u >= 0, self.birth[u.clamp_min(0)], torch.inf))
 
     def thresholds(self, count: int) -> Tensor:
-        """float32 [count]: thresholds spread over all different cuts: quantiles of the births of inner nodes."""
+        """float32 [count]: thresholds spread over all different cuts: below all births, and quantiles of those of inner
+        nodes."""
         inner = torch.zeros(len(self.ids), dtype=torch.bool)
         inner[self.parent[self.parent >= 0]] = True
         births = self.birth[inner & (self.birth < APART)].sort().values
-        if not len(births):
-            return torch.linspace(1 / count, 1, count)
+        births = torch.cat((births.new_zeros(1), births))
         at = torch.linspace(0, 1, count) * (len(births) - 1)
         return torch.nextafter(births[at.round().long()], torch.tensor(torch.inf))
 

@@ -8,7 +8,7 @@ from skimage.segmentation import felzenszwalb
 
 from fieldlab.segment.masks import ImageMasks
 
-SCALES = (40, 120, 360, 1000)  # larger ones give larger regions
+SCALES = (60, 500, 4000, 30000)  # larger ones give larger regions
 SMOOTHING = 0.8  # pixels
 LEAST = 1 / 1500  # of a picture, of the smallest region
 MOST = 0.9

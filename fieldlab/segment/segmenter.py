@@ -101,6 +101,8 @@ class Segmenter(Loop[SegmentEvent]):
         if not self.lessons:
             raise ConfigError("no photograph with masks sees anything of the field", found=len(self.masks),
                               hint="was the run trained on these photographs?")  # fmt: skip
+        if not self.progress.step:
+            self.head.begin_apart(self.lessons[0].seen.x[: 1 << 12])
 
     def _lesson(self, i: int) -> Lesson | None:
         width, height = self.cameras.size[i].tolist()

@@ -71,10 +71,19 @@ def test_what_cannot_be_distilled(trained, student, tmp_path, capsys):
     assert "one folder" in failure(capsys, ["distill", str(trained), "--to", "vm", "--out", str(trained)])
     again = ["distill", str(trained), "--to", "vm", "--out", str(student)]
     assert "--overwrite" in failure(capsys, again)
-    other = shutil.copytree(trained, tmp_path / "other")
+    resumed = ["distill", str(student), "--to", "vm", "--out", str(student), "--resume"]
+    assert "one folder" in failure(capsys, resumed)
+    other = tmp_path / "other"
+    assert main(["edit", str(trained), "keep sphere 0 0 0 0.3", "--out", str(other), "--device", "cpu"]) == 0
     resumed = ["distill", str(other), "--to", "vm", "--out", str(student), "--resume"]
     assert "another teacher" in failure(capsys, resumed)
-    resumed = ["distill", str(student), "--to", "vm", "--out", str(other), "--resume"]
+    resumed = ["distill", str(trained), "--to", "voxel", "--out", str(student), "--resume"]
+    assert "another kind" in failure(capsys, resumed)
+    moved = shutil.copytree(trained, tmp_path / "moved")  # the same teacher elsewhere
+    resumed = ["distill", str(moved), "--to", "vm", "--out", str(student), "--resume", "--device", "cpu"]
+    assert main(resumed) == 0
+    assert "go on with fieldlab distill" in failure(capsys, ["train", "x", "--out", str(student), "--resume"])
+    resumed = ["distill", str(student), "--to", "vm", "--out", str(moved), "--resume"]
     assert "was not distilled" in failure(capsys, resumed)
     assert not (tmp_path / "a").exists()
 

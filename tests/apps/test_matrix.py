@@ -30,7 +30,7 @@ def test_every_pair_once(scene, tmp_path, capsys):
     assert all(r["psnr"] > 5 and r["seconds"] > 0 and r["bytes"] > 0 for r in results)
     text = (out / "matrix.md").read_text()
     assert "| from scratch, same time |" in text
-    assert "| voxel | hashgrid |" in text
+    assert "| distilled | voxel | hashgrid |" in text
     assert iio.imread(out / "matrix.png").shape[1] > 3 * 36
     stamps = {p: p.stat().st_mtime_ns for p in out.glob("*/checkpoints/*")}
     capsys.readouterr()

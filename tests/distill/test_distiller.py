@@ -176,7 +176,7 @@ def test_hard_rays_come_again_when_learning_is_active(teacher, monkeypatch, acti
     import fieldlab.distill.distiller as module
 
     look, again = module.look, []
-    monkeypatch.setattr(module, "look", lambda *args: again.append(int((args[-1] == -1).sum())) or look(*args))
+    monkeypatch.setattr(module, "look", lambda *args: again.append(int((args[4] == -1).sum())) or look(*args))
     d = distiller_of(teacher("hashgrid"), "vm", steps=20, active=active, samples_until=0.1, latents_until=0.05)
     d.begin()
     for _ in d.events():

@@ -52,6 +52,15 @@ def test_values_and_derivatives_are_those_of_the_plain_operations():
         assert torch.allclose(a, b, atol=1e-5)
 
 
+def test_features_begin_apart():
+    head, x = FeatureHead(CONFIG, seeded()), torch.rand(300, 3, generator=seeded(1))
+    head.begin_apart(x)
+    norm = head(x).norm(dim=1)
+    assert float(norm.mean()) == pytest.approx(1, rel=1e-3)
+    unit = head(x) / norm[:, None]
+    assert float((unit @ unit.t()).mean()) < 0.7
+
+
 def test_rendered_features_are_weighted_like_colors():
     model = model_with_head()
     rays = ring_cameras(3).image_rays(0)

@@ -130,6 +130,7 @@ class Wall:
     """Opaque below x = 0.5; its latent changes near y = 0.5 only."""
 
     unit_length = 1.0
+    n_compared = 1
 
     def sigma(self, log_density: Tensor) -> Tensor:
         return log_density.exp()

@@ -142,6 +142,7 @@ def test_thresholds_reach_from_the_finest_cut_to_the_coarsest():
     assert made is not None
     cuts = made.thresholds(12)
     assert bool((cuts[1:] >= cuts[:-1]).all())
+    assert len(made.labels(float(cuts[0])).unique()) == len(made.leaf.unique())
     assert len(made.labels(float(cuts[-1])).unique()) == 1
     assert len({tuple(made.labels(float(t)).tolist()) for t in cuts}) > 2
 

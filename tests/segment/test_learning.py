@@ -139,7 +139,7 @@ def test_couples_go_through_the_similarity():
 
 @pytest.fixture(scope="module")
 def model() -> RadianceModel:
-    scene = ball_scene(n=16)
+    scene = ball_scene(n=16, size=32)
     config = TrainConfig(steps=200, occupancy_every=4, samples_per_step=2048, warmup_steps=5, occupancy_warmup=12)
     coarse = replace(choose_model(scene, config), grid_resolution=32, step=0.03)
     trainer = Trainer(build_model(tiny_field(), coarse, 0), scene.splits["train"], config)
@@ -165,7 +165,7 @@ def halves(cameras) -> dict[int, ImageMasks]:
 
 
 def segmenter(model: RadianceModel, steps: int = 60, **settings) -> Segmenter:
-    cameras = ball_scene(n=16).splits["train"].cameras
+    cameras = ball_scene(n=16, size=32).splits["train"].cameras
     made = Segmenter(model, cameras, halves(cameras),
                      SegmentSettings(steps=steps, features=8, pixels=512, **settings))  # fmt: skip
     made.prepare()
@@ -173,7 +173,7 @@ def segmenter(model: RadianceModel, steps: int = 60, **settings) -> Segmenter:
 
 
 def test_sightings_are_what_rendering_sees(model):
-    cameras = ball_scene(n=16).splits["train"].cameras
+    cameras = ball_scene(n=16, size=32).splits["train"].cameras
     pixels = torch.arange(0, int(cameras.size[2].prod()), 3)
     seen = look(model, cameras, 2, pixels)
     shown = model.render_image(cameras, 2, channels=("opacity", "depth"))
@@ -192,10 +192,10 @@ def test_sightings_are_what_rendering_sees(model):
 
 
 def test_a_ball_falls_into_the_halves_its_masks_tell(model):
-    made = segmenter(model, steps=100)
+    made = segmenter(model, steps=700, learning_rate=2e-2)
     events = list(made.events())
-    assert events[-1].agreement > 0.8
-    assert events[-1].loss < 0.7 * events[0].loss
+    assert events[-1].agreement > 0.7  # pixels on outlines see both what is in front and what is behind
+    assert events[-1].loss < 0.5 * events[0].loss
     points, features = surface(made, most=3000)
     assert len(points) <= 3000
     assert torch.allclose(features.norm(dim=1), torch.ones(len(features)), atol=1e-4)
@@ -229,7 +229,7 @@ def test_learning_goes_on_from_a_checkpoint(model):
 
 
 def test_photographs_that_see_nothing(model):
-    cameras = ball_scene(n=16).splits["train"].cameras
+    cameras = ball_scene(n=16, size=32).splits["train"].cameras
     away = cameras[0:2]
     away.camera_to_world[:, :, 3] += 100
     full = np.ones(tuple(away.size[0].tolist()[::-1]), bool)
