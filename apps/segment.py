@@ -158,7 +158,8 @@ def _prepare(args: Segment, info: RunInfo, console: Console) -> tuple[Run, Segme
         limits = dataclasses.replace(config.segment, steps=args.steps, seconds=args.seconds)
         config = dataclasses.replace(config, segment=limits)
         write_config(folder.config_file, config)
-    return folder, config, folder.latest_checkpoint()
+    # One that was interrupted before its first checkpoint begins anew, with its own settings.
+    return folder, config, folder.latest_checkpoint() if folder.checkpoints() else None
 
 
 def _show(session: SegmentSession, console: Console) -> None:
