@@ -10,7 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,7 +31,7 @@ from fieldlab.render.model import RadianceModel, on_background
 from fieldlab.train.checkpoint import Checkpoint, load_arrays, load_model, take_shapes
 from fieldlab.train.loop import Loop, check_finite
 from fieldlab.train.losses import psnr_of
-from fieldlab.train.optimizer import Adam, restore_loop
+from fieldlab.train.optimizer import Adam, loop_state, restore_loop
 from fieldlab.train.schedule import Schedule
 
 SAMPLES_PER_STEP = {"cpu": 1 << 14, "cuda": 1 << 18}
@@ -386,11 +386,8 @@ class Distiller(Loop[DistillEvent]):
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Arrays and plain values from which :meth:`load` goes on."""
-        arrays = {f"model.{name}": array for name, array in self.student.state_dict().items()}
-        arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}
-        arrays |= {f"match.{name}": array for name, array in self.match.state_dict().items()}
-        arrays["random_state"] = self.generator.get_state()
-        return arrays, {"progress": asdict(self.progress), "optimizer_steps": self.optimizer.step_count}
+        arrays, plain = loop_state("model", self.student, self.progress, self.optimizer, self.generator)
+        return arrays | {f"match.{name}": array for name, array in self.match.state_dict().items()}, plain
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same configuration. Poses, hard rays and kept answers are drawn anew.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -16,7 +16,7 @@ from fieldlab.fit.config import FitSettings
 from fieldlab.fit.signal import Signal
 from fieldlab.train.checkpoint import Checkpoint, load_arrays, take_shapes
 from fieldlab.train.loop import Loop, check_finite
-from fieldlab.train.optimizer import Adam, restore_loop
+from fieldlab.train.optimizer import Adam, loop_state, restore_loop
 from fieldlab.train.schedule import Limits
 
 MOST_NEIGHBORHOODS = 1 << 26
@@ -150,10 +150,7 @@ class Fitting(Loop[FitEvent]):
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Arrays and plain values from which :meth:`load` goes on exactly."""
-        arrays = {f"signal.{name}": array for name, array in self.signal.state_dict().items()}
-        arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}
-        arrays["random_state"] = self.generator.get_state()
-        return arrays, {"progress": asdict(self.progress), "optimizer_steps": self.optimizer.step_count}
+        return loop_state("signal", self.signal, self.progress, self.optimizer, self.generator)
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same configuration.

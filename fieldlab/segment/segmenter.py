@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from fieldlab.segment.pairs import draw_couples
 from fieldlab.segment.sightings import Sightings, look
 from fieldlab.train.checkpoint import Checkpoint, load_model
 from fieldlab.train.loop import Loop, check_finite
-from fieldlab.train.optimizer import Adam, restore_loop
+from fieldlab.train.optimizer import Adam, loop_state, restore_loop
 from fieldlab.train.schedule import Limits
 
 MOST_PIXELS = 1 << 16  # of a photograph that are learnt from
@@ -197,10 +197,7 @@ class Segmenter(Loop[SegmentEvent]):
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Arrays and plain values from which :meth:`load` goes on."""
-        arrays = {f"model.{name}": array for name, array in self.model.state_dict().items()}
-        arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}
-        arrays["random_state"] = self.generator.get_state()
-        return arrays, {"progress": asdict(self.progress), "optimizer_steps": self.optimizer.step_count}
+        return loop_state("model", self.model, self.progress, self.optimizer, self.generator)
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same configuration.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from dataclasses import asdict
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -87,6 +88,16 @@ class Adam:
 
     def _entries(self) -> list[tuple[str, torch.nn.Parameter, ParamGroup]]:
         return [(f"{g.name}.{i}", p, g) for g in self.groups for i, p in enumerate(g.parameters)]
+
+
+def loop_state(
+    name: str, module: torch.nn.Module, progress: Any, optimizer: Adam, generator: torch.Generator
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Arrays, the module's under ``name``, and plain values from which :func:`restore_loop` goes on."""
+    arrays = {f"{name}.{key}": array for key, array in module.state_dict().items()}
+    arrays |= {f"optimizer.{key}": array for key, array in optimizer.state().items()}
+    arrays["random_state"] = generator.get_state()
+    return arrays, {"progress": asdict(progress), "optimizer_steps": optimizer.step_count}
 
 
 def restore_loop(checkpoint: Checkpoint, progress: type[P], optimizer: Adam, generator: torch.Generator) -> P:
