@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from fieldlab.apps.options import Device, OptionalFile, RunFolder
 
+if TYPE_CHECKING:
+    from fieldlab.distill.regions import FindPart
+
 
 @dataclass
 class Edit:
     """Write a run that shows another one with edits. Each edit is one argument: a verb (remove, keep, move, duplicate,
-    recolor), a selection (box x0 y0 z0 x1 y1 z1, or sphere x y z radius, in world units), and for the last three what
-    to do: by x y z, turn x y z degrees (about an axis), scale s; to r g b. The result can be rendered, exported, edited
-    again, and turned into an ordinary field of any kind by fieldlab distill."""
+    recolor), a selection (box x0 y0 z0 x1 y1 z1, or sphere x y z radius, in world units; of a segmented run also part
+    and its id or name, as fieldlab select says them), and for the last three what to do: by x y z, turn x y z degrees
+    (about an axis), scale s; to r g b. The result can be rendered, exported, edited again, and turned into an ordinary
+    field of any kind by fieldlab distill."""
 
     run: RunFolder
     """The run to edit; it stays as it is."""
@@ -41,7 +46,6 @@ def run(args: Edit) -> None:
     from fieldlab.apps.train import choose_device
     from fieldlab.distill.editing import edited_model, uncovered
     from fieldlab.errors import ConfigError
-    from fieldlab.fields.edits import parse_edit
     from fieldlab.train.run import Run
     from fieldlab.train.session import load_run, run_header
 
@@ -53,8 +57,8 @@ def run(args: Edit) -> None:
         raise ConfigError("a run and its edited one cannot be in one folder", field="--out", found=out)
     model, info = load_run(args.run, choose_device(args.device))
     with console.status("editing"):
-        made = edited_model(model, args.edits, generator)
-        goes = any(parse_edit(text).verb in ("remove", "keep", "move") for text in args.edits)
+        made = edited_model(model, args.edits, generator, _finder(args.run))
+        goes = any(text.split()[0] in ("remove", "keep", "move") for text in args.edits)
         found = uncovered(model, made, info.scene.cameras["train"], generator) if goes else None
     config = dataclasses.replace(info.config, field=made.field.config, teacher=str(args.run.resolve()))
     folder = Run.create(out, config, overwrite=args.overwrite)
@@ -62,7 +66,7 @@ def run(args: Edit) -> None:
     training = {"progress": {"step": info.step, "seconds": info.seconds}}
     folder.save_checkpoint(info.step, arrays | info.scene.arrays(), run_header(config, made, training, info.scene))
     for text in made.field.config.edits:  # type: ignore[attr-defined]
-        console.print(f"  {text}", highlight=False)
+        console.print(f"  {text}", highlight=False, soft_wrap=True)
     if found is not None and found.rays and found.nothing + found.unseen > 0.005:
         console.print(
             f"of what was seen of the parts that are gone, {found.nothing:.0%} now shows nothing and "
@@ -70,3 +74,20 @@ def run(args: Edit) -> None:
         )  # fmt: skip
     console.print(f"[bold]{out}[/]: an ordinary field of it is made by", highlight=False, soft_wrap=True)
     console.print(f"  fieldlab distill {out} --to {model.field.shown.kind}", highlight=False, soft_wrap=True)
+
+
+def _finder(run: Path) -> FindPart | None:
+    """What finds the points of parts, None where the run is not segmented."""
+    from fieldlab.distill.regions import PartPoints
+    from fieldlab.segment.files import ARRAYS, read_hierarchy
+
+    if not (run / ARRAYS).exists():
+        return None
+    tree = read_hierarchy(run)
+
+    def find(word: str) -> PartPoints:
+        row = tree.called(word)
+        own = tree.within(row)
+        return PartPoints(int(tree.ids[row]), tree.points[own], tree.points[~own])
+
+    return find

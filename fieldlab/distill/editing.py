@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from fieldlab.data.cameras import Cameras, Rays
+from fieldlab.distill.regions import FindPart, locate
 from fieldlab.errors import ConfigError
-from fieldlab.fields.base import FieldConfig
+from fieldlab.fields.base import Field, FieldConfig
 from fieldlab.fields.edited import EditedConfig, EditedField
-from fieldlab.fields.edits import Selection, parse_edit
+from fieldlab.fields.edits import Selection, parse_edit, part_named
 from fieldlab.render.model import RadianceModel
 from fieldlab.render.occupancy import NEVER, inner_cells
 
@@ -22,6 +23,7 @@ WITNESSES = 64  # cameras asked whether they ever saw that
 MOST_OUTSIDE = 0.02  # of what is moved
 SEEN = 0.5  # opacity from which a ray has hit something
 PASSES = 4
+HALO_STEPS = 4.0  # of marching, by which a part reaches beyond the outermost of its points
 
 
 @dataclass(frozen=True)
@@ -39,22 +41,33 @@ class Uncovered:
     unseen: float
 
 
-def edited_model(model: RadianceModel, edits: Sequence[str], generator: torch.Generator) -> RadianceModel:
-    """A model of the same scene with edits, after those that it may have already.
+def edited_model(
+    model: RadianceModel, edits: Sequence[str], generator: torch.Generator, find: FindPart | None = None
+) -> RadianceModel:
+    """A model of the same scene with edits, after those that it may have already. ``find`` says where the parts of the
+    unedited scene are that edits name.
 
     Raises:
         ConfigError: a line makes no sense, an edit selects nothing or moves things out of the box, or nothing is left.
     """
-    base: FieldConfig = model.field.config
-    before: tuple[str, ...] = ()
-    inner = model.field
-    if isinstance(inner, EditedField):
-        base, before, inner = inner.config.base, inner.config.edits, inner.base
-    for text in edits:
-        parse_edit(text)  # all of them, before any is looked at
-    for i, text in enumerate(edits):
-        _check_selects(_with(model, inner, base, (*before, *edits[:i])), text, generator)
-    made = _with(model, inner, base, (*before, *edits))
+    was = model.field
+    inner = was.base if isinstance(was, EditedField) else was
+    base: FieldConfig = was.config.base if isinstance(was, EditedField) else was.config
+    before: tuple[str, ...] = was.config.edits if isinstance(was, EditedField) else ()
+    regions = [was.region(k) for k in range(len(before))] if isinstance(was, EditedField) else []
+    named = [part_named(text) for text in edits]
+    for text, name in zip(edits, named, strict=True):
+        if name is None:
+            parse_edit(text)  # all of them, before any is looked at
+    made = _with(model, inner, base, before, regions)
+    for text, name in zip(edits, named, strict=True):
+        region = None
+        if name is not None:
+            selection, region = _located(name, text, made, find)
+            text = text.replace(f"part {name}", selection, 1)
+        _check_selects(made, text, region, generator)
+        before, regions = (*before, text), [*regions, region]
+        made = _with(model, inner, base, before, regions)
     grid = made.occupancy
     grid.values.zero_()  # what was moved may be anywhere, also where no photograph looked
     if grid.levels > 1:
@@ -66,10 +79,24 @@ def edited_model(model: RadianceModel, edits: Sequence[str], generator: torch.Ge
     return made
 
 
-def _with(model: RadianceModel, inner: torch.nn.Module, base: FieldConfig, edits: tuple[str, ...]) -> RadianceModel:
+def _located(name: str, text: str, model: RadianceModel, find: FindPart | None) -> tuple[str, Tensor]:
+    if find is None:
+        raise ConfigError("an edit is about a part, and nothing says what parts there are", field=text,
+                          hint="edits by part are made to a run of fieldlab segment")  # fmt: skip
+    part, field = find(name), model.field
+    assert isinstance(field, EditedField)
+    selection, region = locate(part, field, HALO_STEPS * model.config.step)
+    parse_edit(text.replace(f"part {name}", selection, 1))
+    return selection, region
+
+
+def _with(
+    model: RadianceModel, inner: Field, base: FieldConfig, edits: tuple[str, ...], regions: Sequence[Tensor | None]
+) -> RadianceModel:
     config = EditedConfig(base, edits, model.config.aabb, model.config.unbounded)
     field = EditedField(config, model.field.unit_length)
-    field.base = inner  # type: ignore[assignment]
+    field.base = inner
+    field.set_regions(regions)
     was = model.field
     field.occupied = was.occupied if isinstance(was, EditedField) else model.occupancy.occupied()
     made = RadianceModel(field, model.config).to(model.device)
@@ -79,20 +106,23 @@ def _with(model: RadianceModel, inner: torch.nn.Module, base: FieldConfig, edits
     return made.eval().requires_grad_(False)
 
 
-def points_in(selection: Selection, within: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """At most n random world points [P,3] of a selection and a box [2,3]; none where the two do not meet."""
+def points_in(
+    selection: Selection, within: Tensor, n: int, generator: torch.Generator, region: Tensor | None = None
+) -> Tensor:
+    """At most n random world points [P,3] of a selection (and its region) and a box [2,3]; none where the two do not
+    meet."""
     low, high = (bound.to(within) for bound in selection.bounds())
     low, high = torch.maximum(low, within[0]), torch.minimum(high, within[1])
     if bool((low >= high).any()):
         return low.new_empty(0, 3)
     points = low + torch.rand(n, 3, generator=generator).to(within) * (high - low)
-    return points[selection.contains(points)]
+    return points[selection.contains(points, region)]
 
 
 @torch.no_grad()
-def _check_selects(model: RadianceModel, text: str, generator: torch.Generator) -> None:
+def _check_selects(model: RadianceModel, text: str, region: Tensor | None, generator: torch.Generator) -> None:
     edit, box = parse_edit(text), " ".join(f"{v:.4g}" for v in model.config.aabb)
-    points = points_in(edit.selection, model.outer_box, PROBES, generator)
+    points = points_in(edit.selection, model.outer_box, PROBES, generator, region)
     points = points[model.density(points) * model.config.step > model.occupancy.threshold]
     if not len(points):
         raise ConfigError("an edit selects nothing", field=text, found="empty space",

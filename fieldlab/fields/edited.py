@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -88,6 +88,23 @@ class EditedField(Field):
         # Where the base has learnt anything [L,R,R,R]; elsewhere its density means nothing. One cell stands for all.
         self.register_buffer("occupied", torch.ones(1, 1, 1, 1, dtype=torch.bool))
         self._bits: OccupancyBits | None = None
+        for k, edit in enumerate(self.edits):
+            if edit.selection.shape == "part":  # what belongs to it, nothing until arrays are loaded
+                self.register_buffer(_region(k), torch.full((2, 2, 2), -1.0))
+
+    def region(self, k: int) -> Tensor | None:
+        """What belongs to the part that edit ``k`` is about (see :meth:`Selection.contains`), None if to no part."""
+        return getattr(self, _region(k), None)
+
+    def set_regions(self, regions: Sequence[Tensor | None]) -> None:
+        """Say what belongs to the parts that edits are about, one entry for each edit."""
+        for k, region in enumerate(regions):
+            if region is not None:
+                setattr(self, _region(k), region.to(self.box))
+
+    def chosen(self, k: int, points: Tensor) -> Tensor:
+        """bool [P]: which world points [P,3] of the scene before edit ``k`` it is about."""
+        return self.edits[k].selection.contains(points, self.region(k))
 
     @property
     def latent_size(self) -> int:
@@ -154,13 +171,13 @@ class EditedField(Field):
     def _before(self, k: int, path: _Path) -> list[_Path]:
         """The ways into the scene before edit ``k`` from the one after it."""
         edit = self.edits[k]
-        chosen = edit.selection.contains(path.points)
+        chosen = self.chosen(k, path.points)
         if edit.verb == "recolor":
             return [replace(path, recolored=path.recolored | (chosen.long() << k))]
         if edit.verb in ("remove", "keep"):
             return [_only(path, chosen if edit.verb == "keep" else ~chosen)]
         source = edit.source(path.points)
-        moved = _only(replace(path, points=source), edit.selection.contains(source))
+        moved = _only(replace(path, points=source), self.chosen(k, source))
         back = source.new_tensor(edit.rotation).t()
         moved = replace(moved, rotation=back @ path.rotation, scale=path.scale * edit.scale)
         return [path if edit.verb == "duplicate" else _only(path, ~chosen), moved]
@@ -191,6 +208,13 @@ class EditedField(Field):
         if "occupied" in arrays:
             self.occupied = torch.ones_like(arrays["occupied"], dtype=torch.bool, device=self.box.device)
             self._bits = None
+        for k in range(len(self.edits)):
+            if (region := self.region(k)) is not None and _region(k) in arrays:
+                setattr(self, _region(k), region.new_empty(arrays[_region(k)].shape))
+
+
+def _region(k: int) -> str:
+    return f"region_{k}"
 
 
 def _only(path: _Path, chosen: Tensor) -> _Path:

@@ -1,8 +1,9 @@
 """Edits of a scene in words: what is selected, and what becomes of it.
 
 An edit is one line: ``remove``, ``keep``, ``move``, ``duplicate`` or ``recolor``; a selection (``box x0 y0 z0 x1 y1
-z1`` or ``sphere x y z radius``, world units); and for the last three what to do: ``by x y z``, ``turn x y z degrees``
-(about an axis), ``scale s``, all about the selection's center; ``to r g b`` with values from 0 to 1.
+z1``, ``sphere x y z radius``, both in world units, or ``part id x0 y0 z0 x1 y1 z1``: a part of a segmentation, and the
+box around it, inside which a region says what belongs to it); and for the last three what to do: ``by x y z``, ``turn x
+y z degrees`` (about an axis), ``scale s``, all about the selection's center; ``to r g b`` with values from 0 to 1.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 from fieldlab.errors import ConfigError
 
 VERBS = ("remove", "keep", "move", "duplicate", "recolor")
-SHAPES = {"box": 6, "sphere": 4}
+SHAPES = {"box": 6, "sphere": 4, "part": 7}
 CHANGES = {"by": 3, "turn": 4, "scale": 1, "to": 3}
 MOVES = ("by", "turn", "scale")
 ALLOWED = {"move": MOVES, "duplicate": MOVES, "recolor": ("to",)}
@@ -25,7 +27,8 @@ ALLOWED = {"move": MOVES, "duplicate": MOVES, "recolor": ("to",)}
 
 @dataclass(frozen=True)
 class Selection:
-    """A part of the world: a box (low and high corner) or a sphere (center and radius)."""
+    """A part of the world: a box (low and high corner), a sphere (center and radius), or a part of a segmentation (its
+    id, and low and high corner of the box around it)."""
 
     shape: str
     numbers: tuple[float, ...]
@@ -33,22 +36,35 @@ class Selection:
     @property
     def center(self) -> Tensor:
         """[3]."""
-        values = torch.tensor(self.numbers)
-        return (values[:3] + values[3:]) / 2 if self.shape == "box" else values[:3]
+        low, high = self.bounds()
+        return (low + high) / 2
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         """Low and high corner [3] of the box around it."""
         values = torch.tensor(self.numbers)
-        if self.shape == "box":
-            return values[:3], values[3:]
-        return values[:3] - values[3], values[:3] + values[3]
+        if self.shape == "sphere":
+            return values[:3] - values[3], values[:3] + values[3]
+        return values[-6:-3], values[-3:]
 
-    def contains(self, points: Tensor) -> Tensor:
-        """bool [P] of world points [P,3]; faces belong to it."""
-        values = points.new_tensor(self.numbers)
+    def contains(self, points: Tensor, region: Tensor | None = None) -> Tensor:
+        """bool [P] of world points [P,3]; faces belong to it. Of a part, ``region`` [D,H,W] has values at the corners
+        of cells that fill its box, x last; what is above zero between them belongs to it.
+
+        Raises:
+            ConfigError: it is a part, and there is no region.
+        """
+        if self.shape == "sphere":
+            values = points.new_tensor(self.numbers)
+            return (points - values[:3]).square().sum(1) <= values[3] ** 2
+        low, high = (bound.to(points) for bound in self.bounds())
+        inside = ((points >= low) & (points <= high)).all(1)
         if self.shape == "box":
-            return ((points >= values[:3]) & (points <= values[3:])).all(1)
-        return (points - values[:3]).square().sum(1) <= values[3] ** 2
+            return inside
+        if region is None:
+            raise ConfigError("a part is selected, but not where it is", found=f"part {self.numbers[0]:.0f}")
+        at = ((points[inside] - low) / (high - low) * 2 - 1).view(1, -1, 1, 1, 3)
+        near = grid_sample(region.to(points)[None, None], at, align_corners=True).flatten()
+        return inside.index_put((inside,), near > 0)
 
 
 @dataclass(frozen=True)
@@ -88,6 +104,14 @@ class Edit:
         return (points - center) @ points.new_tensor(self.rotation).t() * self.scale + center + shift
 
 
+def part_named(text: str) -> str | None:
+    """What a line calls the part it is about, by id or name, where it does not say yet where that is."""
+    words = text.split()
+    if len(words) < 3 or words[0] not in VERBS or words[1] != "part":
+        return None
+    return None if len(words) > 3 and words[3] not in CHANGES else words[2]
+
+
 def parse_edit(text: str) -> Edit:
     """An edit from its line.
 
@@ -103,7 +127,7 @@ def parse_edit(text: str) -> Edit:
         raise _bad(text, "an edit says what it is about", shape, " | ".join(SHAPES))
     numbers, rest = _numbers(text, words[2:], SHAPES[shape], shape)
     selection = Selection(shape, numbers)
-    if shape == "box" and not all(a < b for a, b in zip(numbers[:3], numbers[3:], strict=True)):
+    if shape != "sphere" and not all(a < b for a, b in zip(numbers[-6:-3], numbers[-3:], strict=True)):
         raise _bad(text, "a box has a low and a high corner", numbers, "x0 < x1, y0 < y1, z0 < z1")
     if shape == "sphere" and not numbers[3] > 0:
         raise _bad(text, "a sphere has a radius", numbers[3], "above 0")

@@ -112,6 +112,27 @@ class Hierarchy:
             raise ConfigError("there is no such part", found=node, expected=f"one of {len(self.ids)} ids")
         return int(found[0])
 
+    def called(self, word: str) -> int:
+        """The row of the node that has an id or a name.
+
+        Raises:
+            ConfigError: none or several have it.
+        """
+        if word.isdecimal():
+            return self.row_of(int(word))
+        rows = [row for row, name in enumerate(self.names) if name == word]
+        if len(rows) != 1:
+            what = "several parts have one name" if rows else "no part has this name"
+            raise ConfigError(what, found=word, expected="the id or the name of one part")
+        return rows[0]
+
+    def within(self, row: int) -> Tensor:
+        """bool [N]: which points belong to a node or to one below it."""
+        below = torch.zeros(len(self.ids), dtype=torch.bool)
+        for at in reversed(self.bottom_up()):
+            below[at] = at == row or (self.parent[at] >= 0 and below[self.parent[at]])
+        return below[self.leaf]
+
     def cut(self, threshold: float) -> Tensor:
         """int64 [M]: for every node the row of its highest ancestor born below ``threshold``, or its own."""
         return self._jump(torch.where(self.birth < threshold, torch.inf, -torch.inf))

@@ -15,6 +15,7 @@ from fieldlab.data.procedural import ProceduralOptions, write_dataset
 from fieldlab.segment.files import TREE, read_hierarchy
 from fieldlab.segment.segmentation import Segmentation
 from fieldlab.train.run import Run
+from fieldlab.train.session import load_run
 from tests.apps.test_commands import failure
 
 pytestmark = pytest.mark.slow
@@ -161,3 +162,27 @@ def test_the_hierarchy_and_its_baselines_in_one_table(data, radiance, tmp_path):
     methods = json.loads(file.read_text())["methods"]
     assert list(methods) == ["masks alone (training views)", "Euclidean + HDBSCAN", "ultrametric"]
     assert all(0 < row["nc"]["mean"] <= 1 for row in methods.values())
+
+
+def test_a_part_is_taken_out_and_alone_is_a_field(segmented, tmp_path, capsys):
+    """What edits by part leave: without the largest part less is seen, and it alone shows nothing of the others."""
+    tree = read_hierarchy(segmented)
+    row = tree.parts(float(tree.thresholds(3)[1]))[1]
+    part = str(int(tree.ids[row]))
+    others = tree.points[~tree.within(row)]
+    for verb, name in (("remove", part), ("keep", tree.names[row])):
+        made = main(["edit", str(segmented), f"{verb} part {name}", "--out", str(tmp_path / verb), "--device", "cpu"])
+        assert made == 0
+    before, _ = load_run(segmented)
+    without, _ = load_run(tmp_path / "remove")
+    alone, _ = load_run(tmp_path / "keep")
+    own = tree.points[tree.within(row)]
+    was, now, kept = (model.density(own) for model in (before, without, alone))
+    assert float(now.mean()) < 0.05 * float(was.mean())
+    assert float(kept.mean()) > 0.95 * float(was.mean())
+    assert float(without.density(others).mean()) > 0.9 * float(before.density(others).mean())
+    assert float(alone.density(others).mean()) < 0.1 * float(before.density(others).mean())
+    base = ["edit", str(segmented), "--out", str(tmp_path / "none")]
+    assert "no such part" in failure(capsys, [*base, "remove part 99999"])
+    assert "no part has this name" in failure(capsys, [*base, "remove part handle"])
+    assert "fieldlab segment" in failure(capsys, ["edit", str(tmp_path / "keep"), "remove part 1", "--out", "x"])
