@@ -97,6 +97,15 @@ COMMANDS = {
             "fieldlab distill runs/fox --to vm --out runs/fox-vm --resume --seconds 300",
         ),
     ),
+    "masks": Command(
+        "masks",
+        "Masks",
+        "find 2D masks of photographs with a model of the SAM family",
+        (
+            "fieldlab masks data/fox/images data/fox/masks --model models/sam-vit-base",
+            "fieldlab masks photos/ masks/ --model models/sam2.1-hiera-small --points 16",
+        ),
+    ),
     "segment": Command(
         "segment",
         "Segment",
