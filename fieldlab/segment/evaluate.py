@@ -12,7 +12,7 @@ import torch
 
 from fieldlab.data.cameras import Cameras
 from fieldlab.errors import DataError
-from fieldlab.segment.metrics import Labels, Pair, PartIou, Scores, add_view, mean_of
+from fieldlab.segment.metrics import Coded, Labels, Pair, PartIou, Scores, add_view, mean_of
 from fieldlab.segment.truth import Truth, partners, read_truth, same_points, short_name
 
 
@@ -52,7 +52,7 @@ def evaluate(
         DataError: no view has labels, or they are of another size.
     """
     cameras = cameras.to("cpu")
-    truths = {i: found for i, name in enumerate(names) if (found := read_truth(folder, name)) is not None}
+    truths = {i: truth for i, name in enumerate(names) if (truth := read_truth(folder, name)) is not None}
     if not truths:
         raise DataError("no view has labels", file=folder, expected=f"{short_name(names[0])}.npz" if names else None,
                         hint="labels are files with the views' names")  # fmt: skip
@@ -61,14 +61,18 @@ def evaluate(
     nearest: dict[int, int] = {}
     if len(known) > 1:
         nearest = {i: known[j] for i, j in zip(known, partners(cameras[torch.tensor(known)]), strict=True)}
-    labels_of = lru_cache(maxsize=4)(predict)  # of a view and the one beside it, and some more
+
+    @lru_cache(maxsize=4)  # a view and the one beside it, and some more
+    def found_in(view: int) -> list[Coded]:
+        return [Coded.of(labels) for labels in predict(view)]
+
     scores, ious = [Scores() for _ in range(n_levels)], [PartIou() for _ in range(n_levels)]
     for done, (i, truth) in enumerate(truths.items()):
-        labels, pair = labels_of(i), _pair(truths, cameras, i, nearest.get(i), labels_of)
+        found, pair = found_in(i), _pair(truths, cameras, i, nearest.get(i), found_in)
         for level in range(n_levels):
-            rng = np.random.default_rng((seed, i, level))
-            add_view(scores[level], truth.ids[level], labels, rng, pair)
-            ious[level].add(truth.ids[level], labels)
+            rng, ids = np.random.default_rng((seed, i, level)), Coded.of(truth.ids[level])
+            add_view(scores[level], ids, found, rng, pair)
+            ious[level].add(ids, found)
         tick(done + 1, len(truths))
     return {
         "nc": Measured.of([mean_of(s.covering) for s in scores]),
@@ -80,7 +84,7 @@ def evaluate(
 
 
 def _pair(
-    truths: dict[int, Truth], cameras: Cameras, i: int, j: int | None, labels_of: Callable[[int], Labels]
+    truths: dict[int, Truth], cameras: Cameras, i: int, j: int | None, found_in: Callable[[int], list[Coded]]
 ) -> Pair | None:
     """What view j sees of the points of view i; None without depth or another view."""
     if j is None or truths[i].depth is None or truths[j].depth is None:
@@ -88,7 +92,7 @@ def _pair(
     mine, other = truths[i].depth, truths[j].depth
     assert mine is not None
     assert other is not None
-    return Pair(labels_of(j), same_points(cameras, i, j, mine, other))
+    return Pair(found_in(j), same_points(cameras, i, j, mine, other))
 
 
 def _levels(truths: dict[int, Truth], cameras: Cameras, names: Sequence[str], folder: Path) -> int:

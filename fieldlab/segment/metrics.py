@@ -6,7 +6,7 @@ prediction nothing counts as a part like any other, as in the original.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,27 +14,49 @@ from numpy.typing import NDArray
 
 LEAST_PIXELS = 20  # of a true part that counts
 DRAWS = 100  # pixels per part
+LARGEST_TABLE = 1 << 22  # values between the least and the largest label that are counted in a table
 
 Labels = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Overlap:
-    """Which labels of two maps meet: ``rows`` and ``columns``, and the intersection over union of each pair."""
+class Coded:
+    """A map of P labels, flattened: the different ``values`` [K] in order, which of them each pixel has, ``codes``
+    int64 [P], and how many pixels have each, ``counts`` [K]."""
 
-    rows: Labels
-    columns: Labels
-    iou: NDArray[np.float64]  # [len(rows), len(columns)]
+    values: NDArray[np.int64]
+    codes: NDArray[np.int64]
+    counts: NDArray[np.int64]
 
     @staticmethod
-    def of(truth: Labels, found: Labels) -> Overlap:
-        """Of two maps of the same shape."""
-        rows, a = np.unique(truth, return_inverse=True)
-        columns, b = np.unique(found, return_inverse=True)
-        count = np.bincount(a.ravel() * len(columns) + b.ravel(), minlength=len(rows) * len(columns))
-        both = count.reshape(len(rows), len(columns)).astype(np.float64)
+    def of(labels: Labels) -> Coded:
+        """Of a map of any shape."""
+        flat = labels.ravel().astype(np.int64)
+        low = int(flat.min(initial=0))
+        if int(flat.max(initial=0)) - low > LARGEST_TABLE:
+            return Coded(*np.unique(flat, return_inverse=True, return_counts=True))
+        table = np.bincount(flat - low)
+        values = np.flatnonzero(table)
+        place = np.empty(len(table), dtype=np.int64)
+        place[values] = np.arange(len(values))
+        return Coded(values + low, place[flat - low], table[values])
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Pixels that labels of two maps have in common, and the intersection over union of each pair: both [K,L]."""
+
+    both: NDArray[np.int64]
+    iou: NDArray[np.float64]
+
+    @staticmethod
+    def of(a: Coded, b: Coded, where: NDArray[np.bool_] | None = None) -> Overlap:
+        """Of two maps of the same pixels; ``where`` [P] chooses those that count."""
+        shape = len(a.values), len(b.values)
+        pairs = a.codes * shape[1] + b.codes
+        both = np.bincount(pairs if where is None else pairs[where], minlength=shape[0] * shape[1]).reshape(shape)
         either = both.sum(1, keepdims=True) + both.sum(0, keepdims=True) - both
-        return Overlap(rows, columns, both / np.maximum(either, 1))
+        return Overlap(both, both / np.maximum(either, 1))
 
 
 @dataclass
@@ -48,52 +70,37 @@ class Scores:
     skipped: int = 0
 
 
-def parts_of(truth: Labels) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Every true part that is large enough, with its pixels as places in the flattened map."""
-    for part in np.unique(truth):
-        pixels = np.flatnonzero(truth == part)
-        if part >= 0 and len(pixels) >= LEAST_PIXELS:
-            yield int(part), pixels
-
-
-def best_covers(truth: Labels, labels: Labels) -> NDArray[np.float64]:
-    """float64 [T,H*W]: for every threshold and pixel, the intersection over union of the predicted part and the true
-    part that hold it."""
-    covers = np.empty((len(labels), truth.size))
-    for t, found in enumerate(labels):
-        overlap = Overlap.of(truth, found)
-        row, column = np.searchsorted(overlap.rows, truth.ravel()), np.searchsorted(overlap.columns, found.ravel())
-        covers[t] = overlap.iou[row, column]
-    return covers
-
-
-def add_view(scores: Scores, truth: Labels, labels: Labels, rng: np.random.Generator, pair: Pair | None = None) -> None:
+def add_view(
+    scores: Scores, truth: Coded, found: Sequence[Coded], rng: np.random.Generator, pair: Pair | None = None
+) -> None:
     """Score one view at one level.
 
     Args:
         scores: what is added to.
-        truth: int [H,W].
-        labels: int [T,H,W].
+        truth: of P pixels.
+        found: what is predicted at each of T thresholds.
         rng: chooses pixels.
         pair: the same thresholds seen from another view, for view consistency.
     """
-    covers = best_covers(truth, labels)
-    dense: dict[int, float] = {}
-    for found in labels:
-        overlap = Overlap.of(truth, found)
-        for part, best in zip(overlap.rows.tolist(), overlap.iou.max(1).tolist(), strict=True):
-            dense[part] = max(dense.get(part, 0.0), best)
+    overlaps = [Overlap.of(truth, labels) for labels in found]
+    dense = np.max([overlap.iou.max(1) for overlap in overlaps], axis=0)
+    order = truth.codes.argsort(kind="stable")
+    pixels_of = np.split(order, truth.counts.cumsum()[:-1])
     covering: list[float] = []
     dense_here: list[float] = []
     consistency: list[float] = []
-    for part, pixels in parts_of(truth):
+    for row, part in enumerate(truth.values):
+        pixels = pixels_of[row]
+        if part < 0 or len(pixels) < LEAST_PIXELS:
+            continue
         drawn = rng.choice(pixels, DRAWS)
-        best = covers[:, drawn].argmax(0)
-        covering.append(float(covers[best, drawn].mean()))
-        dense_here.append(dense[part])
+        covers = np.stack([o.iou[row, labels.codes[drawn]] for o, labels in zip(overlaps, found, strict=True)])
+        best = covers.argmax(0)
+        covering.append(float(covers.max(0).mean()))
+        dense_here.append(float(dense[row]))
         if pair is None:
             continue
-        seen = [pair.agreement(labels, int(t), int(p), pixels, rng) for t, p in zip(best, drawn, strict=True)]
+        seen = [pair.agreement(found, int(t), int(p), pixels, rng) for t, p in zip(best, drawn, strict=True)]
         scored = [s for s in seen if s is not None]
         scores.draws += len(seen)
         scores.skipped += len(seen) - len(scored)
@@ -110,35 +117,36 @@ class Pair:
     """Another view of the same scene.
 
     Args:
-        labels: its int [T,H',W'].
-        target: int64 [H*W], for every pixel of the first view the place in the flattened other map where the same
-            point is seen, -1 where it is not.
+        found: its map of P' pixels at each threshold.
+        target: int64 [P], for every pixel of the first view the place in the other map where the same point is seen,
+            -1 where it is not.
     """
 
-    labels: Labels
+    found: Sequence[Coded]
     target: NDArray[np.int64]
-    _known: dict[tuple[int, int, int], float] = field(default_factory=dict)
+    _known: dict[int, Overlap] = field(default_factory=dict)
 
     def agreement(
-        self, labels: Labels, t: int, pixel: int, part: NDArray[np.int64], rng: np.random.Generator
+        self, found: Sequence[Coded], t: int, pixel: int, part: NDArray[np.int64], rng: np.random.Generator
     ) -> float | None:
         """Intersection over union, where both views see the same, of the predicted part of the first view that holds
         ``pixel`` and that of the other view that holds a random pixel of the true part; both at threshold ``t``. None
         where no pixel of the true part is seen in both and has a label in the other."""
+        other = self.found[t]
         there = self.target[part]
-        other = self.labels[t].ravel()
-        common = there[there >= 0]
-        common = common[other[common] >= 0]
+        common = other.codes[there[there >= 0]]
+        common = common[other.values[common] >= 0]
         if not len(common):
             return None
-        mine, theirs = int(labels[t].ravel()[pixel]), int(other[rng.choice(common)])
-        key = (t, mine, theirs)
-        if key not in self._known:
-            both = self.target >= 0
-            a = labels[t].ravel()[both] == mine
-            b = other[self.target[both]] == theirs
-            self._known[key] = float((a & b).sum() / max((a | b).sum(), 1))
-        return self._known[key]
+        theirs = rng.choice(common)
+        return float(self._overlap(found, t).iou[found[t].codes[pixel], theirs])
+
+    def _overlap(self, found: Sequence[Coded], t: int) -> Overlap:
+        if t not in self._known:
+            seen, other = self.target >= 0, self.found[t]
+            there = Coded(other.values, other.codes[np.maximum(self.target, 0)], other.counts)
+            self._known[t] = Overlap.of(found[t], there, seen)
+        return self._known[t]
 
 
 def mean_of(per_view: Sequence[Sequence[float]]) -> float | None:
@@ -155,17 +163,17 @@ class PartIou:
         self._truth: dict[int, int] = {}
         self._found: dict[tuple[int, int], int] = {}
 
-    def add(self, truth: Labels, labels: Labels) -> None:
-        """Count one view: int [H,W] and int [T,H,W]."""
-        for part, count in zip(*np.unique(truth, return_counts=True), strict=True):
-            self._truth[int(part)] = self._truth.get(int(part), 0) + int(count)
-        for t, found in enumerate(labels):
-            for label, count in zip(*np.unique(found, return_counts=True), strict=True):
-                self._found[t, int(label)] = self._found.get((t, int(label)), 0) + int(count)
-            pairs, counts = np.unique(np.stack((truth.ravel(), found.ravel())), axis=1, return_counts=True)
-            for part, label, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
-                key = (part, t, label)
-                self._both[key] = self._both.get(key, 0) + count
+    def add(self, truth: Coded, found: Sequence[Coded]) -> None:
+        """Count one view, with its map at each threshold."""
+        for part, count in zip(truth.values.tolist(), truth.counts.tolist(), strict=True):
+            self._truth[part] = self._truth.get(part, 0) + count
+        for t, labels in enumerate(found):
+            for label, count in zip(labels.values.tolist(), labels.counts.tolist(), strict=True):
+                self._found[t, label] = self._found.get((t, label), 0) + count
+            both = Overlap.of(truth, labels).both
+            for row, column in zip(*both.nonzero(), strict=True):
+                key = (int(truth.values[row]), t, int(labels.values[column]))
+                self._both[key] = self._both.get(key, 0) + int(both[row, column])
 
     def mean(self) -> float | None:
         """The mean over true parts that are large enough."""

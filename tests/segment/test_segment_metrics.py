@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fieldlab.segment.metrics import Overlap, Pair, PartIou, Scores, add_view, mean_of
+from fieldlab.segment.metrics import Coded, Overlap, PartIou, Scores, add_view, mean_of
+from fieldlab.segment.metrics import Pair as CodedPair
 
 H, W = 10, 20
 LEFT = np.arange(W)[None].repeat(H, 0) < 10  # half of the picture
@@ -18,8 +19,16 @@ def seeded():
 
 def score(truth, labels, pair=None) -> Scores:
     scores = Scores()
-    add_view(scores, truth, np.asarray(labels, dtype=np.int32), seeded(), pair)
+    add_view(scores, Coded.of(truth), coded(labels), seeded(), pair)
     return scores
+
+
+def coded(labels):
+    return [Coded.of(np.asarray(found, dtype=np.int32)) for found in labels]
+
+
+def Pair(labels, target):
+    return CodedPair(coded(labels), target)
 
 
 def columns(*edges) -> np.ndarray:
@@ -30,11 +39,22 @@ def columns(*edges) -> np.ndarray:
 def test_overlaps_by_counting():
     rng = seeded()
     a, b = rng.integers(-1, 4, (H, W)), rng.integers(-1, 5, (H, W))
-    found = Overlap.of(a, b)
-    for i, x in enumerate(found.rows):
-        for j, y in enumerate(found.columns):
+    coded_a, coded_b = Coded.of(a), Coded.of(b)
+    found = Overlap.of(coded_a, coded_b)
+    for i, x in enumerate(coded_a.values):
+        for j, y in enumerate(coded_b.values):
             wanted = ((a == x) & (b == y)).sum() / ((a == x) | (b == y)).sum()
             assert found.iou[i, j] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("spread", [1, 1 << 24])
+def test_codes_say_the_same_as_labels(spread):
+    labels = seeded().integers(-1, 6, (H, W)) * spread
+    found = Coded.of(labels)
+    values, counts = np.unique(labels, return_counts=True)
+    assert (found.values == values).all()
+    assert (found.counts == counts).all()
+    assert (found.values[found.codes] == labels.ravel()).all()
 
 
 def test_what_is_right_covers_wholly():
@@ -100,17 +120,17 @@ def test_only_what_both_views_see_is_compared():
 
 def test_class_agnostic_iou_counts_all_views_together():
     found = PartIou()
-    found.add(TRUTH, columns(10)[None])
-    found.add(TRUTH, columns(5)[None])  # the same labels, cut elsewhere
+    found.add(Coded.of(TRUTH), coded([columns(10)]))
+    found.add(Coded.of(TRUTH), coded([columns(5)]))  # the same labels, cut elsewhere
     left, right = (100 + 50) / 200, 200 / 250
     assert found.mean() == pytest.approx((left + right) / 2)
     best = PartIou()
-    best.add(TRUTH, np.stack((columns(5), columns(10))))
+    best.add(Coded.of(TRUTH), coded((columns(5), columns(10))))
     assert best.mean() == 1
     assert PartIou().mean() is None
 
 
 def test_nothing_predicted_is_no_part_for_class_agnostic_iou():
     found = PartIou()
-    found.add(TRUTH, np.full((1, H, W), -1, dtype=np.int32))
+    found.add(Coded.of(TRUTH), coded(np.full((1, H, W), -1, dtype=np.int32)))
     assert found.mean() == 0
