@@ -110,11 +110,11 @@ def _prepare(
     """The folder and configuration of a new student, or of the one to go on with."""
     from fieldlab.apps.options import ignored_on_resume
     from fieldlab.distill.config import read_distill_config
-    from fieldlab.distill.session import fingerprint
     from fieldlab.errors import ConfigError
     from fieldlab.fields.registry import config_named
     from fieldlab.train.config import write_config
     from fieldlab.train.run import Run
+    from fieldlab.train.session import fingerprint
 
     out = args.out or args.run.resolve().parent / f"{args.run.resolve().name}-{args.to}"
     if out.resolve() == args.run.resolve():
@@ -148,9 +148,10 @@ def new_config(args: Distill, teacher: RadianceModel, info: RunInfo, device: tor
     """
     from fieldlab.apps.options import budget
     from fieldlab.distill.config import DistillConfig, DistillSettings
-    from fieldlab.distill.session import choose_student, fingerprint
+    from fieldlab.distill.session import choose_student
     from fieldlab.train.build import FieldChoice
     from fieldlab.train.config import RunConfig, TrainConfig
+    from fieldlab.train.session import fingerprint
 
     choice = FieldChoice(args.to, args.set, *budget(args.params, args.megabytes))
     field = choose_student(choice, teacher, info.scene.cameras["train"], device)

@@ -14,6 +14,7 @@ from fieldlab.apps.options import Device, OptionalFile, OptionalFloat, OptionalI
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fieldlab.render.model import RadianceModel
     from fieldlab.segment.hierarchy import Hierarchy
     from fieldlab.segment.masks import ImageMasks
     from fieldlab.segment.session import SegmentConfig, SegmentSession
@@ -73,7 +74,7 @@ def run(args: Segment) -> None:
     with console.status("reading the run"):
         model, info = load_run(args.run, device)
     masks = find_masks(args.masks, info, console)
-    folder, config, checkpoint = _prepare(args, info, console)
+    folder, config, checkpoint = _prepare(args, model, info, console)
     with discarded_on_error(folder), folder.locked():
         if checkpoint is not None:
             folder.trim_metrics(int(checkpoint.header["training"]["progress"]["step"]))
@@ -127,7 +128,9 @@ def _masks_of_photographs(info: RunInfo, names: list[str], console: Console) -> 
     return found
 
 
-def _prepare(args: Segment, info: RunInfo, console: Console) -> tuple[Run, SegmentConfig, Checkpoint | None]:
+def _prepare(
+    args: Segment, model: RadianceModel, info: RunInfo, console: Console
+) -> tuple[Run, SegmentConfig, Checkpoint | None]:
     """The folder and configuration of a new run, or of the one to go on with."""
     from fieldlab.apps.options import ignored_on_resume
     from fieldlab.errors import ConfigError
@@ -135,6 +138,7 @@ def _prepare(args: Segment, info: RunInfo, console: Console) -> tuple[Run, Segme
     from fieldlab.segment.session import SegmentConfig, read_segment_config
     from fieldlab.train.config import write_config
     from fieldlab.train.run import Run
+    from fieldlab.train.session import fingerprint
 
     out = args.out or args.run.resolve().parent / f"{args.run.resolve().name}-segmented"
     if out.resolve() == args.run.resolve():
@@ -145,13 +149,13 @@ def _prepare(args: Segment, info: RunInfo, console: Console) -> tuple[Run, Segme
                                    nested=args.nested)  # fmt: skip
         base = dataclasses.replace(info.config, teacher=str(args.run.resolve()))
         masks = args.masks if args.masks == "auto" else str(Path(args.masks).resolve())
-        config = SegmentConfig(base, settings, masks)
+        config = SegmentConfig(base, settings, masks, fingerprint(model, info.scene))
         return Run.create(out, config, overwrite=args.overwrite), config, None
     folder = Run.open(out)
     config = read_segment_config(folder.config_file)
-    if config.run.teacher != str(args.run.resolve()):
-        raise ConfigError("the run in --out was segmented from another one", field="RUN", found=args.run,
-                          expected=config.run.teacher)  # fmt: skip
+    if config.run_print != fingerprint(model, info.scene):
+        raise ConfigError("the run in --out was segmented from another one", field="RUN",
+                          found=f"{args.run}, of {info.scene.name}", expected=config.run.teacher)  # fmt: skip
     if ignored := ignored_on_resume(args, KEPT_ON_RESUME, same_field=""):
         console.print(f"[yellow]the run goes on with its own settings; without effect: {', '.join(ignored)}[/]")
     if args.steps is not None or args.seconds is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -15,8 +13,7 @@ from fieldlab.distill.config import DistillConfig
 from fieldlab.distill.distiller import Distiller, DistillEvent
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import FieldConfig
-from fieldlab.fields.registry import config_to_dict
-from fieldlab.render.model import ModelConfig, RadianceModel, config_dict
+from fieldlab.render.model import ModelConfig, RadianceModel
 from fieldlab.train.build import FieldChoice, build_model, cells_per_side, choose_field
 from fieldlab.train.checkpoint import Checkpoint
 from fieldlab.train.record import SceneRecord
@@ -84,13 +81,6 @@ class DistillSession:
     def _note(self, event: DistillEvent) -> None:
         row = {k: v for k, v in asdict(event).items() if k != "seconds_left"}
         self.run.append_metrics({k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()})
-
-
-def fingerprint(model: RadianceModel, scene: SceneRecord) -> str:
-    """What a run is known by wherever it is: its field's and model's settings and its training cameras."""
-    plain = json.dumps([config_to_dict(model.field.config), config_dict(model.config), scene.names], sort_keys=True)
-    poses = scene.cameras["train"].camera_to_world.cpu().contiguous().numpy().tobytes()
-    return hashlib.sha256(plain.encode() + poses).hexdigest()[:16]
 
 
 def student_config(field: FieldConfig, teacher: RadianceModel) -> ModelConfig:

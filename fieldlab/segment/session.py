@@ -32,10 +32,13 @@ class SegmentConfig:
     segment: SegmentSettings
     masks: str
     """Where the masks were, or ``auto``."""
+    run_print: str = ""
+    """What the run that was segmented is known by, wherever it is now."""
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values: those of the run, and sections of their own."""
-        return {**self.run.to_dict(), "segment": {**to_dict(self.segment), "masks": self.masks}}
+        about = {"masks": self.masks, "run_print": self.run_print}
+        return {**self.run.to_dict(), "segment": {**to_dict(self.segment), **about}}
 
     @staticmethod
     def from_dict(values: dict[str, Any], file: Path | None = None) -> SegmentConfig:
@@ -48,9 +51,9 @@ class SegmentConfig:
         if not isinstance(section, dict):
             raise ConfigError("this run was not segmented", file=file, field="segment", found="missing")
         section = dict(section)
-        masks = str(section.pop("masks", "auto"))
+        masks, run_print = str(section.pop("masks", "auto")), str(section.pop("run_print", ""))
         settings = from_dict(SegmentSettings, section, "segment", file)
-        return SegmentConfig(RunConfig.from_dict(values, file), settings, masks)
+        return SegmentConfig(RunConfig.from_dict(values, file), settings, masks, run_print)
 
 
 def read_segment_config(path: Path) -> SegmentConfig:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from fieldlab.data.cameras import Cameras
 from fieldlab.data.scene import Scene
 from fieldlab.errors import CheckpointError, ConfigError
 from fieldlab.fields.head import HeadConfig
+from fieldlab.fields.registry import config_to_dict
 from fieldlab.render.model import ModelConfig, RadianceModel, config_dict
 from fieldlab.train.build import build_model, choose_model, training_views
 from fieldlab.train.checkpoint import Checkpoint, load_arrays, load_model
@@ -163,3 +166,10 @@ def _corrected(cameras: Cameras, arrays: dict[str, Tensor], model: RadianceModel
     with torch.no_grad():
         poses = corrections(cameras.camera_to_world)
     return Cameras(poses, cameras.intrinsics, cameras.size, cameras.model, cameras.distortion)
+
+
+def fingerprint(model: RadianceModel, scene: SceneRecord) -> str:
+    """What a run is known by wherever it is: its field's and model's settings and its training cameras."""
+    plain = json.dumps([config_to_dict(model.field.config), config_dict(model.config), scene.names], sort_keys=True)
+    poses = scene.cameras["train"].camera_to_world.cpu().contiguous().numpy().tobytes()
+    return hashlib.sha256(plain.encode() + poses).hexdigest()[:16]

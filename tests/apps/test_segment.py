@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import imageio.v3 as iio
 import numpy as np
@@ -133,7 +134,12 @@ def test_going_on_and_what_is_refused(data, radiance, segmented, tmp_path, capsy
     for file in Run.open(out).checkpoints():  # as if it had been interrupted before the first one
         file.unlink()
     assert main([*command, "--resume"]) == 0
-    assert "another" in failure(capsys, ["segment", str(segmented), "--masks", masks, "--out", str(out), "--resume"])
+    moved = tmp_path / "moved"  # the same run elsewhere
+    shutil.copytree(radiance, moved)
+    assert main(["segment", str(moved), *command[2:], "--resume"]) == 0
+    other = tmp_path / "other"
+    assert main(["edit", str(radiance), "keep sphere 0 0 0 2", "--out", str(other), "--device", "cpu"]) == 0
+    assert "another one" in failure(capsys, ["segment", str(other), *command[2:], "--resume"])
     assert "no masks" in failure(capsys, ["segment", str(radiance), "--masks", str(tmp_path / "none")])
     assert "one folder" in failure(capsys, ["segment", str(radiance), "--masks", masks, "--out", str(radiance)])
     assert "go on with fieldlab segment" in failure(capsys, ["train", "x", "--out", str(out), "--resume"])
