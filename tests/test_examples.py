@@ -50,3 +50,12 @@ def test_operations():
     out = run_example("02_operations.py")
     assert "fitted" in out
     assert float(out.split("reference: ")[1].split()[0]) < 1e-3
+
+
+@pytest.mark.slow
+def test_parts(tmp_path):
+    arguments = ["--size", "64", "--views", "12", "--steps", "250", "--segment-steps", "80", "--resolution", "64"]
+    out = run_example("06_parts.py", *arguments, "--out", str(tmp_path))
+    covering = float(out.split("covering: ")[1].split(",")[0])
+    assert covering > 0.3
+    assert all((tmp_path / name).stat().st_size > 1000 for name in ("parts.png", "without.png", "parts.glb"))
