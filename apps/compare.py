@@ -193,10 +193,10 @@ def measure(name: str, folder: Path, args: Compare, device: torch.device, consol
     """Render the held-out views of a run and compare them with the photographs."""
     import os
 
-    from fieldlab.apps.eval import reload_views
     from fieldlab.apps.progress import progress_bar
     from fieldlab.train.evaluate import evaluate_views, mean_score
     from fieldlab.train.lpips import load_lpips
+    from fieldlab.train.reload import reload_views
     from fieldlab.train.session import load_run
 
     model, info = load_run(folder, device)

@@ -297,7 +297,7 @@ class Measured:
 
     def views(self, wanted: Wanted) -> Views:
         """The test photographs."""
-        from fieldlab.apps.eval import reload_views
+        from fieldlab.train.reload import reload_views
         from fieldlab.train.session import load_run
 
         if self._views is None:

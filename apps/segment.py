@@ -116,9 +116,9 @@ def find_masks(source: str, info: RunInfo, console: Console) -> dict[int, ImageM
 
 
 def _masks_of_photographs(info: RunInfo, names: list[str], console: Console) -> dict[str, ImageMasks]:
-    from fieldlab.apps.eval import reload_views
     from fieldlab.apps.progress import progress_bar
     from fieldlab.segment.oversegment import oversegment
+    from fieldlab.train.reload import reload_views
 
     views, found = reload_views(info, "train"), {}
     with progress_bar(console) as bar:

@@ -7,7 +7,7 @@ born below; a higher threshold gives coarser parts, and the cuts nest by constru
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -126,12 +126,16 @@ class Hierarchy:
             raise ConfigError(what, found=word, expected="the id or the name of one part")
         return rows[0]
 
+    def below(self, rows: Iterable[int]) -> Tensor:
+        """bool [M]: which nodes are one of ``rows`` or below one."""
+        chosen, found = set(rows), torch.zeros(len(self.ids), dtype=torch.bool)
+        for at in reversed(self.bottom_up()):
+            found[at] = at in chosen or (self.parent[at] >= 0 and found[self.parent[at]])
+        return found
+
     def within(self, row: int) -> Tensor:
         """bool [N]: which points belong to a node or to one below it."""
-        below = torch.zeros(len(self.ids), dtype=torch.bool)
-        for at in reversed(self.bottom_up()):
-            below[at] = at == row or (self.parent[at] >= 0 and below[self.parent[at]])
-        return below[self.leaf]
+        return self.below([row])[self.leaf]
 
     def cut(self, threshold: float) -> Tensor:
         """int64 [M]: for every node the row of its highest ancestor born below ``threshold``, or its own."""

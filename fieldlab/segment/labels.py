@@ -36,9 +36,10 @@ class Labeler:
         apart, _ = tree.query(some, min(VOTERS, len(points)), workers=-1)
         return tree, float(np.median(np.atleast_2d(apart)[:, -1]))
 
-    def leaves(self, points: Tensor) -> Tensor:
-        """int64 [P]: row of the finest part of world points [P,3], -1 where no part is near. What most of the nearest
-        points belong to, of equally many the nearest's: one part for all thresholds, so that labels nest."""
+    def leaves(self, points: Tensor, anywhere: bool = False) -> Tensor:
+        """int64 [P]: row of the finest part of world points [P,3], -1 where no part is near (``anywhere``: of the
+        nearest part, however far). What most of the nearest points belong to, of equally many the nearest's: one part
+        for all thresholds, so that labels nest."""
         tree, spacing = self._tree
         k = min(VOTERS, len(self.hierarchy.points))
         distance, index = tree.query(points.cpu().numpy(), k, workers=-1)
@@ -47,7 +48,7 @@ class Labeler:
         votes = (voted[:, :, None] == voted[:, None]).sum(2)
         winner = (votes * k - torch.arange(k)).argmax(1)
         leaf = voted[torch.arange(len(points)), winner] if len(points) else voted[:, 0]
-        near = torch.from_numpy(distance[:, 0] <= REACH * max(spacing, 1e-12))
+        near = torch.from_numpy(distance[:, 0] <= REACH * max(spacing, 1e-12)) | anywhere
         return torch.where(near, leaf, -1)
 
     def view(self, model: RadianceModel, cameras: Cameras, i: int) -> Tensor:

@@ -1,0 +1,42 @@
+"""What somebody wants to see, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CHANNELS = ("color", "depth", "normals", "opacity", "samples", "features", "parts", "error")
+COMPARISONS = ("one run", "split", "difference")
+
+
+@dataclass(frozen=True)
+class Look:
+    """One client's wishes.
+
+    Args:
+        channel: of ``CHANNELS``.
+        background: color behind everything, 0 to 1.
+        level: threshold of the tree of parts.
+        tint: how strongly parts color the picture, 0 to 1.
+        chosen: node ids of parts that stand out.
+        hidden: node ids of parts that are not shown.
+        only: node ids of the only parts that are shown; all where there are none.
+        compare: of ``COMPARISONS``.
+        split: where the second run begins, as a share of the width.
+        gain: how strongly differences and errors are shown.
+    """
+
+    channel: str = "color"
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    level: float = 0.0
+    tint: float = 0.8
+    chosen: frozenset[int] = frozenset()
+    hidden: frozenset[int] = frozenset()
+    only: frozenset[int] = frozenset()
+    compare: str = "one run"
+    split: float = 0.5
+    gain: float = 4.0
+
+    @property
+    def rays(self) -> tuple[object, ...]:
+        """What a change of needs new rays; everything else only colors what was seen already."""
+        return self.hidden, self.only, self.compare, self.split if self.compare == "split" else None

@@ -1,0 +1,127 @@
+"""The viewer: a page on this machine, whose visitors each have their own camera and wishes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import viser
+
+from fieldlab.errors import BackendError
+from fieldlab.view.cameras import wxyz_of
+from fieldlab.view.scheduler import Drawn, Job, Scheduler
+from fieldlab.view.subject import Subject
+from fieldlab.view.turns import Turns
+from fieldlab.view.visitor import Visitor, Wish
+
+log = logging.getLogger(__name__)
+LOCAL = "127.0.0.1"
+
+
+class Viewer:
+    """Serves a page.
+
+    Args:
+        subjects: one or two runs to look at.
+        host: address to listen at; only this machine can reach the default.
+        port: number, or the first one above it that is free.
+        turns: shared with a training loop, so that both get on.
+        panels: make the controls of a visitor's page; called for each.
+
+    Raises:
+        BackendError: nothing can listen there.
+    """
+
+    def __init__(
+        self, subjects: Sequence[Subject], *, host: str = LOCAL, port: int = 8080, turns: Turns | None = None,
+        panels: Sequence[Callable[[Viewer, Visitor], Any]] = (),
+    ) -> None:  # fmt: skip
+        self.subjects, self.turns, self.panels = list(subjects), turns or Turns(), list(panels)
+        self.visitors: dict[int, Visitor] = {}
+        self._lock = threading.Lock()
+        try:
+            self.server = viser.ViserServer(host=host, port=port, label="fieldlab", verbose=False)
+        except OSError as error:
+            raise BackendError("the viewer cannot listen there", field="--host, --port", found=f"{host}:{port}",
+                               hint=str(error)) from error  # fmt: skip
+        self.server.gui.configure_theme(control_layout="collapsible", control_width="large", show_logo=False,
+                                        show_share_button=False)  # fmt: skip
+        self._place_first_camera()
+        self.scheduler: Scheduler[Wish] = Scheduler(self._draw)
+        self.scheduler.start()
+        self.server.on_client_connect(self._enter)
+        self.server.on_client_disconnect(self._leave)
+
+    @property
+    def address(self) -> str:
+        """What to type into a browser."""
+        host = self.server.get_host()
+        return f"http://{'localhost' if host in (LOCAL, '0.0.0.0') else host}:{self.server.get_port()}"
+
+    def stop(self) -> None:
+        """Close the page."""
+        self.scheduler.stop()
+        with contextlib.suppress(RuntimeError):
+            self.server.stop()
+
+    def changed(self) -> None:
+        """The fields have changed: they train."""
+        for subject in self.subjects:
+            subject.changed()
+        for visitor in self._everybody():
+            visitor.outdated()
+        self.scheduler.change_all()
+
+    def show(self, visitor: Visitor, **changes: Any) -> None:
+        """A visitor wants to see something else."""
+        if visitor.alter(**changes):
+            self.redraw(visitor)
+
+    def redraw(self, visitor: Visitor) -> None:
+        """Draw a visitor's picture again."""
+        self.scheduler.change(visitor.handle.client_id)
+
+    def _everybody(self) -> list[Visitor]:
+        with self._lock:
+            return list(self.visitors.values())
+
+    def _place_first_camera(self) -> None:
+        subject = self.subjects[0]
+        first = subject.scene.cameras["train"][0]
+        pose, size = first.camera_to_world[0].double().cpu(), first.size[0].tolist()
+        camera = self.server.initial_camera
+        camera.position = tuple(pose[:, 3].tolist())
+        camera.look_at = tuple(subject.middle.tolist())
+        camera.up = tuple(subject.up.tolist())
+        camera.fov = 2 * math.atan(0.5 * size[1] / float(first.intrinsics[0, 1]))
+        self.server.scene.set_up_direction(tuple(subject.up.tolist()))
+        _ = wxyz_of
+
+    def _enter(self, handle: viser.ClientHandle) -> None:
+        visitor = Visitor(handle, self.subjects)
+        with self._lock:
+            self.visitors[handle.client_id] = visitor
+        for panel in self.panels:
+            panel(self, visitor)
+        self.scheduler.add(handle.client_id, visitor.wish)
+
+        @handle.camera.on_update
+        def _(_: viser.CameraHandle) -> None:
+            self.scheduler.change(handle.client_id)
+
+    def _leave(self, handle: viser.ClientHandle) -> None:
+        self.scheduler.drop(handle.client_id)
+        with self._lock:
+            self.visitors.pop(handle.client_id, None)
+
+    def _draw(self, job: Job[Wish]) -> Drawn | None:
+        with self._lock:
+            visitor = self.visitors.get(int(str(job.client)))
+        if visitor is None:
+            return None
+        with self.turns.urgent():
+            return visitor.draw(job)

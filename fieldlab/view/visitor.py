@@ -1,0 +1,164 @@
+"""Somebody who looks: one browser window with its camera, its wishes, and the last picture that was made for it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from fieldlab.view.cameras import Eye, cropped
+from fieldlab.view.channels import bytes_of, difference, paint
+from fieldlab.view.look import Look
+from fieldlab.view.scheduler import Drawn, Job
+from fieldlab.view.seen import Seen, see
+from fieldlab.view.subject import Subject
+
+if TYPE_CHECKING:
+    import viser
+
+MOST_RAYS = 1920 * 1200  # of one picture, whatever the window's size
+SEAM = 2  # columns between two runs side by side
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a visitor wants to be drawn."""
+
+    eye: Eye
+    look: Look
+    most: float
+
+    @property
+    def way(self) -> Hashable:
+        """What the cost of a ray depends on."""
+        return self.look.channel, self.look.compare, bool(self.look.hidden or self.look.only)
+
+
+@dataclass
+class Kept:
+    """The rays behind the last picture, to color anew."""
+
+    eye: Eye
+    rays: tuple[object, ...]
+    version: int
+    seen: list[Seen]
+    traced: float
+
+
+class Visitor:
+    """One client.
+
+    Args:
+        handle: viser's client.
+        subjects: one or two runs.
+    """
+
+    def __init__(self, handle: viser.ClientHandle, subjects: list[Subject]) -> None:
+        self.handle, self.subjects = handle, subjects
+        self.look = Look(channel="color")
+        self.limit = MOST_RAYS  # that the visitor chose
+        self.occluded = False  # whether something in the page is to be hidden behind the picture
+        self.version = 0  # of the field, which changes while it trains
+        self.status: dict[str, Any] = {}
+        self.shown: np.ndarray | None = None  # the last picture
+        self._kept: Kept | None = None
+        self._lock = threading.Lock()
+
+    def eye(self) -> Eye:
+        """Where the visitor looks from.
+
+        Raises:
+            ValueError: the browser says nonsense.
+        """
+        camera = self.handle.camera
+        return Eye.of(camera.wxyz.tolist(), camera.position.tolist(), camera.fov, camera.aspect)
+
+    def wish(self) -> Wish:
+        """What to draw now."""
+        camera, eye = self.handle.camera, self.eye()
+        window = max(int(camera.image_width), 1) * max(int(camera.image_height), 1)
+        return Wish(eye, self.look, float(min(window, self.limit, MOST_RAYS)))
+
+    def alter(self, **changes: Any) -> bool:
+        """Change the look; whether anything is different now."""
+        with self._lock:
+            before, self.look = self.look, replace(self.look, **changes)
+            return self.look != before
+
+    def outdated(self) -> None:
+        """The field has changed: what was seen of it is worth nothing."""
+        self.version += 1
+
+    def draw(self, job: Job[Wish]) -> Drawn | None:
+        """Make and send the picture of a job."""
+        wish, kept = job.sketch, self._kept
+        same = kept is not None and (kept.eye, kept.rays, kept.version) == (wish.eye, wish.look.rays, self.version)
+        if kept is not None and same and kept.traced >= job.rays:
+            traced = 0.0
+        else:
+            found = self._see(wish, job)
+            if found is None:
+                return None
+            kept = Kept(wish.eye, wish.look.rays, self.version, found, math.prod(wish.eye.size(job.rays)))
+            self._kept, traced = kept, kept.traced
+        picture = self._paint(kept, wish.look)
+        full = kept.traced >= 0.98 * wish.most
+        self._send(picture, kept, job.moving and not full)
+        return Drawn(kept.traced, traced, full)
+
+    def _see(self, wish: Wish, job: Job[Wish]) -> list[Seen] | None:
+        """What the runs that are shown look like from there, left one first."""
+        width, height = wish.eye.size(job.rays)
+        cameras, look = wish.eye.cameras(width, height), wish.look
+        models = [subject.visible(look.hidden, look.only) if i == 0 else subject.model
+                  for i, subject in enumerate(self.subjects)]  # fmt: skip
+        if look.compare == "one run" or len(models) == 1:
+            views = [(models[0], cameras)]
+        elif look.compare == "difference":
+            views = [(model, cameras) for model in models[:2]]
+        else:
+            middle = min(max(round(look.split * width), 1), width - 1)
+            views = [(models[0], cropped(cameras, 0, middle)), (models[1], cropped(cameras, middle, width))]
+        made = []
+        for model, camera in views:
+            found = see(model, camera, job.given_up)
+            if found is None:
+                return None
+            made.append(found)
+        return made
+
+    def _paint(self, kept: Kept, look: Look) -> torch.Tensor:
+        if len(kept.seen) == 1:
+            return paint(kept.seen[0], self.subjects[0], look)
+        if look.compare == "difference":
+            return difference(kept.seen[0], kept.seen[1], look)
+        halves = [paint(seen, subject, look) for seen, subject in zip(kept.seen, self.subjects, strict=False)]
+        halves[1][:, :SEAM] = 0.5
+        return torch.cat(halves, dim=1)
+
+    def _send(self, picture: torch.Tensor, kept: Kept, moving: bool) -> None:
+        self.shown = bytes_of(picture)
+        z = None
+        if self.occluded and kept.seen[0].shape[0] == picture.shape[0]:
+            parts = [seen.z_depth for seen in kept.seen] if picture.shape[1] > kept.seen[0].shape[1] else [
+                kept.seen[0].z_depth]  # fmt: skip
+            z = torch.cat(parts, dim=1).clamp_max(160.0).cpu().numpy()
+        with contextlib.suppress(ConnectionError, RuntimeError):  # who has left sees nothing more
+            self.handle.scene.set_background_image(self.shown, "jpeg", jpeg_quality=70 if moving else 90, depth=z)
+
+    def point_at(self, origin: tuple[float, ...], direction: tuple[float, ...]) -> torch.Tensor | None:
+        """float32 [3]: where a ray of the page meets what is shown, None where it meets nothing."""
+        from fieldlab.data.cameras import Rays
+
+        model = self.subjects[0].visible(self.look.hidden, self.look.only)
+        rays = Rays(torch.tensor([origin]).float(), torch.nn.functional.normalize(torch.tensor([direction]).float()))
+        seen = model.render_rays(rays.to(model.device))
+        if float(seen.opacity) < 0.5:
+            return None
+        return (rays.origins + rays.directions * seen.depth.cpu()[:, None])[0]
