@@ -53,6 +53,12 @@ COMMANDS = {
             "fieldlab train data/fox --out runs/fox --resume --seconds 600",
         ),
     ),
+    "view": Command(
+        "view",
+        "View",
+        "look at runs in a browser: compare, segment, edit, film and export",
+        ("fieldlab view runs/fox", "fieldlab view runs/fox runs/fox-vm --port 9000"),
+    ),
     "eval": Command(
         "eval",
         "Eval",

@@ -44,7 +44,7 @@ def read_camera_path(path: str | Path, size: tuple[int, int] | None = None) -> C
         DataError: the file is missing, not JSON, or a value in it is missing or impossible.
     """
     path = Path(path)
-    content = _load(path)
+    content = load_json(path)
     entries = content.get("camera_path")
     if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_FRAMES:
         found = f"{len(entries)} entries" if isinstance(entries, list) else entries
@@ -76,6 +76,15 @@ def write_camera_path(path: str | Path, made: CameraPath) -> None:
         DataError: the cameras are not pinhole cameras of one size.
         RunFolderError: the file cannot be written.
     """
+    write_json(path, camera_path_entries(made, path))
+
+
+def camera_path_entries(made: CameraPath, path: str | Path | None = None) -> dict[str, Any]:
+    """What the file of a camera path holds.
+
+    Raises:
+        DataError: the cameras are not pinhole cameras of one size.
+    """
     cameras = made.cameras.to("cpu")
     same_size = bool((cameras.size == cameras.size[:1]).all())
     if not same_size or bool((cameras.model != CameraModel.PERSPECTIVE).any()):
@@ -87,20 +96,22 @@ def write_camera_path(path: str | Path, made: CameraPath) -> None:
         matrix[:3, :3], matrix[:3, 3] = pose[:, :3] @ OPENGL, pose[:, 3]
         fov = math.degrees(2 * math.atan(0.5 * height / intrinsics[1]))
         entries.append({"camera_to_world": matrix.ravel().tolist(), "fov": fov, "aspect": width / height})
-    write_json(
-        path,
-        {
-            "camera_type": "perspective",
-            "render_width": width,
-            "render_height": height,
-            "fps": made.fps,
-            "seconds": len(entries) / made.fps,
-            "camera_path": entries,
-        },
-    )
+    return {
+        "camera_type": "perspective",
+        "render_width": width,
+        "render_height": height,
+        "fps": made.fps,
+        "seconds": len(entries) / made.fps,
+        "camera_path": entries,
+    }
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of reasonable size.
+
+    Raises:
+        DataError: it is missing, too large, or none.
+    """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise DataError("a camera path is too large", file=path, found=f"{path.stat().st_size} bytes")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from fieldlab.data.scene import load_scene
+import numpy as np
+
+from fieldlab.data.scene import Scene, load_scene
 from fieldlab.data.scene_files import load_named
 from fieldlab.data.views import Views
 from fieldlab.errors import DataError
@@ -29,6 +31,25 @@ def reload_views(info: RunInfo, split: str, data: Path | None = None) -> Views:
             expected=", ".join(info.scene.cameras),
             hint="train with --test-every 8 to hold out views" if split == "test" else None,
         )
+    scene = reload_scene(info, data)
+    views = scene.splits.get(split)
+    expected = info.scene.names[split]
+    if views is None or views.names != expected:
+        raise DataError(
+            "the scene has changed since the run was trained", file=scene.source, field=split,
+            found="no views" if views is None else f"{len(views)} views", expected=f"{len(expected)} views",
+            hint="give the scene as it was with --data, or train again",
+        )  # fmt: skip
+    same_size = bool((views.cameras.size == info.scene.cameras[split].size).all())
+    return replace(views, cameras=info.scene.cameras[split]) if split == "train" and same_size else views
+
+
+def reload_scene(info: RunInfo, data: Path | None = None) -> Scene:
+    """The scene of a run, read again from where it was or from ``data``.
+
+    Raises:
+        DataError: it is gone, or cannot be read.
+    """
     if data is None and Path(info.config.source).is_absolute() and not Path(info.config.source).exists():
         raise DataError(
             "the photographs are no longer where they were when the run was trained", file=info.config.source,
@@ -36,17 +57,18 @@ def reload_views(info: RunInfo, split: str, data: Path | None = None) -> Views:
         )  # fmt: skip
     if data is None and not Path(info.config.source).is_absolute():
         # A scene that comes with fieldlab; a folder of that name here, such as the run itself, is not meant.
-        source, scene = info.config.source, load_named(info.config.source, info.config.scene)
-    else:
-        source = info.config.source if data is None else str(data)
-        scene = load_scene(source, info.config.scene)
-    views = scene.splits.get(split)
-    expected = info.scene.names[split]
-    if views is None or views.names != expected:
-        raise DataError(
-            "the scene has changed since the run was trained", file=source, field=split,
-            found="no views" if views is None else f"{len(views)} views", expected=f"{len(expected)} views",
-            hint="give the scene as it was with --data, or train again",
-        )  # fmt: skip
-    same_size = bool((views.cameras.size == info.scene.cameras[split].size).all())
-    return replace(views, cameras=info.scene.cameras[split]) if split == "train" and same_size else views
+        return load_named(info.config.source, info.config.scene)
+    return load_scene(info.config.source if data is None else str(data), info.config.scene)
+
+
+def reload_points(info: RunInfo) -> tuple[np.ndarray, np.ndarray] | None:
+    """Sparse points float32 [P,3] of a run's scene and their colors uint8 [P,3]; None where it came without.
+
+    Raises:
+        DataError: the scene is gone.
+    """
+    scene = reload_scene(info)
+    if scene.points is None:
+        return None
+    gray = np.full((len(scene.points), 3), 128, np.uint8)
+    return scene.points.numpy(), gray if scene.point_colors is None else scene.point_colors.numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -69,15 +70,20 @@ class Seen:
 
 
 @torch.no_grad()
-def see(model: RadianceModel, cameras: Cameras, given_up: Callable[[], bool] = lambda: False) -> Seen | None:
-    """Everything about the picture of one camera; None when it was given up on the way."""
+def see(
+    model: RadianceModel, cameras: Cameras, given_up: Callable[[], bool] = lambda: False,
+    turn: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Seen | None:  # fmt: skip
+    """Everything about the picture of one camera; None when it was given up on the way. ``turn`` is taken for every
+    band by work that nobody waits for."""
     one = cameras.to(model.device)
     width, height = one.size[0].tolist()
     rays, black, parts = one.image_rays(0), torch.zeros(3, device=model.device), []
     for start in range(0, len(rays), BAND):
         if given_up():
             return None
-        parts.append(model.render_rays(rays[start : start + BAND], background=black))
+        with turn():
+            parts.append(model.render_rays(rays[start : start + BAND], background=black))
     rgb, opacity, depth = (torch.cat([getattr(part, name) for part in parts]) for name in ("rgb", "opacity", "depth"))
     cost = torch.cat([part.cost for part in parts]).float()
     shape = (height, width)

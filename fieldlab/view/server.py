@@ -12,9 +12,9 @@ from typing import Any
 import viser
 
 from fieldlab.errors import BackendError
-from fieldlab.view.cameras import wxyz_of
 from fieldlab.view.scheduler import Drawn, Job, Scheduler
 from fieldlab.view.subject import Subject
+from fieldlab.view.tasks import Tasks
 from fieldlab.view.turns import Turns
 from fieldlab.view.visitor import Visitor, Wish
 
@@ -42,6 +42,7 @@ class Viewer:
     ) -> None:  # fmt: skip
         self.subjects, self.turns, self.panels = list(subjects), turns or Turns(), list(panels)
         self.visitors: dict[int, Visitor] = {}
+        self.tasks = Tasks()
         self._lock = threading.Lock()
         try:
             self.server = viser.ViserServer(host=host, port=port, label="fieldlab", verbose=False)
@@ -65,6 +66,7 @@ class Viewer:
     def stop(self) -> None:
         """Close the page."""
         self.scheduler.stop()
+        self.tasks.stop()
         with contextlib.suppress(RuntimeError):
             self.server.stop()
 
@@ -99,7 +101,6 @@ class Viewer:
         camera.up = tuple(subject.up.tolist())
         camera.fov = 2 * math.atan(0.5 * size[1] / float(first.intrinsics[0, 1]))
         self.server.scene.set_up_direction(tuple(subject.up.tolist()))
-        _ = wxyz_of
 
     def _enter(self, handle: viser.ClientHandle) -> None:
         visitor = Visitor(handle, self.subjects)

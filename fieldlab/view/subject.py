@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from fieldlab.segment.files import ARRAYS, read_hierarchy
 from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.segment.labels import Labeler
 from fieldlab.train.record import SceneRecord
-from fieldlab.train.reload import reload_views
+from fieldlab.train.reload import reload_points, reload_views
 from fieldlab.train.session import RunInfo, load_run
 from fieldlab.view.seen import Seen, see
 
@@ -41,17 +42,18 @@ class Subject:
         hierarchy: its parts.
         photographs: reads the training views; may raise what :func:`reload_views` does.
         facts: lines about it: how long it was trained, how large it is.
+        points: reads the sparse points that came with the photographs, if any.
     """
 
     def __init__(
         self, name: str, model: RadianceModel, scene: SceneRecord, folder: Path | None = None,
         hierarchy: Hierarchy | None = None, photographs: Callable[[], Views] | None = None,
-        facts: tuple[str, ...] = (),
+        facts: tuple[str, ...] = (), points: Callable[[], tuple[np.ndarray, np.ndarray] | None] | None = None,
     ) -> None:  # fmt: skip
         self.name, self.model, self.scene, self.folder, self.facts = name, model, scene, folder, facts
         self.hierarchy = hierarchy
         self.labeler = None if hierarchy is None else Labeler(hierarchy)
-        self._read_photographs = photographs
+        self._read_photographs, self._read_points = photographs, points
         self._lock = threading.Lock()
         self._cells: tuple[Tensor, Tensor] | None = None
         self._shown: tuple[tuple[frozenset[int], frozenset[int]], RadianceModel] | None = None
@@ -68,12 +70,12 @@ class Subject:
         model, info = load_run(path, device)
         folder = info.run.path
         tree = read_hierarchy(folder) if (folder / ARRAYS).exists() else None
-        facts = (
-            f"{model.field.shown.kind}, {model.field.n_bytes / 1e6:.1f} MB",
-            f"{info.step} steps, {info.seconds:.0f} s",
-            "PSNR of training rays " + ("-" if info.psnr is None else f"{info.psnr:.2f} dB"),
-        )
-        made = Subject(folder.name, model, info.scene, folder, tree, lambda: reload_views(info, "train"), facts)
+        facts = (f"{model.field.shown.kind}, {model.field.n_bytes / 1e6:.1f} MB",
+                 f"{info.step} steps, {info.seconds:.0f} s")  # fmt: skip
+        if info.psnr is not None:
+            facts += (f"{info.psnr:.2f} dB on training rays",)
+        made = Subject(folder.name, model, info.scene, folder, tree, lambda: reload_views(info, "train"), facts,
+                       lambda: reload_points(info))  # fmt: skip
         return made, info
 
     @property
@@ -110,6 +112,19 @@ class Subject:
         if self._read_photographs is None:
             raise DataError("this run has no photographs to compare with")
         return self._read_photographs()
+
+    @property
+    def sparse_points(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions float32 [P,3] and colors uint8 [P,3] that came with the photographs, or of the parts.
+
+        Raises:
+            DataError: there are none.
+        """
+        if self._read_points is not None and (found := self._read_points()) is not None:
+            return found
+        if self.hierarchy is None:
+            raise DataError("the scene came without sparse points")
+        return self.hierarchy.points.numpy(), self.hierarchy.colors[self.hierarchy.leaf].numpy()
 
     def photograph(self, i: int) -> Tensor | None:
         """uint8 [H,W,C] of training view ``i``, None where the photographs are gone."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Hashable
+import time
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import torch
 from fieldlab.view.cameras import Eye, cropped
 from fieldlab.view.channels import bytes_of, difference, paint
 from fieldlab.view.look import Look
+from fieldlab.view.overlay import blended
 from fieldlab.view.scheduler import Drawn, Job
 from fieldlab.view.seen import Seen, see
 from fieldlab.view.subject import Subject
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_RAYS = 1920 * 1200  # of one picture, whatever the window's size
 SEAM = 2  # columns between two runs side by side
+FARTHEST = 160.0  # depth that the browser can be told
+TOLD_EVERY = 0.4  # seconds between words about pictures that are not full
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,16 @@ class Visitor:
     def __init__(self, handle: viser.ClientHandle, subjects: list[Subject]) -> None:
         self.handle, self.subjects = handle, subjects
         self.look = Look(channel="color")
-        self.limit = MOST_RAYS  # that the visitor chose
-        self.occluded = False  # whether something in the page is to be hidden behind the picture
+        self.sharpness = 1.0  # share of the window's pixels that a picture at rest has
+        self.occluding = True  # whether the field hides what is behind it
+        self.things: set[str] = set()  # in the page, that the field may hide
+        self.cover: tuple[int, float] | None = None  # photograph of which training view, and how strongly
         self.version = 0  # of the field, which changes while it trains
-        self.status: dict[str, Any] = {}
+        self.watchers: list[Callable[[int, int, float, bool], object]] = []  # of width, height, seconds, full
         self.shown: np.ndarray | None = None  # the last picture
         self._kept: Kept | None = None
         self._lock = threading.Lock()
+        self._told = 0.0
 
     def eye(self) -> Eye:
         """Where the visitor looks from.
@@ -83,7 +90,7 @@ class Visitor:
         """What to draw now."""
         camera, eye = self.handle.camera, self.eye()
         window = max(int(camera.image_width), 1) * max(int(camera.image_height), 1)
-        return Wish(eye, self.look, float(min(window, self.limit, MOST_RAYS)))
+        return Wish(eye, self.look, float(min(window * self.sharpness, MOST_RAYS)))
 
     def alter(self, **changes: Any) -> bool:
         """Change the look; whether anything is different now."""
@@ -91,13 +98,34 @@ class Visitor:
             before, self.look = self.look, replace(self.look, **changes)
             return self.look != before
 
+    def go(self, eye: Eye) -> None:
+        """Look from somewhere else."""
+        camera = self.handle.camera
+        with self.handle.atomic():
+            camera.wxyz, camera.position = np.array(eye.wxyz), np.array(eye.position)
+            camera.fov = eye.fov
+
+    def tell(self, title: str, text: str) -> None:
+        """Say something that the visitor should notice."""
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            self.handle.add_notification(title, text[:600], color="red", auto_close_seconds=12.0)
+
+    def thing(self, name: str, there: bool) -> None:
+        """Something stands in the page, or does no longer."""
+        (self.things.add if there else self.things.discard)(name)
+
+    def look_at(self, subjects: list[Subject]) -> None:
+        """Look at other runs from now on."""
+        self.subjects = subjects
+        self.outdated()
+
     def outdated(self) -> None:
         """The field has changed: what was seen of it is worth nothing."""
         self.version += 1
 
     def draw(self, job: Job[Wish]) -> Drawn | None:
         """Make and send the picture of a job."""
-        wish, kept = job.sketch, self._kept
+        start, wish, kept = time.perf_counter(), job.sketch, self._kept
         same = kept is not None and (kept.eye, kept.rays, kept.version) == (wish.eye, wish.look.rays, self.version)
         if kept is not None and same and kept.traced >= job.rays:
             traced = 0.0
@@ -107,9 +135,13 @@ class Visitor:
                 return None
             kept = Kept(wish.eye, wish.look.rays, self.version, found, math.prod(wish.eye.size(job.rays)))
             self._kept, traced = kept, kept.traced
-        picture = self._paint(kept, wish.look)
+        picture = self._covered(self._paint(kept, wish.look), wish.eye)
         full = kept.traced >= 0.98 * wish.most
         self._send(picture, kept, job.moving and not full)
+        if full or start - self._told > TOLD_EVERY:
+            self._told = start
+            for watcher in self.watchers:
+                watcher(picture.shape[1], picture.shape[0], time.perf_counter() - start, full)
         return Drawn(kept.traced, traced, full)
 
     def _see(self, wish: Wish, job: Job[Wish]) -> list[Seen] | None:
@@ -142,13 +174,24 @@ class Visitor:
         halves[1][:, :SEAM] = 0.5
         return torch.cat(halves, dim=1)
 
+    def _covered(self, picture: torch.Tensor, eye: Eye) -> torch.Tensor:
+        """With the photograph over it that was asked for, while the visitor looks from its camera."""
+        if self.cover is None or self.cover[1] <= 0:
+            return picture
+        view, share = self.cover
+        pose = self.subjects[0].scene.cameras["train"].camera_to_world[view].cpu()
+        reach = 1e-3 * float((pose[:, 3] - self.subjects[0].middle).norm())
+        if float((pose[:, 3] - eye.camera_to_world[:, 3]).norm()) > reach:
+            return picture
+        photograph = self.subjects[0].photograph(view)
+        return picture if photograph is None else blended(picture, photograph, share)
+
     def _send(self, picture: torch.Tensor, kept: Kept, moving: bool) -> None:
         self.shown = bytes_of(picture)
         z = None
-        if self.occluded and kept.seen[0].shape[0] == picture.shape[0]:
-            parts = [seen.z_depth for seen in kept.seen] if picture.shape[1] > kept.seen[0].shape[1] else [
-                kept.seen[0].z_depth]  # fmt: skip
-            z = torch.cat(parts, dim=1).clamp_max(160.0).cpu().numpy()
+        if self.occluding and self.things:
+            halves = kept.seen if picture.shape[1] > kept.seen[0].shape[1] else kept.seen[:1]
+            z = torch.cat([seen.z_depth for seen in halves], dim=1).clamp_max(FARTHEST).cpu().numpy()
         with contextlib.suppress(ConnectionError, RuntimeError):  # who has left sees nothing more
             self.handle.scene.set_background_image(self.shown, "jpeg", jpeg_quality=70 if moving else 90, depth=z)
 

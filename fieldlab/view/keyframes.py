@@ -1,0 +1,166 @@
+"""Camera paths through views that somebody chose, as nerfstudio's JSON keeps them too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from fieldlab.data.cameras import Cameras
+from fieldlab.errors import ConfigError, DataError
+from fieldlab.export.cameras_path import MAX_FRAMES, catmull_rom
+from fieldlab.export.nerfstudio_path import OPENGL, CameraPath, camera_path_entries, load_json
+from fieldlab.files import write_json
+from fieldlab.view.cameras import Eye, eye_of
+
+MOST_KEYS = 500
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """A view to pass through, and the seconds from it to the next one."""
+
+    name: str
+    eye: Eye
+    seconds: float = 2.0
+
+
+@dataclass(frozen=True)
+class Flight:
+    """A path through keyframes; in a loop the last leads back to the first."""
+
+    keys: tuple[Keyframe, ...] = ()
+    fps: float = 30.0
+    size: tuple[int, int] = (960, 540)
+    loop: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes."""
+        return sum(key.seconds for key in (self.keys if self.loop else self.keys[:-1]))
+
+    @property
+    def frames(self) -> int:
+        """How many pictures it has."""
+        return max(round(self.seconds * self.fps) + (0 if self.loop else 1), 1) if self.keys else 0
+
+    def at(self, times: np.ndarray) -> list[Eye]:
+        """Where the camera is at times float64 [N] in seconds: Catmull-Rom splines of positions, of unit quaternions of
+        one hemisphere, normalized, and of the logarithm of the field of view's tangent.
+
+        Raises:
+            ConfigError: there is no keyframe.
+        """
+        if not self.keys:
+            raise ConfigError("a camera path has no views yet", hint="add some")
+        keys = list(self.keys)
+        if self.loop and len(keys) > 1:  # one more on either side, so that the seam is as smooth as the rest
+            keys = [keys[-1], *keys, keys[0], keys[1 % len(keys)]]
+        quaternions = np.array([[*key.eye.wxyz[1:], key.eye.wxyz[0]] for key in keys])
+        for i in range(1, len(keys)):
+            if quaternions[i] @ quaternions[i - 1] < 0:
+                quaternions[i] *= -1
+        lens = np.array([[math.log(math.tan(key.eye.fov / 2))] for key in keys])
+        values = np.concatenate((np.array([key.eye.position for key in keys]), quaternions, lens), axis=1)
+        found = catmull_rom(values, self._place(times))
+        aspect = self.size[0] / self.size[1]
+        turned = Rotation.from_quat(found[:, 3:7]).as_quat()
+        return [Eye.of((q[3], *q[:3]), row[:3].tolist(), 2 * math.atan(math.exp(row[7])), aspect)
+                for row, q in zip(found, turned, strict=True)]  # fmt: skip
+
+    def _place(self, times: np.ndarray) -> np.ndarray:
+        """Where between the keyframes that are interpolated the times are."""
+        looped = self.loop and len(self.keys) > 1
+        lengths = [key.seconds for key in (self.keys if looped else self.keys[:-1])]
+        marks = np.concatenate(([0.0], np.cumsum(lengths)))
+        if looped:
+            times = times % max(marks[-1], 1e-9)
+        return np.interp(times, marks, np.arange(len(marks))) + (1 if looped else 0)
+
+    def cameras(self) -> Cameras:
+        """All pictures of the path.
+
+        Raises:
+            ConfigError: there is no keyframe, or there are too many pictures.
+        """
+        if self.frames > MAX_FRAMES:
+            raise ConfigError("a camera path is too long", found=self.frames, expected=f"at most {MAX_FRAMES} pictures")
+        eyes = self.at(np.arange(self.frames) / self.fps)
+        return Cameras.concatenate([eye.cameras(*self.size) for eye in eyes])
+
+
+def write_flight(path: Path, flight: Flight) -> None:
+    """Write keyframes and the path through them as nerfstudio's viewer does.
+
+    Raises:
+        ConfigError: there is no keyframe.
+        RunFolderError: the file cannot be written.
+    """
+    write_json(path, flight_dict(flight))
+
+
+def flight_dict(flight: Flight) -> dict[str, Any]:
+    """The same as plain values."""
+    made = camera_path_entries(CameraPath(flight.cameras(), flight.fps))
+    keys = []
+    for key in flight.keys:
+        matrix = np.eye(4)
+        pose = key.eye.camera_to_world.double().numpy()
+        matrix[:3, :3], matrix[:3, 3] = pose[:, :3] @ OPENGL, pose[:, 3]
+        keys.append({
+            "name": key.name, "matrix": matrix.ravel().tolist(), "fov": math.degrees(key.eye.fov),
+            "aspect": flight.size[0] / flight.size[1], "override_transition_enabled": True,
+            "override_transition_sec": key.seconds,
+        })  # fmt: skip
+    return {**made, "keyframes": keys, "is_cycle": flight.loop, "default_fov": math.degrees(flight.keys[0].eye.fov)}
+
+
+def read_flight(path: Path) -> Flight:
+    """Read keyframes; a path without any becomes one of its own pictures.
+
+    Raises:
+        DataError: the file is missing, damaged, or holds neither.
+    """
+    content = load_json(path)
+    entries = content.get("keyframes") or content.get("camera_path")
+    if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_FRAMES:
+        raise DataError("a camera path holds no views", file=path, field="keyframes")
+    entries = entries[:: max(math.ceil(len(entries) / MOST_KEYS), 1)]
+    try:
+        fps = min(max(float(content.get("fps", 30.0)), 1.0), 240.0)
+        size = tuple(min(max(int(content.get(f"render_{side}", usual)), 16), 8192)
+                     for side, usual in (("width", 960), ("height", 540)))  # fmt: skip
+        has_keys = bool(content.get("keyframes"))
+        usual = float(content.get("default_transition_sec", 2.0)) if has_keys else 1.0 / fps
+        keys = tuple(_keyframe(entry, i, size[0] / size[1], usual) for i, entry in enumerate(entries))
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise DataError("a camera path holds a view that is none", file=path, found=error) from error
+    return Flight(keys, fps, (size[0], size[1]), bool(content.get("is_cycle", False)))
+
+
+def _keyframe(entry: dict[str, Any], i: int, aspect: float, seconds: float) -> Keyframe:
+    matrix = np.array(entry["matrix"] if "matrix" in entry else entry["camera_to_world"], dtype=float).reshape(4, 4)
+    pose = np.concatenate((matrix[:3, :3] @ OPENGL, matrix[:3, 3:]), axis=1)
+    eye = eye_of(torch.from_numpy(pose).float(), math.radians(float(entry.get("fov", 50.0))), aspect)
+    if entry.get("override_transition_enabled"):
+        seconds = float(entry.get("override_transition_sec", seconds))
+    return Keyframe(str(entry.get("name", f"view {i + 1}"))[:100], eye, min(max(seconds, 0.01), 3600.0))
+
+
+def moved(keys: Sequence[Keyframe], i: int, by: int) -> tuple[Keyframe, ...]:
+    """Keyframes with number ``i`` earlier or later."""
+    made = list(keys)
+    to = min(max(i + by, 0), len(made) - 1)
+    made.insert(to, made.pop(i))
+    return tuple(made)
+
+
+def altered(keys: Sequence[Keyframe], i: int, **changes: Any) -> tuple[Keyframe, ...]:
+    """Keyframes with another number ``i``."""
+    return tuple(replace(key, **changes) if k == i else key for k, key in enumerate(keys))

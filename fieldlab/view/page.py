@@ -1,0 +1,36 @@
+"""A visitor's page: tabs with controls, in the order people need them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fieldlab.view.panels.compare import ComparePanel
+from fieldlab.view.panels.export import ExportPanel
+from fieldlab.view.panels.look import LookPanel
+from fieldlab.view.panels.parts import PartsPanel
+from fieldlab.view.panels.path import PathPanel
+from fieldlab.view.panels.scene import ScenePanel
+
+if TYPE_CHECKING:
+    from fieldlab.view.server import Viewer
+    from fieldlab.view.visitor import Visitor
+
+
+class Page:
+    """All controls of one visitor."""
+
+    def __init__(self, viewer: Viewer, visitor: Visitor) -> None:
+        tabs = visitor.handle.gui.add_tab_group()
+        with tabs.add_tab("Look"):
+            self.look = LookPanel(viewer, visitor)
+        if visitor.subjects[0].hierarchy is not None:
+            with tabs.add_tab("Parts"):
+                self.parts = PartsPanel(viewer, visitor)
+        with tabs.add_tab("Compare"):
+            self.compare = ComparePanel(viewer, visitor)
+        with tabs.add_tab("Scene"):
+            self.scene = ScenePanel(viewer, visitor)
+        with tabs.add_tab("Path"):
+            self.path = PathPanel(viewer, visitor)
+        with tabs.add_tab("Export"):
+            self.export = ExportPanel(viewer, visitor)

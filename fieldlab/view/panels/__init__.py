@@ -1,0 +1,1 @@
+"""The controls of the page, a file for each tab; every visitor has their own."""

@@ -1,0 +1,173 @@
+"""Parts: a slider over the threshold, the part under the cursor, and the tree to walk in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fieldlab.errors import FieldlabError
+from fieldlab.files import write_json
+from fieldlab.segment.files import TREE, tree_of
+
+if TYPE_CHECKING:
+    import viser
+
+    from fieldlab.segment.hierarchy import Hierarchy
+    from fieldlab.view.server import Viewer
+    from fieldlab.view.visitor import Visitor
+
+LEVELS = 60
+MOST_CHILDREN = 10  # shown as buttons
+
+
+class PartsPanel:
+    """Controls of the parts of the first run."""
+
+    def __init__(self, viewer: Viewer, visitor: Visitor) -> None:
+        self.viewer, self.visitor = viewer, visitor
+        tree = visitor.subjects[0].hierarchy
+        assert tree is not None
+        self.tree: Hierarchy = tree
+        self.thresholds = tree.thresholds(LEVELS).tolist()
+        self.pointed: int | None = None  # row of the finest part that was pointed at
+        gui = visitor.handle.gui
+        start = LEVELS // 2
+        visitor.alter(level=self.thresholds[start])
+        self.level = gui.add_slider("Level", 0, LEVELS - 1, 1, start, hint="Fine parts left, coarse ones right")
+        self.count = gui.add_markdown("")
+        self.tint = gui.add_slider("Tint", 0.0, 1.0, 0.05, visitor.look.tint)
+        self.many = gui.add_checkbox("Choose several", False, hint="Clicks add to what is chosen, or take away")
+        self.chosen = gui.add_markdown("Click on a part.")
+        self.walk = gui.add_button_group("Go", ("up", "down"), hint="To the parent, or back towards what was clicked")
+        self.act = gui.add_button_group("Parts", ("isolate", "hide", "show all", "none"))
+        self.name = gui.add_text("Name", "")
+        self.rename = gui.add_button("Rename")
+        self.folder = gui.add_folder("Tree")
+        self._buttons: list[viser.GuiButtonHandle] = []
+        self.level.on_update(lambda _: self._set_level())
+        self.tint.on_update(lambda _: viewer.show(visitor, tint=float(self.tint.value)))
+        self.walk.on_click(lambda event: self._walk(event.target.value))
+        self.act.on_click(lambda event: self._act(event.target.value))
+        self.rename.on_click(lambda _: self._rename())
+        visitor.handle.scene.on_click()(self._click)
+        self._say()
+
+    def _set_level(self) -> None:
+        self.viewer.show(self.visitor, level=self.thresholds[int(self.level.value)])
+        self._say()
+
+    def _click(self, event: viser.SceneClickEvent) -> None:
+        if self.visitor.look.compare != "one run":
+            return
+        point = self.visitor.point_at(event.ray_origin, event.ray_direction)
+        if point is None:
+            return
+        labeler = self.visitor.subjects[0].labeler
+        assert labeler is not None
+        leaf = int(labeler.leaves(point[None])[0])
+        if leaf >= 0:
+            self.pointed = leaf
+            self.choose(int(self.tree.cut(self.visitor.look.level)[leaf]))
+
+    def choose(self, row: int) -> None:
+        """Choose a part, or take it away again where several may be chosen."""
+        node = int(self.tree.ids[row])
+        now = self.visitor.look.chosen
+        made = now ^ {node} if self.many.value else frozenset({node})
+        self.viewer.show(self.visitor, chosen=frozenset(made))
+        self._say()
+
+    def _walk(self, way: str) -> None:
+        row = self._one()
+        if row is None:
+            return
+        if way == "up":
+            to = int(self.tree.parent[row])
+        else:
+            to = self._towards_pointed(row)
+        if to >= 0:
+            self.viewer.show(self.visitor, chosen=frozenset({int(self.tree.ids[to])}))
+            self._say()
+
+    def _towards_pointed(self, row: int) -> int:
+        """The child of a part that holds what was clicked, or its largest; -1 for none."""
+        at = self.pointed
+        while at is not None and at >= 0 and int(self.tree.parent[at]) != row:
+            at = int(self.tree.parent[at])
+        if at is not None and at >= 0:
+            return at
+        children = self.tree.children(row)
+        sizes = self.tree.sizes
+        return max(children, key=lambda child: int(sizes[child]), default=-1)
+
+    def _act(self, what: str) -> None:
+        look = self.visitor.look
+        if what == "none":
+            self.viewer.show(self.visitor, chosen=frozenset())
+        elif what == "show all":
+            self.viewer.show(self.visitor, only=frozenset(), hidden=frozenset())
+        elif what == "isolate" and look.chosen:
+            self.viewer.show(self.visitor, only=look.chosen, hidden=frozenset())
+        elif what == "hide" and look.chosen:
+            self.viewer.show(self.visitor, hidden=look.hidden | look.chosen, chosen=frozenset())
+        self._say()
+
+    def _rename(self) -> None:
+        row, name = self._one(), self.name.value.strip()
+        if row is None or not name:
+            return
+        self.tree.names[row] = name[:200]
+        folder = self.visitor.subjects[0].folder
+        try:
+            if folder is not None:
+                write_json(folder / TREE, tree_of(self.tree))
+        except FieldlabError as error:
+            self.visitor.handle.add_notification("The name is not kept", str(error), color="red")
+        self._say()
+
+    def _one(self) -> int | None:
+        chosen = self.visitor.look.chosen
+        return self.tree.row_of(next(iter(chosen))) if len(chosen) == 1 else None
+
+    def _say(self) -> None:
+        look = self.visitor.look
+        self.count.content = f"{len(self.tree.parts(look.level))} parts at threshold {look.level:.3f}"
+        row = self._one()
+        if row is None:
+            self.chosen.content = f"{len(look.chosen)} parts are chosen." if look.chosen else "Click on a part."
+        else:
+            sizes = self.tree.sizes
+            self.chosen.content = (
+                f"**{self.tree.names[row]}** (part {int(self.tree.ids[row])}), {int(sizes[row]):,} points, "
+                f"from {float(self.tree.birth[row]):.3f} on"
+            )
+            self.name.value = self.tree.names[row]  # type: ignore[misc]
+        self._grow(row)
+
+    def _grow(self, row: int | None) -> None:
+        """The tree around a part: those above it, and its children, all to be clicked."""
+        for button in self._buttons:
+            button.remove()
+        self._buttons.clear()
+        at = int((self.tree.parent < 0).nonzero()[0]) if row is None else row
+        above: list[int] = []
+        up = int(self.tree.parent[at])
+        while up >= 0:
+            above.insert(0, up)
+            up = int(self.tree.parent[up])
+        sizes = self.tree.sizes
+        children = sorted(self.tree.children(at), key=lambda child: -int(sizes[child]))
+        gui = self.visitor.handle.gui
+        with self.folder:
+            for depth, each in enumerate([*above[-4:], at]):
+                self._buttons.append(self._button(gui, each, depth, each == at))
+            for child in children[:MOST_CHILDREN]:
+                self._buttons.append(self._button(gui, child, min(len(above), 4) + 1, False))
+
+    def _button(self, gui: viser.GuiApi, row: int, depth: int, here: bool) -> viser.GuiButtonHandle:
+        label = "\u00b7 " * depth + self.tree.names[row] + (" ←" if here else "")
+        color = tuple(int(v) for v in self.tree.colors[row])
+        made = gui.add_button(label, color=color)  # type: ignore[arg-type]
+        made.on_click(lambda _: self.choose(row))
+        return made
+
+

@@ -1,0 +1,44 @@
+"""One HTML file that shows a mesh of a run without any server."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import trimesh
+
+from fieldlab.export.mesh import Mesh
+from fieldlab.files import write_text
+
+if TYPE_CHECKING:
+    from fieldlab.view.subject import Subject
+
+
+def standalone_page(path: Path, subject: Subject, mesh: Mesh) -> None:
+    """Write the page: the mesh with its colors, the box of the scene, and the first photograph's camera to look from.
+
+    Raises:
+        RunFolderError: the file cannot be written.
+    """
+    import viser
+
+    with socket.socket() as probe:  # a port that is free, on this machine alone
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = viser.ViserServer(host="127.0.0.1", port=port, verbose=False)
+    try:
+        colors = None
+        if mesh.colors is not None:
+            colors = np.concatenate((mesh.colors, np.full_like(mesh.colors[:, :1], 255)), axis=1)
+        made = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors, process=False)
+        server.scene.set_up_direction(tuple(subject.up.tolist()))
+        server.scene.add_mesh_trimesh("/mesh", made)
+        first = subject.scene.cameras["train"][0].camera_to_world[0]
+        server.initial_camera.position = tuple(first[:, 3].tolist())
+        server.initial_camera.look_at = tuple(subject.middle.tolist())
+        server.initial_camera.up = tuple(subject.up.tolist())
+        write_text(path, server.scene.as_html())
+    finally:
+        server.stop()
