@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from fieldlab.apps.options import Device, OptionalFile, RunFolder
-
-if TYPE_CHECKING:
-    from fieldlab.distill.regions import FindPart
 
 
 @dataclass
@@ -38,16 +34,15 @@ class Edit:
 
 def run(args: Edit) -> None:
     """Check the edits, write the run, and say what they uncovered."""
-    import dataclasses
-
     import torch
     from rich.console import Console
 
     from fieldlab.apps.train import choose_device
-    from fieldlab.distill.editing import edited_model, uncovered
+    from fieldlab.distill.editing import edited_model, uncovered, write_edited
     from fieldlab.errors import ConfigError
-    from fieldlab.train.run import Run
-    from fieldlab.train.session import load_run, run_header
+    from fieldlab.segment.files import ARRAYS, read_hierarchy
+    from fieldlab.segment.finder import finder
+    from fieldlab.train.session import load_run
 
     console, generator = Console(stderr=True), torch.Generator().manual_seed(args.seed)
     if not args.edits:
@@ -56,15 +51,12 @@ def run(args: Edit) -> None:
     if out.resolve() == args.run.resolve():
         raise ConfigError("a run and its edited one cannot be in one folder", field="--out", found=out)
     model, info = load_run(args.run, choose_device(args.device))
+    tree = read_hierarchy(args.run) if (args.run / ARRAYS).exists() else None
     with console.status("editing"):
-        made = edited_model(model, args.edits, generator, _finder(args.run))
+        made = edited_model(model, args.edits, generator, finder(tree))
         goes = any(text.split()[0] in ("remove", "keep", "move") for text in args.edits)
         found = uncovered(model, made, info.scene.cameras["train"], generator) if goes else None
-    config = dataclasses.replace(info.config, field=made.field.config, teacher=str(args.run.resolve()))
-    folder = Run.create(out, config, overwrite=args.overwrite)
-    arrays = {f"model.{name}": array for name, array in made.state_dict().items()}
-    training = {"progress": {"step": info.step, "seconds": info.seconds}}
-    folder.save_checkpoint(info.step, arrays | info.scene.arrays(), run_header(config, made, training, info.scene))
+    write_edited(out, made, info, overwrite=args.overwrite)
     for text in made.field.config.edits:  # type: ignore[attr-defined]
         console.print(f"  {text}", highlight=False, soft_wrap=True)
     if found is not None and found.rays and found.nothing + found.unseen > 0.005:
@@ -74,20 +66,3 @@ def run(args: Edit) -> None:
         )  # fmt: skip
     console.print(f"[bold]{out}[/]: an ordinary field of it is made by", highlight=False, soft_wrap=True)
     console.print(f"  fieldlab distill {out} --to {model.field.shown.kind}", highlight=False, soft_wrap=True)
-
-
-def _finder(run: Path) -> FindPart | None:
-    """What finds the points of parts, None where the run is not segmented."""
-    from fieldlab.distill.regions import PartPoints
-    from fieldlab.segment.files import ARRAYS, read_hierarchy
-
-    if not (run / ARRAYS).exists():
-        return None
-    tree = read_hierarchy(run)
-
-    def find(word: str) -> PartPoints:
-        row = tree.called(word)
-        own = tree.within(row)
-        return PartPoints(int(tree.ids[row]), tree.points[own], tree.points[~own])
-
-    return find

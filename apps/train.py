@@ -26,6 +26,7 @@ from fieldlab.apps.options import (
     budget,
     ignored_on_resume,
 )  # fmt: skip
+from fieldlab.apps.watching import watched
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import Scene, load_scene
 from fieldlab.errors import BackendError
@@ -41,7 +42,7 @@ from fieldlab.train.session import Session, load_run
 from fieldlab.train.trainer import TrainEvent
 
 KEPT_ON_RESUME = frozenset(
-    ("out", "resume", "steps", "seconds", "device", "backend", "marcher", "checkpoint_seconds", "tensorboard")
+    ("out", "resume", "steps", "seconds", "device", "backend", "marcher", "checkpoint_seconds", "tensorboard", "view", "port")
 )
 DEFAULT_SECONDS = {"cpu": 300.0, "cuda": 120.0}
 
@@ -108,6 +109,10 @@ class Train:
     """Wall time between two checkpoints."""
     tensorboard: bool = False
     """Write TensorBoard logs into the run folder too."""
+    view: bool = False
+    """Serve a page on which training can be watched, and go on serving it afterwards until interrupted."""
+    port: int = 8080
+    """Port of that page, or the first free one above it."""
 
 
 def run(args: Train) -> None:
@@ -161,8 +166,8 @@ def _train(args: Train, device: torch.device, world: World, console: Console) ->
         if session.trainer.rays_in_box < 0.5:
             console.print(f"[yellow]only {session.trainer.rays_in_box:.0%} of the rays meet the scene's box[/]")
         writer = _tensorboard(folder) if args.tensorboard and world.rank == 0 else None
-        with stopping(session.trainer.stop) as caught:
-            last = _show(session, console, writer)
+        with stopping(session.trainer.stop) as caught, watched(session, scene, args.view, args.port, console) as events:
+            last = _show(session, events, console, writer)
         if writer is not None:
             writer.close()
     _summary(folder, session, last, console)
@@ -272,7 +277,9 @@ def _default_out(args: Train) -> Path:
     return Path("runs") / f"{Path(args.scene).stem or 'scene'}-{args.field}"
 
 
-def _show(session: Session, console: Console, writer: Any) -> TrainEvent | None:
+def _show(
+    session: Session, events: Iterator[TrainEvent], console: Console, writer: Any
+) -> TrainEvent | None:  # fmt: skip
     """Consume the events with a progress bar; returns the last one."""
     columns = (
         SpinnerColumn(), TextColumn("step {task.fields[step]}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
@@ -281,7 +288,7 @@ def _show(session: Session, console: Console, writer: Any) -> TrainEvent | None:
     last, speed = None, 0.0
     with Progress(*columns, console=console, refresh_per_second=4, transient=True) as bar:
         task = bar.add_task("", total=1.0, step=0, speed="", psnr="", left="")
-        for event in session.events():
+        for event in events:
             speed = event.samples_per_s if last is None else 0.95 * speed + 0.05 * event.samples_per_s
             last = event
             left = "" if event.seconds_left is None else f"{event.seconds_left:.0f} s left"

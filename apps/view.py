@@ -46,7 +46,7 @@ def run(args: View) -> None:
 
     console, device = Console(stderr=True), choose_device(args.device)
     with console.status("reading the run"):
-        subjects = [Subject.load(path, device)[0] for path in (args.run, args.run2) if path is not None]
+        subjects = [Subject.load(path, device) for path in (args.run, args.run2) if path is not None]
     viewer = Viewer(subjects, host=args.host, port=args.port, panels=[Page])
     if args.host != LOCAL:
         console.print(f"[yellow]listening at {args.host}: whoever reaches this machine can look, and write into "

@@ -11,12 +11,12 @@ import torch
 
 from fieldlab.data.procedural import ProceduralOptions, load_procedural, write_dataset
 from fieldlab.distill.editing import edited_model
-from fieldlab.distill.regions import PartPoints
 from fieldlab.export.mesh import extract_mesh
 from fieldlab.export.parts import leaves_of_faces, write_parts
 from fieldlab.export.pictures import labeled, sheet, to_uint8, write_picture
 from fieldlab.segment.config import SegmentSettings
 from fieldlab.segment.evaluate import evaluate
+from fieldlab.segment.finder import finder
 from fieldlab.segment.mask_files import read_masks
 from fieldlab.segment.segmentation import Segmentation
 from fieldlab.segment.segmenter import Segmenter
@@ -78,14 +78,7 @@ chosen = segmentation.at_pixel(test.cameras, 0, args.size / 2, args.size / 2, fl
 assert chosen is not None
 print(f"in the middle: part {chosen.node}, with {len(chosen.children)} children, below part {chosen.parent}")
 
-
-def points_of(word: str) -> PartPoints:
-    """What an edit needs to know of a part."""
-    own = tree.within(tree.called(word))
-    return PartPoints(int(word), tree.points[own], tree.points[~own])
-
-
-without = edited_model(model, [f"remove part {chosen.node}"], torch.Generator().manual_seed(0), points_of)
+without = edited_model(model, [f"remove part {chosen.node}"], torch.Generator().manual_seed(0), finder(tree))
 shown = without.render_image(test.cameras, 0, background=torch.ones(3))["rgb"]
 write_picture(args.out / "without.png", to_uint8(shown))
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from fieldlab.data.cameras import Cameras, Rays
-from fieldlab.distill.regions import FindPart, locate
+from fieldlab.distill.regions import locate
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import Field, FieldConfig
 from fieldlab.fields.edited import EditedConfig, EditedField
-from fieldlab.fields.edits import Selection, parse_edit, part_named
+from fieldlab.fields.edits import FindPart, Selection, parse_edit, part_named
 from fieldlab.render.model import RadianceModel
 from fieldlab.render.occupancy import NEVER, inner_cells
+from fieldlab.train.run import Run
+from fieldlab.train.session import RunInfo, run_header
 
 PROBES = 1 << 18  # points asked whether a selection holds anything, or where it went
 RAYS = 1 << 14  # rays asked what a removal uncovers
@@ -77,6 +80,20 @@ def edited_model(
     if not bool(grid.occupied().any()):
         raise ConfigError("nothing is left after these edits", field="EDIT", found=edits[-1])
     return made
+
+
+def write_edited(out: Path, made: RadianceModel, info: RunInfo, *, overwrite: bool = False) -> Run:
+    """Write an edited model of a run as a run of its own.
+
+    Raises:
+        RunFolderError: the folder cannot be written, or there is a run already.
+    """
+    config = replace(info.config, field=made.field.config, teacher=str(info.run.path.resolve()))
+    folder = Run.create(out, config, overwrite=overwrite)
+    arrays = {f"model.{name}": array for name, array in made.state_dict().items()}
+    training = {"progress": {"step": info.step, "seconds": info.seconds}}
+    folder.save_checkpoint(info.step, arrays | info.scene.arrays(), run_header(config, made, training, info.scene))
+    return folder
 
 
 def _located(name: str, text: str, model: RadianceModel, find: FindPart | None) -> tuple[str, Tensor]:

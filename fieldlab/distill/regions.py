@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
@@ -12,22 +9,10 @@ from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.fields.edited import EditedField
+from fieldlab.fields.edits import PartPoints
 
 CELLS = 96  # along the longest side of a part's box
 HALO = 3.0  # spacings of points by which a part reaches beyond the outermost
-
-
-@dataclass(frozen=True)
-class PartPoints:
-    """Points on the surface of a scene before all edits: a part's ``own`` [P,3], all ``others`` [Q,3], its id."""
-
-    id: int
-    own: Tensor
-    others: Tensor
-
-
-FindPart = Callable[[str], PartPoints]
-"""From what a part is called (its id or name) to its points; raises ConfigError where there is none."""
 
 
 @torch.no_grad()

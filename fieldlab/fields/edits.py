@@ -9,7 +9,7 @@ y z degrees`` (about an axis), ``scale s``, all about the selection's center; ``
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -102,6 +102,19 @@ class Edit:
         """Where what is at world points [P,3] is after the move: the inverse of ``source``."""
         center, shift = self.selection.center.to(points), points.new_tensor(self.shift)
         return (points - center) @ points.new_tensor(self.rotation).t() * self.scale + center + shift
+
+
+@dataclass(frozen=True)
+class PartPoints:
+    """Points on the surface of a scene before all edits: a part's ``own`` [P,3], all ``others`` [Q,3], its id."""
+
+    id: int
+    own: Tensor
+    others: Tensor
+
+
+FindPart = Callable[[str], PartPoints]
+"""From what a part is called (its id or name) to its points; raises ConfigError where there is none."""
 
 
 def part_named(text: str) -> str | None:

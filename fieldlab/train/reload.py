@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from fieldlab.data.scene import Scene, load_scene
 from fieldlab.data.scene_files import load_named
 from fieldlab.data.views import Views
@@ -59,16 +57,3 @@ def reload_scene(info: RunInfo, data: Path | None = None) -> Scene:
         # A scene that comes with fieldlab; a folder of that name here, such as the run itself, is not meant.
         return load_named(info.config.source, info.config.scene)
     return load_scene(info.config.source if data is None else str(data), info.config.scene)
-
-
-def reload_points(info: RunInfo) -> tuple[np.ndarray, np.ndarray] | None:
-    """Sparse points float32 [P,3] of a run's scene and their colors uint8 [P,3]; None where it came without.
-
-    Raises:
-        DataError: the scene is gone.
-    """
-    scene = reload_scene(info)
-    if scene.points is None:
-        return None
-    gray = np.full((len(scene.points), 3), 128, np.uint8)
-    return scene.points.numpy(), gray if scene.point_colors is None else scene.point_colors.numpy()

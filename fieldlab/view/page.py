@@ -5,22 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fieldlab.view.panels.compare import ComparePanel
+from fieldlab.view.panels.edit import EditPanel
 from fieldlab.view.panels.export import ExportPanel
 from fieldlab.view.panels.look import LookPanel
 from fieldlab.view.panels.parts import PartsPanel
 from fieldlab.view.panels.path import PathPanel
 from fieldlab.view.panels.scene import ScenePanel
+from fieldlab.view.panels.training import TrainingPanel
 
 if TYPE_CHECKING:
     from fieldlab.view.server import Viewer
+    from fieldlab.view.training import Training
     from fieldlab.view.visitor import Visitor
 
 
 class Page:
-    """All controls of one visitor."""
+    """All controls of one visitor.
 
-    def __init__(self, viewer: Viewer, visitor: Visitor) -> None:
+    Args:
+        viewer: that serves the page.
+        visitor: whose page it is.
+        training: whose curves are shown, if the run is being trained.
+    """
+
+    def __init__(self, viewer: Viewer, visitor: Visitor, training: Training | None = None) -> None:
         tabs = visitor.handle.gui.add_tab_group()
+        if training is not None:
+            with tabs.add_tab("Training"):
+                panel = TrainingPanel(training, visitor)
+                visitor.leaving.append(panel.leave)
         with tabs.add_tab("Look"):
             self.look = LookPanel(viewer, visitor)
         if visitor.subjects[0].hierarchy is not None:
@@ -28,6 +41,8 @@ class Page:
                 self.parts = PartsPanel(viewer, visitor)
         with tabs.add_tab("Compare"):
             self.compare = ComparePanel(viewer, visitor)
+        with tabs.add_tab("Edit"):
+            self.edit = EditPanel(viewer, visitor)
         with tabs.add_tab("Scene"):
             self.scene = ScenePanel(viewer, visitor)
         with tabs.add_tab("Path"):

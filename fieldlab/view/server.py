@@ -117,7 +117,9 @@ class Viewer:
     def _leave(self, handle: viser.ClientHandle) -> None:
         self.scheduler.drop(handle.client_id)
         with self._lock:
-            self.visitors.pop(handle.client_id, None)
+            visitor = self.visitors.pop(handle.client_id, None)
+        for leave in visitor.leaving if visitor is not None else []:
+            leave()
 
     def _draw(self, job: Job[Wish]) -> Drawn | None:
         with self._lock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -23,8 +22,8 @@ from fieldlab.segment.files import ARRAYS, read_hierarchy
 from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.segment.labels import Labeler
 from fieldlab.train.record import SceneRecord
-from fieldlab.train.reload import reload_points, reload_views
 from fieldlab.train.session import RunInfo, load_run
+from fieldlab.view.capture import Capture, FilesOf
 from fieldlab.view.seen import Seen, see
 
 SCALE_VIEWS, SCALE_SIDE = 6, 64  # pictures from which the scale of depth is chosen
@@ -38,29 +37,28 @@ class Subject:
         name: what people call it.
         model: to render.
         scene: its cameras.
-        folder: the only place where anything about it is written, None for nowhere.
         hierarchy: its parts.
-        photographs: reads the training views; may raise what :func:`reload_views` does.
+        folder: the only place where anything about it is written, None for nowhere.
+        capture: what it was learnt from.
+        info: of a finished run.
         facts: lines about it: how long it was trained, how large it is.
-        points: reads the sparse points that came with the photographs, if any.
     """
 
     def __init__(
-        self, name: str, model: RadianceModel, scene: SceneRecord, folder: Path | None = None,
-        hierarchy: Hierarchy | None = None, photographs: Callable[[], Views] | None = None,
-        facts: tuple[str, ...] = (), points: Callable[[], tuple[np.ndarray, np.ndarray] | None] | None = None,
+        self, name: str, model: RadianceModel, scene: SceneRecord, hierarchy: Hierarchy | None = None, *,
+        folder: Path | None = None, capture: Capture | None = None, info: RunInfo | None = None,
+        facts: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
-        self.name, self.model, self.scene, self.folder, self.facts = name, model, scene, folder, facts
-        self.hierarchy = hierarchy
+        self.name, self.model, self.scene, self.hierarchy = name, model, scene, hierarchy
+        self.folder, self.capture, self.info, self.facts = folder, capture, info, facts
         self.labeler = None if hierarchy is None else Labeler(hierarchy)
-        self._read_photographs, self._read_points = photographs, points
         self._lock = threading.Lock()
         self._cells: tuple[Tensor, Tensor] | None = None
         self._shown: tuple[tuple[frozenset[int], frozenset[int]], RadianceModel] | None = None
         self._nearby: dict[int, Seen] = {}
 
     @staticmethod
-    def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[Subject, RunInfo]:
+    def load(path: str | Path, device: torch.device | str = "cpu") -> Subject:
         """Of a run folder, with its parts if it is segmented.
 
         Raises:
@@ -70,13 +68,12 @@ class Subject:
         model, info = load_run(path, device)
         folder = info.run.path
         tree = read_hierarchy(folder) if (folder / ARRAYS).exists() else None
-        facts = (f"{model.field.shown.kind}, {model.field.n_bytes / 1e6:.1f} MB",
-                 f"{info.step} steps, {info.seconds:.0f} s")  # fmt: skip
+        facts = [f"{model.field.shown.kind}, {model.field.n_bytes / 1e6:.1f} MB",
+                 f"{info.step} steps, {info.seconds:.0f} s"]  # fmt: skip
         if info.psnr is not None:
-            facts += (f"{info.psnr:.2f} dB on training rays",)
-        made = Subject(folder.name, model, info.scene, folder, tree, lambda: reload_views(info, "train"), facts,
-                       lambda: reload_points(info))  # fmt: skip
-        return made, info
+            facts.append(f"{info.psnr:.2f} dB on training rays")
+        return Subject(folder.resolve().name, model, info.scene, tree, folder=folder, capture=FilesOf(info), info=info,
+                       facts=tuple(facts))  # fmt: skip
 
     @property
     def box(self) -> Tensor:
@@ -109,9 +106,9 @@ class Subject:
         Raises:
             DataError: they are gone.
         """
-        if self._read_photographs is None:
+        if self.capture is None:
             raise DataError("this run has no photographs to compare with")
-        return self._read_photographs()
+        return self.capture.photographs()
 
     @property
     def sparse_points(self) -> tuple[np.ndarray, np.ndarray]:
@@ -120,7 +117,7 @@ class Subject:
         Raises:
             DataError: there are none.
         """
-        if self._read_points is not None and (found := self._read_points()) is not None:
+        if self.capture is not None and (found := self.capture.points()) is not None:
             return found
         if self.hierarchy is None:
             raise DataError("the scene came without sparse points")

@@ -70,6 +70,8 @@ class Visitor:
         self.occluding = True  # whether the field hides what is behind it
         self.things: set[str] = set()  # in the page, that the field may hide
         self.cover: tuple[int, float] | None = None  # photograph of which training view, and how strongly
+        self.renamed: list[Callable[[], object]] = []  # called when other runs are looked at
+        self.leaving: list[Callable[[], object]] = []  # called when the visitor has gone
         self.version = 0  # of the field, which changes while it trains
         self.watchers: list[Callable[[int, int, float, bool], object]] = []  # of width, height, seconds, full
         self.shown: np.ndarray | None = None  # the last picture

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fieldlab.distill.regions import PartPoints, locate
+from fieldlab.distill.regions import locate
 from fieldlab.errors import ConfigError
 from fieldlab.fields.edited import EditedConfig, EditedField
-from fieldlab.fields.edits import parse_edit, part_named
+from fieldlab.fields.edits import PartPoints, parse_edit, part_named
 from tests.scenes import tiny_field
 
 BOX = (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0)

@@ -27,6 +27,7 @@ class ComparePanel:
         self.split.on_update(lambda _: viewer.show(visitor, split=float(self.split.value)))
         self.gain.on_update(lambda _: viewer.show(visitor, gain=float(self.gain.value)))
         self.swap.on_click(lambda _: self._swap())
+        visitor.renamed.append(self.say)
         self.say()
 
     def _swap(self) -> None:

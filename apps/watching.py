@@ -1,0 +1,44 @@
+"""Training that somebody watches in a browser."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from rich.console import Console
+
+from fieldlab.data.scene import Scene
+from fieldlab.train.record import SceneRecord
+from fieldlab.train.session import Session
+from fieldlab.train.trainer import TrainEvent
+
+
+@contextmanager
+def watched(session: Session, scene: Scene, view: bool, port: int, console: Console) -> Iterator[Iterator[TrainEvent]]:
+    """The session's events; with ``view`` also a page, which stays after training until somebody interrupts."""
+    if not view or session.world.rank > 0:
+        yield session.events()
+        return
+    from fieldlab.view.capture import InMemory
+    from fieldlab.view.page import Page
+    from fieldlab.view.server import Viewer
+    from fieldlab.view.subject import Subject
+    from fieldlab.view.training import Training
+    from fieldlab.view.turns import Turns
+
+    training = Training(session, Turns())
+    subject = Subject(session.run.path.resolve().name, session.model, SceneRecord.of(scene), folder=session.run.path,
+                      capture=InMemory(scene), facts=(session.model.field.kind,))  # fmt: skip
+    viewer = Viewer([subject], port=port, turns=training.turns, panels=[partial(Page, training=training)])
+    training.refreshed = viewer.changed
+    console.print(f"[bold]{viewer.address}[/]", highlight=False)
+    try:
+        yield training.events()
+        if not session.trainer.stop_requested:
+            console.print(f"training is done; {viewer.address} stays until Ctrl-C", highlight=False)
+        while not session.trainer.stop_requested:
+            time.sleep(0.1)
+    finally:
+        viewer.stop()

@@ -1,0 +1,64 @@
+"""How training gets on: curves, speed, and what can be told to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fieldlab.view.training import Training
+    from fieldlab.view.visitor import Visitor
+
+
+class TrainingPanel:
+    """Controls of a training run."""
+
+    def __init__(self, training: Training, visitor: Visitor) -> None:
+        from viser import uplot
+
+        self.training = training
+        gui = visitor.handle.gui
+        self.word = gui.add_markdown("beginning")
+        self.pause = gui.add_button("Pause")
+        self.save = gui.add_button("Save now")
+        self.share = gui.add_slider("For pictures", 0.05, 0.9, 0.05, training.turns.share,
+                                    hint="Share of the time that pictures may take from training")  # fmt: skip
+        empty = np.zeros(1)
+        self.psnr = gui.add_uplot((empty, empty), (uplot.Series(label="step"),
+                                  uplot.Series(label="PSNR (dB)", stroke="#1c7ed6", width=2)), aspect=1.8)  # fmt: skip
+        self.loss = gui.add_uplot((empty, empty), (uplot.Series(label="step"),
+                                  uplot.Series(label="log10 loss", stroke="#e8590c", width=2)), aspect=1.8)  # fmt: skip
+        self.pause.on_click(lambda _: self._pause())
+        self.save.on_click(lambda _: training.save())
+        self.share.on_update(lambda _: self._share())
+        training.watchers.append(self.say)
+
+    def _pause(self) -> None:
+        paused = self.training.paused
+        if paused.is_set():
+            paused.clear()
+        else:
+            paused.set()
+        self.pause.label = "Go on" if paused.is_set() else "Pause"
+
+    def _share(self) -> None:
+        self.training.turns.share = float(self.share.value)
+
+    def leave(self) -> None:
+        """Nobody looks any more."""
+        if self.say in self.training.watchers:
+            self.training.watchers.remove(self.say)
+
+    def say(self) -> None:
+        """What there is to say."""
+        event = self.training.last
+        if event is None:
+            return
+        left = "" if event.seconds_left is None else f", {event.seconds_left:.0f} s left"
+        state = "done" if self.training.finished else f"{self.training.steps_per_second:.1f} steps/s{left}"
+        self.word.content = f"step {event.step}, {event.psnr:.2f} dB, {state}"
+        steps, losses, psnrs = self.training.curve()
+        x = np.array(steps, float)
+        self.psnr.data = (x, np.array(psnrs))
+        self.loss.data = (x, np.log10(np.maximum(losses, 1e-12)))

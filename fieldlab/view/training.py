@@ -1,0 +1,92 @@
+"""A training loop that somebody watches: it makes way for pictures, can wait, and tells how it gets on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from fieldlab.train.session import Session
+from fieldlab.train.trainer import TrainEvent
+from fieldlab.view.turns import Turns
+
+REFRESH = 2.0  # seconds between two times that everybody's picture is drawn again
+TELL = 1.0  # seconds between two words
+MOST = 400  # points of a curve
+
+
+class Training:
+    """Runs a session's training.
+
+    Args:
+        session: of the run.
+        turns: shared with whoever draws.
+    """
+
+    def __init__(self, session: Session, turns: Turns) -> None:
+        self.session, self.turns = session, turns
+        self.paused = threading.Event()
+        self.refreshed: Callable[[], object] = lambda: None
+        self.watchers: list[Callable[[], object]] = []
+        self.last: TrainEvent | None = None
+        self.finished = False
+        self._save = threading.Event()
+        self._curve: list[tuple[int, float, float]] = []
+        self._every = 1
+        self._steps, self._since = 0, time.perf_counter()
+        self.steps_per_second = 0.0
+
+    def events(self) -> Iterator[TrainEvent]:
+        """The session's events, as somebody who watches lets them come."""
+        with self.turns.steady():
+            begun = told = refreshed = time.perf_counter()
+            for event in self.session.events():
+                self._note(event)
+                yield event
+                self.turns.pause(time.perf_counter() - begun)
+                self._wait()
+                if self._save.is_set():
+                    self._save.clear()
+                    self.session.save()
+                begun = time.perf_counter()
+                if begun - refreshed > REFRESH:
+                    refreshed = begun
+                    self.refreshed()
+                if begun - told > TELL:
+                    self._count(begun - told)
+                    told = begun
+        self.finished = True
+        self._tell()
+
+    def save(self) -> None:
+        """Write a checkpoint after this step."""
+        self._save.set()
+
+    def curve(self) -> tuple[list[int], list[float], list[float]]:
+        """Steps, losses, and PSNR in dB, thinned."""
+        steps, losses, psnrs = zip(*self._curve, strict=True) if self._curve else ((), (), ())
+        return list(steps), list(losses), list(psnrs)
+
+    def _note(self, event: TrainEvent) -> None:
+        self.last = event
+        self._steps += 1
+        if event.step % self._every == 0:
+            self._curve.append((event.step, event.loss, event.psnr))
+            if len(self._curve) > MOST:
+                self._curve, self._every = self._curve[::2], 2 * self._every
+
+    def _wait(self) -> None:
+        while self.paused.is_set() and not self.session.trainer.stop_requested:
+            self.turns.pause(1.0)
+            time.sleep(0.01)
+            if self._save.is_set():
+                self._save.clear()
+                self.session.save()
+
+    def _count(self, seconds: float) -> None:
+        self.steps_per_second, self._steps = self._steps / seconds, 0
+        self._tell()
+
+    def _tell(self) -> None:
+        for watcher in list(self.watchers):
+            watcher()
