@@ -42,7 +42,8 @@ from fieldlab.train.session import Session, load_run
 from fieldlab.train.trainer import TrainEvent
 
 KEPT_ON_RESUME = frozenset(
-    ("out", "resume", "steps", "seconds", "device", "backend", "marcher", "checkpoint_seconds", "tensorboard", "view", "port")
+    ("out", "resume", "steps", "seconds", "device", "backend", "marcher", "checkpoint_seconds", "tensorboard", "view",
+     "port")
 )
 DEFAULT_SECONDS = {"cpu": 300.0, "cuda": 120.0}
 

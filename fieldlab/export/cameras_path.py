@@ -164,13 +164,13 @@ def interpolate(cameras: Cameras, frames: int, view: View, keys: int | None = No
     for i in range(1, count):  # q and -q are the same rotation: take the nearer one
         if quaternions[i] @ quaternions[i - 1] < 0:
             quaternions[i] *= -1
-    rotations = Rotation.from_quat(catmull_rom(quaternions, at)).as_matrix()
-    positions = catmull_rom(pose[:, :, 3], at)
+    rotations = Rotation.from_quat(_catmull_rom(quaternions, at)).as_matrix()
+    positions = _catmull_rom(pose[:, :, 3], at)
     made = np.concatenate((rotations, positions[:, :, None]), axis=2)
     return view.cameras(torch.from_numpy(made).float())
 
 
-def catmull_rom(keys: np.ndarray, at: np.ndarray) -> np.ndarray:
+def _catmull_rom(keys: np.ndarray, at: np.ndarray) -> np.ndarray:
     """The uniform Catmull-Rom spline through ``keys`` [K,D] at parameters ``at`` [N] in [0, K-1]; ends reflected."""
     if len(keys) == 1:
         return np.repeat(keys, len(at), axis=0)

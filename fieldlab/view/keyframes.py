@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.interpolate import CubicHermiteSpline
 from scipy.spatial.transform import Rotation
 
 from fieldlab.data.cameras import Cameras
 from fieldlab.errors import ConfigError, DataError
-from fieldlab.export.cameras_path import MAX_FRAMES, catmull_rom
+from fieldlab.export.cameras_path import MAX_FRAMES
 from fieldlab.export.nerfstudio_path import OPENGL, CameraPath, camera_path_entries, load_json
 from fieldlab.files import write_json
 from fieldlab.view.cameras import Eye, eye_of
@@ -51,37 +52,28 @@ class Flight:
         return max(round(self.seconds * self.fps) + (0 if self.loop else 1), 1) if self.keys else 0
 
     def at(self, times: np.ndarray) -> list[Eye]:
-        """Where the camera is at times float64 [N] in seconds: Catmull-Rom splines of positions, of unit quaternions of
-        one hemisphere, normalized, and of the logarithm of the field of view's tangent.
+        """Where the camera is at times float64 [N] in seconds: cubic splines with continuous speed through positions,
+        through unit quaternions of one hemisphere, normalized, and the logarithm of the field of view's tangent.
 
         Raises:
             ConfigError: there is no keyframe.
         """
         if not self.keys:
             raise ConfigError("a camera path has no views yet", hint="add some")
-        keys = list(self.keys)
-        if self.loop and len(keys) > 1:  # one more on either side, so that the seam is as smooth as the rest
-            keys = [keys[-1], *keys, keys[0], keys[1 % len(keys)]]
+        looped = self.loop and len(self.keys) > 1
+        keys = [*self.keys, self.keys[0]] if looped else list(self.keys)
         quaternions = np.array([[*key.eye.wxyz[1:], key.eye.wxyz[0]] for key in keys])
         for i in range(1, len(keys)):
             if quaternions[i] @ quaternions[i - 1] < 0:
                 quaternions[i] *= -1
         lens = np.array([[math.log(math.tan(key.eye.fov / 2))] for key in keys])
         values = np.concatenate((np.array([key.eye.position for key in keys]), quaternions, lens), axis=1)
-        found = catmull_rom(values, self._place(times))
+        marks = np.concatenate(([0.0], np.cumsum([key.seconds for key in keys[:-1]])))
+        found = _spline(marks, values, times % marks[-1] if looped else np.clip(times, 0, marks[-1]), looped)
         aspect = self.size[0] / self.size[1]
         turned = Rotation.from_quat(found[:, 3:7]).as_quat()
         return [Eye.of((q[3], *q[:3]), row[:3].tolist(), 2 * math.atan(math.exp(row[7])), aspect)
                 for row, q in zip(found, turned, strict=True)]  # fmt: skip
-
-    def _place(self, times: np.ndarray) -> np.ndarray:
-        """Where between the keyframes that are interpolated the times are."""
-        looped = self.loop and len(self.keys) > 1
-        lengths = [key.seconds for key in (self.keys if looped else self.keys[:-1])]
-        marks = np.concatenate(([0.0], np.cumsum(lengths)))
-        if looped:
-            times = times % max(marks[-1], 1e-9)
-        return np.interp(times, marks, np.arange(len(marks))) + (1 if looped else 0)
 
     def cameras(self) -> Cameras:
         """All pictures of the path.
@@ -93,6 +85,25 @@ class Flight:
             raise ConfigError("a camera path is too long", found=self.frames, expected=f"at most {MAX_FRAMES} pictures")
         eyes = self.at(np.arange(self.frames) / self.fps)
         return Cameras.concatenate([eye.cameras(*self.size) for eye in eyes])
+
+
+def _spline(marks: np.ndarray, values: np.ndarray, at: np.ndarray, looped: bool) -> np.ndarray:
+    """Cubic Hermite spline through ``values`` [K,D] at times ``marks`` [K]; at every key the slope of the parabola
+    through it and its neighbors. In a loop the first and the last value are one view, perhaps as opposite quaternions.
+    """
+    if len(marks) == 1:
+        return np.repeat(values, len(at), axis=0)
+    h = np.diff(marks)[:, None]
+    secants = np.diff(values, axis=0) / h
+    if looped:
+        sign = np.ones(values.shape[1])
+        sign[3:7] = 1.0 if values[0, 3:7] @ values[-1, 3:7] > 0 else -1.0
+        h = np.concatenate((h[-1:], h, h[:1]))
+        secants = np.concatenate((secants[-1:] * sign, secants, secants[:1] * sign))
+    else:
+        h, secants = np.concatenate((h[:1], h, h[-1:])), np.concatenate((secants[:1], secants, secants[-1:]))
+    slopes = (h[:-1] * secants[1:] + h[1:] * secants[:-1]) / (h[:-1] + h[1:])
+    return np.asarray(CubicHermiteSpline(marks, values, slopes)(at))
 
 
 def write_flight(path: Path, flight: Flight) -> None:

@@ -39,7 +39,7 @@ class Page:
         if visitor.subjects[0].hierarchy is not None:
             with tabs.add_tab("Parts"):
                 self.parts = PartsPanel(viewer, visitor)
-        with tabs.add_tab("Compare"):
+        with tabs.add_tab("A/B"):
             self.compare = ComparePanel(viewer, visitor)
         with tabs.add_tab("Edit"):
             self.edit = EditPanel(viewer, visitor)
