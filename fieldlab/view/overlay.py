@@ -11,7 +11,7 @@ from fieldlab.export.pictures import fitted
 def blended(picture: torch.Tensor, photograph: torch.Tensor, share: float) -> torch.Tensor:
     """A photograph uint8 [H',W',C] over the middle of a picture float32 [H,W,3], as high as it."""
     height, width = picture.shape[:2]
-    small = torch.from_numpy(np.ascontiguousarray(fitted(photograph.cpu().numpy(), height))).to(picture)[..., :] / 255
+    small = torch.from_numpy(np.array(fitted(photograph.cpu().numpy(), height))).to(picture) / 255
     take = min(width, small.shape[1])
     from_left, at = (small.shape[1] - take) // 2, (width - take) // 2
     part = small[:, from_left : from_left + take]

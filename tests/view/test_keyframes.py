@@ -85,7 +85,7 @@ def test_files_come_back_and_nerfstudio_reads_them(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["[]", "{}", "nope", '{"keyframes": [3]}', '{"keyframes": [{"matrix": [1, 2]}]}', '{"keyframes": [{"matrix": "x"}]}'],
+    ["[]", "{}", "nope", '{"keyframes": [3]}', '{"keyframes": [{"matrix": [1]}]}', '{"keyframes": [{"matrix": "x"}]}'],
 )
 def test_files_that_are_none(tmp_path, content):
     file = tmp_path / "path.json"
