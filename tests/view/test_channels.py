@@ -63,11 +63,11 @@ def test_what_is_seen_is_what_a_camera_sees(ball):
     assert torch.allclose(made, picture["rgb"], atol=1e-5)
     t, hit = ball_hit(cameras.image_rays(0))
     sure = seen.hit & ball_hit(cameras.image_rays(0), 0.55)[1]
-    assert torch.allclose(seen.depth.flatten()[sure], t[sure], atol=0.1)  # a cell of occupancy
+    assert torch.allclose(seen.depth.flatten()[sure], t[sure], atol=0.1)
     assert float((seen.hit != hit).float().mean()) < 0.05
     z = seen.z_depth.flatten()[sure]
     forward = cameras.camera_to_world[0, :, 2]
-    assert torch.allclose(z, (cameras.image_rays(0).directions[sure] @ forward) * t[sure], atol=0.1)  # a cell of occupancy
+    assert torch.allclose(z, (cameras.image_rays(0).directions[sure] @ forward) * t[sure], atol=0.1)
     calls: list[int] = []
     assert see(ball.model, cameras, lambda: bool(calls.append(1)) or True) is None
     assert len(calls) == 1
