@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from fieldlab.fields.base import Field, FieldConfig
+from fieldlab.fields.hashgrid import HashGridConfig
+from fieldlab.fields.head import HeadConfig
 from fieldlab.render.model import ModelConfig, RadianceModel
 from fieldlab.segment.config import HEAD
 from fieldlab.segment.hierarchy import Hierarchy, palette
@@ -51,18 +55,16 @@ def halves(n: int = 4000) -> Hierarchy:
     return Hierarchy(ids, parent, birth, names, palette(ids), d * RADIUS, leaf)
 
 
-def ball_subject(parts: bool = True) -> Subject:
+def ball_subject(parts: bool = True, folder: Path | None = None) -> Subject:
     scene = ball_scene(8, 24)
     model = RadianceModel(Ball(), ModelConfig(aabb=BOX, step=0.01, grid_resolution=32)).eval()
     model.occupancy.refresh(model.density, torch.Generator().manual_seed(0), 4)
     tree = halves() if parts else None
     if parts:
-        from fieldlab.fields.hashgrid import HashGridConfig
-        from fieldlab.fields.head import HeadConfig
-
         grid = HashGridConfig(n_levels=2, n_features=2, log2_hashmap_size=8, base_resolution=4, finest_resolution=8)
         model.add_head(HeadConfig(HEAD, 8, grid, width=16, layers=1), torch.Generator().manual_seed(1))
-    return Subject("ball", model, SceneRecord.of(scene), tree, capture=InMemory(scene), facts=("a ball",))
+    return Subject("ball", model, SceneRecord.of(scene), tree, folder=folder, capture=InMemory(scene),
+                   facts=("a ball",))  # fmt: skip
 
 
 @pytest.fixture

@@ -161,7 +161,7 @@ class PathPanel:
     def _save(self) -> None:
         path = place(self.visitor.subjects[0].folder, "paths", str(self.file.value), ".json")
         write_flight(path, self.flight)
-        self.visitor.handle.send_file_download(path.name, path.read_bytes())
+        self.visitor.handle.send_file_download(path.name, path.read_bytes(), save_immediately=True)
         self.said.content = f"saved: {path}"
 
     def _load(self, content: bytes) -> None:

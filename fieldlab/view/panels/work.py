@@ -66,5 +66,6 @@ class Work:
                 self.visitor.tell(task.name, task.error)
         elif isinstance(task.result, Path):
             self.word.content = f"written: {task.result}"
-            if task.result.is_file() and task.result.stat().st_size <= LARGEST_DOWNLOAD:
-                self.visitor.handle.send_file_download(task.result.name, task.result.read_bytes())
+            file = task.result
+            if file.is_file() and file.stat().st_size <= LARGEST_DOWNLOAD:
+                self.visitor.handle.send_file_download(file.name, file.read_bytes(), save_immediately=True)
