@@ -6,7 +6,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from fieldlab.apps.options import OptionalFile
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+
     from fieldlab.bench.measure import Row
 
 
@@ -21,6 +27,11 @@ class Bench:
     only: Literal["everything", "operations", "distillation"] = "everything"
     """operations: leave out training and pictures. distillation: what its steps cost and how much sooner its students
     are as good, over the longest of --seconds (600 to quote)."""
+    viewer: bool = False
+    """Measure only the viewer: how soon it answers websocket clients, with a hash grid trained for the longest of
+    --seconds, or with --run."""
+    run: OptionalFile = None
+    """With --viewer: a run to look at instead; one that is segmented is recolored too."""
     quick: bool = False
     """A few seconds in all: to see that everything runs, not to quote."""
     log2_table: int = 17
@@ -43,7 +54,7 @@ def run(args: Bench) -> None:
     from fieldlab.bench.operations import operation_rows
     from fieldlab.bench.whole import whole_rows
     from fieldlab.data.scene import load_scene
-    from fieldlab.errors import BackendError
+    from fieldlab.errors import BackendError, ConfigError
     from fieldlab.files import write_json
     from fieldlab.ops import native
 
@@ -52,27 +63,51 @@ def run(args: Bench) -> None:
         raise BackendError("this processor or build has no such kernels", field="--kernels", found=args.kernels)
     facts = machine(device)
     console.print(", ".join(f"{key} {value}" for key, value in facts.items()), highlight=False, soft_wrap=True)
+    if args.run is not None and not args.viewer:
+        raise ConfigError("a run is measured with --viewer only", field="--run", found=args.run)
     rows: list[Row] = []
 
     def add(row: Row) -> None:
         rows.append(row)
         console.print(line(row), highlight=False, soft_wrap=True)
 
-    if args.only != "distillation":
+    if args.viewer:
+        for row in _viewer_rows(args, device):
+            add(row)
+    elif args.only != "distillation":
         for row in operation_rows(device, args.log2_table, args.quick):
             add(row)
-    if args.only != "operations":
+    if args.only != "operations" and not args.viewer:
         with console.status("reading the scene"):
             scene = load_scene(args.scene)
-    if args.only == "distillation":
+    if args.only == "distillation" and not args.viewer:
         for row in distillation_rows(scene, device, 1.0 if args.quick else max(args.seconds), args.quick):
             add(row)
-    if args.only == "everything":
+    if args.only == "everything" and not args.viewer:
         for row in whole_rows(scene, device, [1.0] if args.quick else sorted(args.seconds), args.quick):
             add(row)
     if args.json is not None:
         figures = [{**asdict(row), "ratio": row.ratio} for row in rows]
         write_json(args.json, {"machine": facts, "scene": args.scene, "rows": figures})
+
+
+def _viewer_rows(args: Bench, device: torch.device) -> Iterator[Row]:
+    from fieldlab.bench.viewer import viewer_rows
+    from fieldlab.bench.whole import make_trainer
+    from fieldlab.data.scene import load_scene
+    from fieldlab.train.config import TrainConfig
+    from fieldlab.train.record import SceneRecord
+    from fieldlab.view.capture import InMemory
+    from fieldlab.view.subject import Subject
+
+    if args.run is not None:
+        return viewer_rows(Subject.load(args.run, device))
+    scene = load_scene(args.scene)
+    trainer = make_trainer(scene, device, TrainConfig(seconds=1.0 if args.quick else max(args.seconds)))
+    for _ in trainer.events():
+        pass
+    model = trainer.model.eval().requires_grad_(False)
+    return viewer_rows(Subject(scene.name, model, SceneRecord.of(scene), capture=InMemory(scene)))
 
 
 def line(row: Row) -> str:

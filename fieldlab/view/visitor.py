@@ -19,6 +19,7 @@ from fieldlab.view.look import Look
 from fieldlab.view.overlay import blended
 from fieldlab.view.scheduler import Drawn, Job
 from fieldlab.view.seen import Seen, see
+from fieldlab.view.standin import StandIn
 from fieldlab.view.subject import Subject
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Visitor:
         self.sharpness = 1.0  # share of the window's pixels that a picture at rest has
         self.occluding = True  # whether the field hides what is behind it
         self.things: set[str] = set()  # in the page, that the field may hide
+        self.stand_in: StandIn | None = None  # what is shown while the camera moves
         self.cover: tuple[int, float] | None = None  # photograph of which training view, and how strongly
         self.renamed: list[Callable[[], object]] = []  # called when other runs are looked at
         self.leaving: list[Callable[[], object]] = []  # called when the visitor has gone
@@ -128,7 +130,11 @@ class Visitor:
     def draw(self, job: Job[Wish]) -> Drawn | None:
         """Make and send the picture of a job."""
         start, wish, kept = time.perf_counter(), job.sketch, self._kept
+        stand_in = self.stand_in
         same = kept is not None and (kept.eye, kept.rays, kept.version) == (wish.eye, wish.look.rays, self.version)
+        if stand_in is not None and job.moving and not (same and kept is not None):
+            stand_in.moving(wish.look.background)
+            return Drawn(job.rays, 0.0, False)
         if kept is not None and same and kept.traced >= job.rays:
             traced = 0.0
         else:
@@ -140,6 +146,8 @@ class Visitor:
         picture = self._covered(self._paint(kept, wish.look), wish.eye)
         full = kept.traced >= 0.98 * wish.most
         self._send(picture, kept, job.moving and not full)
+        if stand_in is not None:
+            stand_in.resting()
         if full or start - self._told > TOLD_EVERY:
             self._told = start
             for watcher in self.watchers:

@@ -194,13 +194,14 @@ def test_two_visitors_have_their_own_cameras_and_wishes(browser, viewer, page):
 
 def test_hostile_and_broken_visitors_stop_nobody(viewer, page):
     """Fifty connections that say nothing, nonsense, or too much, and go in the middle of everything."""
+    import viser
     import websockets
 
-    address = viewer.address.replace("http", "ws")
+    address, protocol = viewer.address.replace("http", "ws"), websockets.Subprotocol(f"viser-v{viser.__version__}")
 
     async def visit(i: int) -> None:
         try:
-            async with websockets.connect(address, max_size=None, open_timeout=20) as socket:
+            async with websockets.connect(address, subprotocols=[protocol], open_timeout=20) as socket:
                 if i % 3 == 0:
                     await socket.send(os.urandom(1 << 12))
                 elif i % 3 == 1:
