@@ -1,4 +1,4 @@
-"""A mesh that the browser shows by itself while a camera moves, where rays are too slow; it gives way to the picture."""
+"""A mesh that the browser shows by itself while a camera moves, where rays are too slow; then comes the picture."""
 
 from __future__ import annotations
 
