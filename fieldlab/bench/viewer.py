@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import viser
 import websockets
+import zstandard
 from PIL import Image
 
 from fieldlab.bench.measure import Row
@@ -57,10 +58,9 @@ class Watcher:
             self._ready.set()
             async for message in socket:
                 now = time.perf_counter()
-                if isinstance(message, bytes) and (start := message.find(b"\xff\xd8\xff")) >= 0:
-                    width, height = Image.open(io.BytesIO(message[start:])).size
+                if isinstance(message, bytes) and (pixels := pixels_in(message)):
                     with self._came:
-                        self.pictures.append((now, width * height))
+                        self.pictures.append((now, pixels))
                         self._came.notify_all()
 
     def look(self, cameras: Cameras, i: int, fov: float) -> float:
@@ -93,6 +93,19 @@ class Watcher:
             when = found()
             assert when is not None
             return when
+
+
+def pixels_in(message: bytes) -> int:
+    """Pixels of the last picture that a message of viser's carries, 0 for none: sizes of its compressed and plain
+    head, 8 bytes each, then the head (zstd, msgpack)."""
+    size, packed = (int.from_bytes(message[at : at + 8], "little") for at in (0, 8))
+    head = msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(message[16 : 16 + packed], size))
+    pixels = 0
+    for entry in head["messages"]:
+        if entry["type"] == "BackgroundImageMessage" and entry["rgb_data"]:
+            width, height = Image.open(io.BytesIO(entry["rgb_data"])).size
+            pixels = int(width * height)
+    return pixels
 
 
 def viewer_rows(subject: Subject) -> Iterator[Row]:

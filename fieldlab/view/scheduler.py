@@ -18,7 +18,7 @@ from fieldlab.view.pace import Pace
 
 log = logging.getLogger(__name__)
 
-FLUID = 0.035  # seconds that a picture may take while a camera moves
+FLUID = 0.048  # seconds that a picture may take while a camera moves
 STEP = 0.35  # seconds that a refined picture may take before the next larger one
 LARGER = 2.0  # least growth of rays from one refined picture to the next
 LAST = 0.7  # share of all rays from which a step takes all of them at once

@@ -40,3 +40,15 @@ def test_everything_is_measured(tmp_path, capsys):
     for operation in ("hash", "vm", "cp", "sparse", "harmonic", "kernels", "frequencies", "perceptron", "marching"):
         assert operation in measured
     assert "64x64 frame" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_viewer_is_measured_with_real_clients(tmp_path, capsys):
+    scene, out = tmp_path / "small.toml", tmp_path / "bench.json"
+    scene.write_text('name = "small"\n[procedural]\nscene = "robot"\nn_train = 6\nn_test = 1\nsize = 48\n')
+    assert main(["bench", "--viewer", "--scene", str(scene), "--quick", "--json", str(out)]) == 0
+    rows = json.loads(out.read_text())["rows"]
+    assert {row["group"] for row in rows} == {"viewer"}
+    assert len(rows) == 6
+    assert all(row["value"] > 0 for row in rows)
+    assert main(["bench", "--run", str(tmp_path)]) == 1

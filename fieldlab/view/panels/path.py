@@ -129,8 +129,8 @@ class PathPanel:
         reach = 0.04 * float((self.visitor.subjects[0].box[1] - self.visitor.subjects[0].box[0]).norm())
         for i, key in enumerate(flight.keys):
             self._line.append(scene.add_camera_frustum(
-                f"/path/{i}", key.eye.fov, flight.size[0] / flight.size[1], scale=reach, color=(200, 60, 60),
-                wxyz=np.array(key.eye.wxyz), position=np.array(key.eye.position)))  # fmt: skip
+                f"/path/{i}", key.eye.fov, flight.size[0] / flight.size[1], scale=reach, thickness=0.03 * reach,
+                color=(200, 60, 60), wxyz=np.array(key.eye.wxyz), position=np.array(key.eye.position)))  # fmt: skip
         if len(flight.keys) > 1:
             eyes = flight.at(np.linspace(0, flight.seconds, DRAWN))
             points = np.array([eye.position for eye in eyes], np.float32)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fieldlab.view.visitor import Visitor
 
 MOST_FRUSTA = 200
+LINE = 0.03  # thickness of a frustum's edges, in its lengths
 MOST_POINTS = 60_000
 THUMBNAIL = 64
 DIRECTIONS = ("as photographed", "+x", "-x", "+y", "-y", "+z", "-z")
@@ -65,7 +66,7 @@ class ScenePanel:
         """Length of a camera's frustum."""
         subject = self.visitor.subjects[0]
         apart = (self._train.origins.cpu() - subject.middle).norm(dim=1).median()
-        return 0.06 * float(apart)
+        return 0.04 * float(apart)
 
     def _cameras(self) -> list[Any]:
         cameras, scene, size = self._train.to("cpu"), self.visitor.handle.scene, self._size()
@@ -76,8 +77,8 @@ class ScenePanel:
             fov = 2 * math.atan(0.5 * height / focal) if cameras.model[i] == CameraModel.PERSPECTIVE else math.pi / 2
             pose = cameras.camera_to_world[i].numpy()
             frustum = scene.add_camera_frustum(
-                f"/cameras/{i}", fov, width / height, scale=size, color=(40, 90, 200), wxyz=wxyz_of(pose[:, :3]),
-                position=tuple(pose[:, 3]),
+                f"/cameras/{i}", fov, width / height, scale=size, thickness=LINE * size, color=(40, 90, 200),
+                wxyz=wxyz_of(pose[:, :3]), position=tuple(pose[:, 3]),
             )  # fmt: skip
             frustum.on_click(partial(self._clicked, i))
             made.append(frustum)
