@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +15,6 @@ class TrainingPanel:
     """Controls of a training run."""
 
     def __init__(self, training: Training, visitor: Visitor) -> None:
-        from viser import uplot
-
         self.training = training
         gui = visitor.handle.gui
         self.word = gui.add_markdown("beginning")
@@ -24,15 +22,13 @@ class TrainingPanel:
         self.save = gui.add_button("Save now")
         self.share = gui.add_slider("For pictures", 0.05, 0.9, 0.05, training.turns.share,
                                     hint="Share of the time that pictures may take from training")  # fmt: skip
-        empty = np.zeros(1)
-        self.psnr = gui.add_uplot((empty, empty), (uplot.Series(label="step"),
-                                  uplot.Series(label="PSNR (dB)", stroke="#1c7ed6", width=2)), aspect=1.8)  # fmt: skip
-        self.loss = gui.add_uplot((empty, empty), (uplot.Series(label="step"),
-                                  uplot.Series(label="log10 loss", stroke="#e8590c", width=2)), aspect=1.8)  # fmt: skip
+        self.psnr = _plot(visitor, "PSNR (dB)", "#1c7ed6")
+        self.loss = _plot(visitor, "log10 loss", "#e8590c")
         self.pause.on_click(lambda _: self._pause())
         self.save.on_click(lambda _: training.save())
         self.share.on_update(lambda _: self._share())
         training.watchers.append(self.say)
+        self.say()
 
     def _pause(self) -> None:
         paused = self.training.paused
@@ -62,3 +58,12 @@ class TrainingPanel:
         x = np.array(steps, float)
         self.psnr.data = (x, np.array(psnrs))
         self.loss.data = (x, np.log10(np.maximum(losses, 1e-12)))
+
+
+def _plot(visitor: Visitor, name: str, color: str) -> Any:
+    """An empty curve over steps."""
+    from viser import uplot
+
+    series = uplot.Series(label="step"), uplot.Series(label=name, stroke=color, width=2)
+    empty, scales = np.zeros(1), {"x": uplot.Scale(time=False)}
+    return visitor.handle.gui.add_uplot((empty, empty), series, scales=scales, aspect=1.8)

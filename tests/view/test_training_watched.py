@@ -1,0 +1,83 @@
+"""Training that is watched: pictures come between steps, it waits when asked to, saves when asked to."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import torch
+
+from fieldlab.train.config import RunConfig, TrainConfig
+from fieldlab.train.run import Run
+from fieldlab.train.session import Session
+from fieldlab.view.training import MOST, Training
+from fieldlab.view.turns import Turns
+from tests.scenes import ball_scene, tiny_field
+
+
+def begin(path, steps: int) -> Training:
+    config = RunConfig("ball", tiny_field(), TrainConfig(steps=steps, samples_per_step=256))
+    session = Session(Run.create(path, config), ball_scene(), config, torch.device("cpu"))
+    return Training(session, Turns())
+
+
+def test_it_waits_saves_and_goes_on(tmp_path):
+    training, seen = begin(tmp_path / "run", 200_000), []
+    told: list[int] = []
+    training.watchers.append(lambda: told.append(1))
+    thread = threading.Thread(target=lambda: seen.extend(event.step for event in training.events()))
+    thread.start()
+    try:
+        assert wait(lambda: training.last is not None and training.last.step > 5)
+        training.paused.set()
+        time.sleep(0.3)
+        at = training.last.step
+        start = time.perf_counter()
+        with training.turns.urgent():  # drawing goes on while it waits
+            time.sleep(0.05)
+        assert time.perf_counter() - start < 5
+        time.sleep(0.2)
+        assert training.last.step == at
+        training.save()
+        assert wait(lambda: training.session.run.checkpoints())
+        training.paused.clear()
+        assert wait(lambda: training.last.step > at + 3)
+        with training.turns.urgent():  # between two steps
+            step = training.last.step
+            time.sleep(0.1)
+            assert training.last.step == step
+        assert wait(lambda: told)
+    finally:
+        training.session.trainer.stop()
+        thread.join(20)
+    assert training.finished
+    assert seen == list(range(1, len(seen) + 1))
+    assert training.session.run.latest_checkpoint().header["training"]["progress"]["step"] == seen[-1]
+
+
+def test_a_pause_does_not_outlast_an_interruption(tmp_path):
+    training = begin(tmp_path / "run", 200_000)
+    training.paused.set()
+    thread = threading.Thread(target=lambda: list(training.events()))
+    thread.start()
+    time.sleep(0.3)
+    training.session.trainer.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_curves_are_thinned(tmp_path):
+    training = begin(tmp_path / "run", 3 * MOST)
+    list(training.events())
+    steps, losses, psnrs = training.curve()
+    assert MOST / 2 - 2 <= len(steps) <= MOST
+    assert len(steps) == len(losses) == len(psnrs)
+    assert steps == sorted(steps)
+    assert steps[-1] > 3 * MOST - 10
+
+
+def wait(condition, seconds: float = 30.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return bool(condition())
