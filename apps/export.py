@@ -135,8 +135,7 @@ def _export_points(
     cloud = surface_points(model, info.scene.cameras["train"], count, lambda share: bar.share("points", share))
     nodes = None
     if segmentation is not None:
-        leaf = segmentation.labeler.leaves(torch.from_numpy(cloud.positions).float())
-        nodes = torch.where(leaf >= 0, segmentation.hierarchy.ids[leaf.clamp_min(0)], -1).numpy()
+        nodes = segmentation.labeler.nodes(torch.from_numpy(cloud.positions).float()).numpy()
     write_points(path, cloud.positions, cloud.normals, cloud.colors, nodes)
     console.print(f"{path}: {len(cloud):,} points", highlight=False, soft_wrap=True)
 

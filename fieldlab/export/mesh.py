@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import fast_simplification
 import numpy as np
 import torch
+import trimesh
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from skimage.measure import marching_cubes
@@ -51,6 +52,15 @@ class Mesh:
                 total[:, axis] += np.bincount(self.faces[:, corner], across[:, axis], len(total))
         length = np.linalg.norm(total, axis=1, keepdims=True)
         return np.divide(total, length, out=np.zeros_like(total), where=length > 0)
+
+    def to_trimesh(self) -> trimesh.Trimesh:
+        """The same vertices and faces, with normals and opaque colors, for trimesh's writers."""
+        colors = None
+        if self.colors is not None:
+            colors = np.concatenate((self.colors, np.full_like(self.colors[:, :1], 255)), axis=1)
+        return trimesh.Trimesh(
+            self.vertices, self.faces, vertex_normals=self.normals(), vertex_colors=colors, process=False
+        )
 
     def kept(self, faces: np.ndarray) -> Mesh:
         """The mesh of some of its faces (bool [F]) without the vertices that nothing uses any more."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import trimesh
 
 from fieldlab.errors import ConfigError
 from fieldlab.export.mesh import Mesh
@@ -57,19 +56,13 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
     """
     path = Path(path)
     check_mesh_path(path)
-    colors = None
-    if mesh.colors is not None:
-        colors = np.concatenate((mesh.colors, np.full_like(mesh.colors[:, :1], 255)), axis=1)
-    made = trimesh.Trimesh(
-        mesh.vertices, mesh.faces, vertex_normals=mesh.normals(), vertex_colors=colors, process=False
-    )
     suffix = path.suffix.lower()
     options: dict[str, dict[str, Any]] = {
         ".glb": {"include_normals": True},
         ".ply": {"vertex_normal": True},
         ".obj": {"include_normals": True, "include_color": True, "digits": 8},
     }
-    data = made.export(file_type=suffix[1:], **options[suffix])
+    data = mesh.to_trimesh().export(file_type=suffix[1:], **options[suffix])
     write_bytes(path, data if isinstance(data, bytes) else str(data).encode())
 
 

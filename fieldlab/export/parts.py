@@ -51,7 +51,7 @@ def parts_scene(mesh: Mesh, leaf: NDArray[np.int64], tree: Hierarchy) -> trimesh
         extras = {"node_id": int(tree.ids[row]), "birth": float(tree.birth[row])}
         own = leaf == row
         if own.any():
-            scene.add_geometry(_trimesh(mesh.kept(own)), names[row], f"{names[row]}_mesh", parent, metadata=extras)
+            scene.add_geometry(mesh.kept(own).to_trimesh(), names[row], f"{names[row]}_mesh", parent, metadata=extras)
         else:
             scene.graph.update(frame_to=names[row], frame_from=parent, matrix=np.eye(4), metadata=extras)
     return scene
@@ -74,15 +74,6 @@ def write_parts(path: str | Path, mesh: Mesh, leaf: NDArray[np.int64], tree: Hie
     else:
         data = _ply(mesh, tree.ids.numpy()[leaf])
     write_bytes(path, data)
-
-
-def _trimesh(mesh: Mesh) -> trimesh.Trimesh:
-    colors = None
-    if mesh.colors is not None:
-        colors = np.concatenate((mesh.colors, np.full_like(mesh.colors[:, :1], 255)), axis=1)
-    return trimesh.Trimesh(
-        mesh.vertices, mesh.faces, vertex_normals=mesh.normals(), vertex_colors=colors, process=False
-    )
 
 
 def _obj(mesh: Mesh, leaf: NDArray[np.int64], tree: Hierarchy) -> str:

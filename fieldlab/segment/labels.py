@@ -51,6 +51,11 @@ class Labeler:
         near = torch.from_numpy(distance[:, 0] <= REACH * max(spacing, 1e-12)) | anywhere
         return torch.where(near, leaf, -1)
 
+    def nodes(self, points: Tensor) -> Tensor:
+        """int32 [P]: id of the finest part of world points [P,3], -1 where no part is near."""
+        leaves = self.leaves(points)
+        return torch.where(leaves >= 0, self.hierarchy.ids[leaves.clamp_min(0)], -1)
+
     def view(self, model: RadianceModel, cameras: Cameras, i: int) -> Tensor:
         """int64 [H,W]: row of the finest part that each pixel of view ``i`` shows, -1 for none."""
         shown = model.render_image(cameras, i, channels=("depth", "opacity"))

@@ -114,6 +114,7 @@ class RunInfo:
         step, seconds: how long it was trained.
         psnr: over the last training rays in dB, None before the first step.
         checkpoint: the file that was read.
+        distilled: whether it learnt from another field instead of photographs, and ``psnr`` is against that field.
     """
 
     run: Run
@@ -123,6 +124,7 @@ class RunInfo:
     seconds: float
     psnr: float | None
     checkpoint: Path | None
+    distilled: bool = False
 
 
 def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[RadianceModel, RunInfo]:
@@ -156,7 +158,8 @@ def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[Radi
         scene.cameras["train"] = _corrected(scene.cameras["train"], corrections, model, checkpoint.path)
     rows = [row for row in run.metrics() if row.get("psnr") is not None and row.get("step", 0) <= step]
     psnr = float(rows[-1]["psnr"]) if rows else None
-    info = RunInfo(run, config, scene, step, seconds, psnr, checkpoint.path)
+    distilled = "stage" in header["training"]["progress"]  # which a training run's progress lacks
+    info = RunInfo(run, config, scene, step, seconds, psnr, checkpoint.path, distilled)
     return model.to(device).eval().requires_grad_(False), info
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fieldlab.export.colormap import color_depth, color_normals, color_opacity, heat
-from fieldlab.export.pictures import depth_legend, error_legend, to_uint8
+from fieldlab.export.pictures import depth_legend, error_legend
 from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.view.look import Look
 from fieldlab.view.seen import Seen
@@ -185,8 +185,3 @@ def _over(seen: Seen, colors: Tensor, look: Look) -> Tensor:
     made = _background(seen, look).expand(seen.depth.numel(), 3).clone()
     made[seen.hit] = colors
     return made.view(*seen.shape, 3)
-
-
-def bytes_of(picture: Tensor) -> np.ndarray:
-    """uint8 [H,W,3] for the browser."""
-    return to_uint8(picture)

@@ -78,6 +78,12 @@ class Viewer:
             visitor.outdated()
         self.scheduler.change_all()
 
+    def renamed(self) -> None:
+        """Parts are called something else now, for everybody."""
+        for visitor in self._everybody():
+            for word in visitor.renamed:
+                word()
+
     def show(self, visitor: Visitor, **changes: Any) -> None:
         """A visitor wants to see something else."""
         if visitor.alter(**changes):

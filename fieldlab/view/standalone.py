@@ -6,9 +6,6 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import trimesh
-
 from fieldlab.export.mesh import Mesh
 from fieldlab.files import write_text
 
@@ -29,12 +26,8 @@ def standalone_page(path: Path, subject: Subject, mesh: Mesh) -> None:
         port = probe.getsockname()[1]
     server = viser.ViserServer(host="127.0.0.1", port=port, verbose=False)
     try:
-        colors = None
-        if mesh.colors is not None:
-            colors = np.concatenate((mesh.colors, np.full_like(mesh.colors[:, :1], 255)), axis=1)
-        made = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors, process=False)
         server.scene.set_up_direction(tuple(subject.up.tolist()))
-        server.scene.add_mesh_trimesh("/mesh", made)
+        server.scene.add_mesh_trimesh("/mesh", mesh.to_trimesh())
         first = subject.scene.cameras["train"][0].camera_to_world[0]
         server.initial_camera.position = tuple(first[:, 3].tolist())
         server.initial_camera.look_at = tuple(subject.middle.tolist())

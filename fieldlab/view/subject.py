@@ -71,7 +71,7 @@ class Subject:
         facts = [f"{model.field.shown.kind}, {model.field.n_bytes / 1e6:.1f} MB",
                  f"{info.step} steps, {info.seconds:.0f} s"]  # fmt: skip
         if info.psnr is not None:
-            facts.append(f"{info.psnr:.2f} dB on training rays")
+            facts.append(f"{info.psnr:.2f} dB {'to its teacher' if info.distilled else 'on training rays'}")
         return Subject(folder.resolve().name, model, info.scene, tree, folder=folder, capture=FilesOf(info), info=info,
                        facts=tuple(facts))  # fmt: skip
 
@@ -135,6 +135,8 @@ class Subject:
         with self._lock:
             self._cells, self._shown = None, None
             self._nearby.clear()
+            for found in ("depth_scale", "_basis"):
+                self.__dict__.pop(found, None)
 
     def visible(self, hidden: frozenset[int], only: frozenset[int]) -> RadianceModel:
         """The model without the cells of parts that are hidden, or with none but those of parts in ``only``."""

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from fieldlab.export.pictures import to_uint8
 from fieldlab.view.cameras import Eye, cropped
-from fieldlab.view.channels import bytes_of, difference, paint
+from fieldlab.view.channels import difference, paint
 from fieldlab.view.look import Look
 from fieldlab.view.overlay import blended
 from fieldlab.view.scheduler import Drawn, Job
@@ -72,7 +73,7 @@ class Visitor:
         self.things: set[str] = set()  # in the page, that the field may hide
         self.stand_in: StandIn | None = None  # what is shown while the camera moves
         self.cover: tuple[int, float] | None = None  # photograph of which training view, and how strongly
-        self.renamed: list[Callable[[], object]] = []  # called when other runs are looked at
+        self.renamed: list[Callable[[], object]] = []  # called when runs or parts are called something else
         self.leaving: list[Callable[[], object]] = []  # called when the visitor has gone
         self.version = 0  # of the field, which changes while it trains
         self.watchers: list[Callable[[int, int, float, bool], object]] = []  # of width, height, seconds, full
@@ -146,8 +147,6 @@ class Visitor:
         picture = self._covered(self._paint(kept, wish.look), wish.eye)
         full = kept.traced >= 0.98 * wish.most
         self._send(picture, kept, job.moving and not full)
-        if stand_in is not None:
-            stand_in.resting()
         if full or start - self._told > TOLD_EVERY:
             self._told = start
             for watcher in self.watchers:
@@ -197,11 +196,13 @@ class Visitor:
         return picture if photograph is None else blended(picture, photograph, share)
 
     def _send(self, picture: torch.Tensor, kept: Kept, moving: bool) -> None:
-        self.shown = bytes_of(picture)
+        self.shown = to_uint8(picture)
         z = None
         if self.occluding and self.things:
             halves = kept.seen if picture.shape[1] > kept.seen[0].shape[1] else kept.seen[:1]
             z = torch.cat([seen.z_depth for seen in halves], dim=1).clamp_max(FARTHEST).cpu().numpy()
+        if self.stand_in is not None and self.stand_in.resting(self.shown, z):
+            return
         with contextlib.suppress(ConnectionError, RuntimeError):  # who has left sees nothing more
             self.handle.scene.set_background_image(self.shown, "jpeg", jpeg_quality=70 if moving else 90, depth=z)
 

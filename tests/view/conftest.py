@@ -17,6 +17,7 @@ from fieldlab.train.record import SceneRecord
 from fieldlab.view.capture import InMemory
 from fieldlab.view.subject import Subject
 from tests.scenes import RADIUS, ball_scene
+from tests.view.browsing import BROWSER, FLAGS
 
 BOX = (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0)
 
@@ -70,3 +71,13 @@ def ball_subject(parts: bool = True, folder: Path | None = None) -> Subject:
 @pytest.fixture
 def ball() -> Subject:
     return ball_subject()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium."""
+    program = pytest.importorskip("playwright.sync_api")
+    with program.sync_playwright() as running:
+        made = running.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield made
+        made.close()

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
-import shutil
 import threading
-import time
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -15,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import ball_subject
-from PIL import Image
 
 from fieldlab.view.channels import paint
 from fieldlab.view.look import Look
@@ -23,27 +19,9 @@ from fieldlab.view.page import Page
 from fieldlab.view.seen import see
 from fieldlab.view.server import Viewer
 from tests.scenes import RADIUS
+from tests.view.browsing import PATIENCE, at_rest, canvas, drag, in_a_browser, opened, screenshot, until, wait
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
-WINDOW = {"width": 900, "height": 600}
-PATIENCE = 60.0
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not BROWSER, reason="no Chromium is installed"),
-]
-playwright = pytest.importorskip("playwright.sync_api")
-
-
-def wait(condition, seconds: float = PATIENCE, doing=lambda: time.sleep(0.05)):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        doing()
-    raise AssertionError("it did not happen in time")
+pytestmark = in_a_browser
 
 
 @pytest.fixture(scope="module")
@@ -54,43 +32,10 @@ def viewer(tmp_path_factory):
     made.stop()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as program:
-        made = program.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield made
-        made.close()
-
-
 @pytest.fixture
 def page(browser, viewer):
-    """A page whose visitor has a full picture."""
-    before = set(viewer.visitors)
-    made = browser.new_page(viewport=WINDOW)
-    made.goto(viewer.address)
-    (number,) = wait(lambda: set(viewer.visitors) - before, doing=lambda: made.wait_for_timeout(50))
-    made.visitor = viewer.visitors[number]
-    at_rest(viewer, made)
-    yield made
-    made.close()
-    wait(lambda: number not in viewer.visitors)
-
-
-def at_rest(viewer, page) -> None:
-    """Until the picture is as good as it gets."""
-    visitor, pause = page.visitor, lambda: page.wait_for_timeout(50)
-    wait(lambda: visitor.shown is not None and not viewer.scheduler.busy(), doing=pause)
-    page.wait_for_timeout(400)
-
-
-def screenshot(page) -> np.ndarray:
-    """float32 [H,W,3] of what is left of the controls."""
-    return np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"), np.float32) / 255
-
-
-def canvas(page) -> dict[str, float]:
-    """Where the picture is in the page."""
-    return page.locator("canvas").first.bounding_box()
+    with opened(browser, viewer) as made:
+        yield made
 
 
 def test_the_picture_is_the_field(viewer, page):
@@ -114,27 +59,27 @@ def test_the_level_recolors_and_a_click_chooses_the_part_under_it(viewer, page):
     slider = page.locator("[role=slider]:visible").first
     slider.focus()
     page.keyboard.press("Home")
-    wait(lambda: visitor.look.level < 0.4, doing=lambda: page.wait_for_timeout(50))
+    until(page, lambda: visitor.look.level < 0.4)
     at_rest(viewer, page)
     fine = visitor.shown.copy()
     page.keyboard.press("End")
-    wait(lambda: visitor.look.level > 0.8, doing=lambda: page.wait_for_timeout(50))
+    until(page, lambda: visitor.look.level > 0.8)
     at_rest(viewer, page)
     assert np.abs(fine.astype(int) - visitor.shown).max() > 60
     page.keyboard.press("Home")
-    wait(lambda: visitor.look.level < 0.4, doing=lambda: page.wait_for_timeout(50))
+    until(page, lambda: visitor.look.level < 0.4)
     point = torch.nn.functional.normalize(visitor.eye().camera_to_world[:, 3], dim=0) * RADIUS
     point = torch.nn.functional.normalize(point + torch.tensor([0.0, 0.0, 0.25]), dim=0) * RADIUS
     box = canvas(page)
     pixels, _, valid = visitor.eye().cameras(int(box["width"]), int(box["height"])).project(0, point[None])
     assert bool(valid)
     page.mouse.click(box["x"] + float(pixels[0, 0]), box["y"] + float(pixels[0, 1]))
-    wait(lambda: visitor.look.chosen, doing=lambda: page.wait_for_timeout(50))
+    until(page, lambda: visitor.look.chosen)
     wanted = 2 if point[2] < 0 else 3 if point[0] > 0 else 4
     assert visitor.look.chosen == {wanted}
     page.get_by_text(tree.names[wanted], exact=False).first.wait_for()
     page.get_by_role("button", name="isolate").click()
-    wait(lambda: visitor.look.only == {wanted}, doing=lambda: page.wait_for_timeout(50))
+    until(page, lambda: visitor.look.only == {wanted})
     at_rest(viewer, page)
 
 
@@ -143,11 +88,7 @@ def test_a_path_becomes_a_film_in_the_run_folder(viewer, page):
     page.get_by_role("tab", name="Path").click()
     page.get_by_role("button", name="Add this view").click()
     page.wait_for_timeout(300)
-    box = canvas(page)
-    page.mouse.move(box["x"] + 200, box["y"] + 200)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 320, box["y"] + 240, steps=5)
-    page.mouse.up()
+    drag(page, 120, 40)
     at_rest(viewer, page)
     page.get_by_role("button", name="Add this view").click()
     page.get_by_text("2 views").wait_for()
@@ -169,27 +110,32 @@ def test_a_path_becomes_a_film_in_the_run_folder(viewer, page):
 
 
 def test_two_visitors_have_their_own_cameras_and_wishes(browser, viewer, page):
-    before = set(viewer.visitors)
-    other = browser.new_page(viewport=WINDOW)
-    try:
-        other.goto(viewer.address)
-        (number,) = wait(lambda: set(viewer.visitors) - before, doing=lambda: other.wait_for_timeout(50))
-        second, first = viewer.visitors[number], page.visitor
-        other.visitor = second
+    with opened(browser, viewer) as other:
+        second, first = other.visitor, page.visitor
         viewer.show(second, channel="depth")
-        box = canvas(other)
-        other.mouse.move(box["x"] + 200, box["y"] + 200)
-        other.mouse.down()
-        other.mouse.move(box["x"] + 300, box["y"] + 220, steps=4)
-        other.mouse.up()
+        drag(other, 100, 20)
         at_rest(viewer, other)
         at_rest(viewer, page)
         assert first.look.channel == "color"
         assert first.eye() != second.eye()
         assert first.shown.shape[0] > 100
         assert np.abs(first.shown.astype(float).mean() - second.shown.astype(float).mean()) > 1
-    finally:
-        other.close()
+
+
+def test_a_new_name_is_seen_by_everybody_and_kept(browser, viewer, page):
+    with opened(browser, viewer) as other:
+        for each in (page, other):
+            each.get_by_role("tab", name="Parts").click()
+        viewer.show(page.visitor, chosen=frozenset())
+        page.get_by_role("button", name="south").first.click()
+        until(page, lambda: page.visitor.look.chosen == {2})
+        name = page.get_by_label("Name", exact=True).locator("visible=true")
+        name.fill("the far south")
+        name.press("Enter")
+        page.wait_for_timeout(300)
+        page.get_by_role("button", name="Rename").click()
+        other.get_by_role("button", name="the far south").first.wait_for()
+    assert "the far south" in (viewer.subjects[0].folder / "hierarchy.json").read_text()
 
 
 def test_hostile_and_broken_visitors_stop_nobody(viewer, page):

@@ -13,10 +13,10 @@ from fieldlab.export.labels import write_labels
 from fieldlab.export.mesh import Mesh, extract_mesh
 from fieldlab.export.mesh_files import write_mesh, write_points
 from fieldlab.export.parts import leaves_of_faces, write_parts
-from fieldlab.export.pictures import write_picture
+from fieldlab.export.pictures import to_uint8, write_picture
 from fieldlab.export.points import surface_points
 from fieldlab.segment.segmentation import Segmentation
-from fieldlab.view.channels import bytes_of, paint
+from fieldlab.view.channels import paint
 from fieldlab.view.panels.work import Work
 from fieldlab.view.places import place
 from fieldlab.view.seen import see
@@ -60,6 +60,9 @@ class ExportPanel:
 
     def _begin(self) -> None:
         kind, subject = str(self.kind.value), self.visitor.subjects[0]
+        if kind in (PARTS, LABELS) and subject.hierarchy is None:
+            self.visitor.tell("There are no parts", "Parts are those of the run before its edits; undo them first.")
+            return
         suffix = "" if self.suffix.value == "folder" else str(self.suffix.value)
         try:
             path = place(subject.folder, "exports", str(self.name.value), suffix)
@@ -79,7 +82,7 @@ class ExportPanel:
         task.tell("drawing", 0.1)
         seen = see(subject.visible(look.hidden, look.only), eye.cameras(width, height), turn=self.viewer.turns.urgent)
         assert seen is not None
-        write_picture(path, bytes_of(paint(seen, subject, look)))
+        write_picture(path, to_uint8(paint(seen, subject, look)))
         return path
 
 
@@ -103,12 +106,11 @@ def _parts(subject: Subject, path: Path, detail: int, task: Task) -> Path:
 
 
 def _points(subject: Subject, path: Path, task: Task) -> Path:
-    cameras, tree = subject.scene.cameras["train"], subject.hierarchy
+    cameras = subject.scene.cameras["train"]
     cloud = surface_points(subject.model, cameras, on_share=lambda share: task.tell("points", share))
     nodes = None
-    if tree is not None and subject.labeler is not None:
-        leaf = subject.labeler.leaves(torch.from_numpy(cloud.positions).float())
-        nodes = torch.where(leaf >= 0, tree.ids[leaf.clamp_min(0)], -1).numpy()
+    if subject.labeler is not None:
+        nodes = subject.labeler.nodes(torch.from_numpy(cloud.positions).float()).numpy()
     write_points(path, cloud.positions, cloud.normals, cloud.colors, nodes)
     return path
 

@@ -49,6 +49,7 @@ class PartsPanel:
         self.act.on_click(lambda event: self._act(event.target.value))
         self.rename.on_click(lambda _: self._rename())
         visitor.handle.scene.on_click()(self._click)
+        visitor.renamed.append(self._say)
         self._say()
 
     def _set_level(self) -> None:
@@ -56,14 +57,13 @@ class PartsPanel:
         self._say()
 
     def _click(self, event: viser.SceneClickEvent) -> None:
-        if self.visitor.look.compare != "one run":
+        subject = self.visitor.subjects[0]
+        if self.visitor.look.compare != "one run" or subject.labeler is None:  # an edited field has no parts of its own
             return
         point = self.visitor.point_at(event.ray_origin, event.ray_direction)
         if point is None:
             return
-        labeler = self.visitor.subjects[0].labeler
-        assert labeler is not None
-        leaf = int(labeler.leaves(point[None])[0])
+        leaf = int(subject.labeler.leaves(point[None])[0])
         if leaf >= 0:
             self.pointed = leaf
             self.choose(int(self.tree.cut(self.visitor.look.level)[leaf]))
@@ -121,8 +121,8 @@ class PartsPanel:
             if folder is not None:
                 write_json(folder / TREE, tree_of(self.tree))
         except FieldlabError as error:
-            self.visitor.handle.add_notification("The name is not kept", str(error), color="red")
-        self._say()
+            self.visitor.tell("The name is not kept", str(error))
+        self.viewer.renamed()
 
     def _one(self) -> int | None:
         chosen = self.visitor.look.chosen

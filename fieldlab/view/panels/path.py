@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fieldlab.errors import FieldlabError
+from fieldlab.export.pictures import to_uint8
 from fieldlab.export.video import write_frames
-from fieldlab.view.channels import bytes_of, paint
+from fieldlab.view.channels import paint
 from fieldlab.view.keyframes import Flight, Keyframe, altered, moved, read_flight, write_flight
 from fieldlab.view.panels.work import Work
 from fieldlab.view.places import place
@@ -185,7 +186,7 @@ class PathPanel:
                 task.tell(f"picture {i + 1} of {len(cameras)}", i / len(cameras))
                 seen = see(model, cameras[i], turn=self.viewer.turns.urgent)
                 assert seen is not None
-                yield bytes_of(paint(seen, subject, look))
+                yield to_uint8(paint(seen, subject, look))
 
         def work(task: Task) -> Path:
             write_frames(path, pictures(task), flight.fps)

@@ -1,0 +1,137 @@
+"""The page of two runs in a real browser: they are compared, edited, exported, and what is written can be used."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+
+from fieldlab.train.config import RunConfig, TrainConfig
+from fieldlab.train.run import Run
+from fieldlab.train.session import Session, load_run
+from fieldlab.view.channels import paint
+from fieldlab.view.page import Page
+from fieldlab.view.seen import see
+from fieldlab.view.server import Viewer
+from fieldlab.view.subject import Subject
+from tests.scenes import RADIUS, ball_scene, tiny_field
+from tests.view.browsing import PATIENCE, at_rest, drag, in_a_browser, opened, screenshot, until
+
+pytestmark = in_a_browser
+
+
+def trained(path, steps: int) -> Subject:
+    config = RunConfig("ball", tiny_field(), TrainConfig(steps=steps, samples_per_step=4096))
+    for _ in Session(Run.create(path, config), ball_scene(12, 24), config, torch.device("cpu")).events():
+        pass
+    return Subject.load(path)
+
+
+@pytest.fixture(scope="module")
+def viewer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    made = Viewer([trained(folder / "long", 150), trained(folder / "short", 5)], port=19400 + os.getpid() % 1000,
+                  panels=[Page])  # fmt: skip
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def page(browser, viewer):
+    with opened(browser, viewer) as made:
+        yield made
+
+
+def choose(page, label: str, option: str) -> None:
+    """In a dropdown of the tab that is open."""
+    page.get_by_label(label, exact=True).locator("visible=true").first.click()
+    page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
+
+
+def test_two_runs_are_split_and_exchanged(viewer, page):
+    visitor = page.visitor
+    page.get_by_role("tab", name="A/B").click()
+    page.get_by_role("cell", name="150 steps").wait_for()
+    for first, second in ((0, 1), (1, 0)):
+        choose(page, "Show", "split")
+        until(page, lambda: visitor.look.compare == "split")
+        at_rest(viewer, page)
+        shown = visitor.shown.astype(float) / 255
+        height, width = shown.shape[:2]
+        wanted = [
+            paint(see(viewer.subjects[i].model, visitor.eye().cameras(width, height)), viewer.subjects[i], visitor.look)
+            for i in (first, second)
+        ]
+        left, right = slice(0, width // 2 - 2), slice(width // 2 + 4, width)
+        assert np.abs(shown[:, left] - wanted[0].numpy()[:, left]).max() < 0.02
+        assert np.abs(shown[:, right] - wanted[1].numpy()[:, right]).max() < 0.02
+        assert (wanted[0] - wanted[1]).abs().max() > 0.1
+        page.get_by_role("button", name="Exchange them").click()
+        until(page, lambda first=first: visitor.subjects[0] is not viewer.subjects[first])
+    choose(page, "Show", "difference")
+    until(page, lambda: visitor.look.compare == "difference")
+    at_rest(viewer, page)
+    assert visitor.shown.std() > 5
+
+
+def test_an_edit_is_seen_undone_and_kept_as_a_run(viewer, page):
+    visitor, original = page.visitor, viewer.subjects[0]
+    page.get_by_role("tab", name="Edit").click()
+    choose(page, "Select by", "sphere")
+    page.get_by_text("Show the selection").click()
+    diameter = page.locator("input[inputmode=decimal]:visible, input[inputmode=numeric]:visible").first
+    diameter.fill("4")
+    diameter.press("Enter")
+    page.wait_for_timeout(300)
+    before = visitor.shown.astype(int)
+    choose(page, "Do", "recolor")
+    page.get_by_role("button", name="Do it").click()
+    until(page, lambda: visitor.subjects[0] is not original)
+    at_rest(viewer, page)
+    after = visitor.shown.astype(int)
+    assert _red(after) > max(2 * _red(before), 0.02)
+    page.get_by_role("button", name="Save as a run").click()
+    made = original.folder / "edited" / "edited"
+    until(page, lambda: (made / "checkpoints").exists() and list((made / "checkpoints").iterdir()))
+    page.get_by_text("A field of its own").wait_for()
+    model, _ = load_run(made)
+    inside = torch.tensor([[RADIUS - 0.05, 0.0, 0.0]])
+    color = model.rgb(inside, torch.tensor([[-1.0, 0.0, 0.0]]))
+    assert torch.allclose(color / color.max(), torch.tensor([[230.0, 60, 40]]) / 230, atol=0.02)  # as bright as before
+    page.get_by_role("button", name="undo all").click()
+    until(page, lambda: visitor.subjects[0] is original)
+
+
+def _red(picture: np.ndarray) -> float:
+    return float((picture[..., 0] > picture[..., 1] + 80).mean())
+
+
+def test_exports_can_be_used(viewer, page, browser):
+    folder = viewer.subjects[0].folder / "exports"
+    page.get_by_role("tab", name="Export").click()
+    choose(page, "Cells a side", "128")
+    made = {}
+    for kind, suffix in (("mesh", ".glb"), ("point cloud", ".ply"), ("picture", ".png"), ("web page", ".html")):
+        choose(page, "What", kind)
+        with page.expect_download(timeout=1000 * PATIENCE):
+            page.get_by_role("button", name="Export", exact=True).click()
+        made[kind] = folder / f"long{suffix}"
+        assert made[kind].exists()
+    mesh = trimesh.load(made["mesh"], force="mesh")
+    assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - RADIUS).mean() < 0.1
+    assert len(trimesh.load(made["point cloud"]).vertices) > 1000
+    picture = np.asarray(Image.open(made["picture"]))
+    assert picture.shape[0] == 1080
+    assert picture.std() > 10
+    alone = browser.new_page(viewport={"width": 300, "height": 200}, offline=True)
+    try:
+        alone.goto(made["web page"].as_uri())
+        until(alone, lambda: screenshot(alone)[:, :, :3].std() > 0.05)
+    finally:
+        alone.close()
+    drag(page, 30, 10)
+    at_rest(viewer, page)

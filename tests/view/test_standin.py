@@ -1,0 +1,88 @@
+"""The mesh that stands in while the camera moves: it appears at once and dissolves evenly into the picture."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fieldlab.export.mesh import Mesh
+from fieldlab.view.standin import FADE, FAR, NEAR, StandIn, dissolved
+
+
+class Handle:
+    """Of a browser that only remembers."""
+
+    def __init__(self) -> None:
+        self.pictures: list[tuple[np.ndarray, np.ndarray | None]] = []
+        self.node = SimpleNamespace(visible=False, remove=lambda: None)
+        self.scene = self
+        self.atomic = nullcontext
+
+    def add_mesh_trimesh(self, name, mesh, visible):
+        self.node.visible = visible
+        return self.node
+
+    def set_background_image(self, picture, format, jpeg_quality=None, depth=None):
+        self.pictures.append((picture, depth))
+
+
+@pytest.fixture
+def handle():
+    return Handle()
+
+
+@pytest.fixture
+def stand_in(handle):
+    corners = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    made = StandIn(handle, Mesh(corners, np.array([[0, 1, 2]]), np.full((3, 3), 200, np.uint8)))
+    yield made
+    made.remove()
+
+
+PICTURE, DEPTH = np.zeros((30, 41, 3), np.uint8), np.ones((30, 41), np.float32)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.75, 1.0])
+def test_pixels_turn_evenly(share):
+    depth = dissolved(400, 300, share)
+    assert (depth == NEAR).mean() == pytest.approx(share, abs=0.01)
+    assert ((depth == NEAR) | (depth == FAR)).all()
+    tiles = (depth == NEAR).reshape(75, 4, 100, 4).sum((1, 3))
+    assert tiles.min() == tiles.max()
+    assert dissolved(41, 30, share).shape == (30, 41)
+
+
+def test_more_and_more_of_the_picture_until_the_mesh_is_gone(handle, stand_in):
+    assert not stand_in.resting(PICTURE)  # nothing to fade from
+    stand_in.moving((1.0, 1.0, 1.0))
+    assert handle.node.visible
+    assert len(handle.pictures) == 1
+    assert stand_in.resting(PICTURE, DEPTH)
+    better = PICTURE + 1
+    assert stand_in.resting(better, DEPTH)  # refined on the way: the fade goes on with it
+    end = time.monotonic() + 20
+    while handle.node.visible and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not handle.node.visible
+    shares = [(depth == NEAR).mean() for _, depth in handle.pictures[1:-1]]
+    assert len(shares) == FADE - 1
+    assert shares == sorted(shares)
+    assert handle.pictures[-1][0] is better
+    assert handle.pictures[-1][1] is DEPTH
+    assert not stand_in.resting(PICTURE)
+
+
+def test_a_camera_that_moves_again_ends_the_fade(handle, stand_in):
+    stand_in.moving((0.0, 0.0, 0.0))
+    stand_in.resting(PICTURE)
+    stand_in.moving((0.0, 0.0, 0.0))
+    told = len(handle.pictures)
+    time.sleep(0.4)
+    assert handle.node.visible
+    assert len(handle.pictures) == told
+    stand_in.moving((0.0, 0.0, 0.0))  # nothing to say twice
+    assert len(handle.pictures) == told
