@@ -18,6 +18,7 @@ import websockets
 import zstandard
 from PIL import Image
 
+from fieldlab.bench.browser import browser_path, pointer_to_pixels
 from fieldlab.bench.measure import Row
 from fieldlab.data.cameras import Cameras
 from fieldlab.export.cameras_path import View, orbit
@@ -77,6 +78,11 @@ class Watcher:
         asyncio.run_coroutine_threadsafe(send, self._loop).result(PATIENCE)
         return said
 
+    def leave(self) -> None:
+        """Close the connection."""
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._socket.close(), self._loop).result(PATIENCE)  # type: ignore[attr-defined]
+
     def wait(self, after: float, least: int = 0) -> float:
         """When the first picture of so many pixels came after a time.
 
@@ -126,6 +132,11 @@ def viewer_rows(subject: Subject) -> Iterator[Row]:
         yield _row(f"pictures a second, least of {VISITORS} clients", min(_rate(others, cameras, fov)), "1/s", FRAMES)
         if subject.hierarchy is not None:
             yield _row("threshold change to recolored picture", 1000 * _recolored(viewer, first), "ms", RECOLOR_MS)
+        if browser_path() is not None:
+            for watcher in others:
+                watcher.leave()
+            waits = pointer_to_pixels(viewer.address, WINDOW, viewer.scheduler.busy)
+            yield _row("pointer to new pixels in a browser, median", statistics.median(waits), "ms")
     finally:
         viewer.stop()
 

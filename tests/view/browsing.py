@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import time
 from contextlib import contextmanager
 
@@ -11,13 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
+from fieldlab.bench.browser import browser_path
+
 WINDOW = {"width": 900, "height": 600}
 PATIENCE = 120.0
 
-in_a_browser = [pytest.mark.slow, pytest.mark.skipif(not BROWSER, reason="no Chromium is installed")]
+in_a_browser = [pytest.mark.slow, pytest.mark.skipif(browser_path() is None, reason="no Chromium is installed")]
 
 
 def wait(condition, seconds: float = PATIENCE, doing=lambda: time.sleep(0.05)):

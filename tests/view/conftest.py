@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fieldlab.bench.browser import FLAGS, browser_path
 from fieldlab.fields.base import Field, FieldConfig
 from fieldlab.fields.hashgrid import HashGridConfig
 from fieldlab.fields.head import HeadConfig
@@ -17,7 +18,6 @@ from fieldlab.train.record import SceneRecord
 from fieldlab.view.capture import InMemory
 from fieldlab.view.subject import Subject
 from tests.scenes import RADIUS, ball_scene
-from tests.view.browsing import BROWSER, FLAGS
 
 BOX = (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0)
 
@@ -78,6 +78,6 @@ def browser():
     """Headless Chromium."""
     program = pytest.importorskip("playwright.sync_api")
     with program.sync_playwright() as running:
-        made = running.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        made = running.chromium.launch(executable_path=browser_path(), args=FLAGS)
         yield made
         made.close()
