@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fieldlab.train.run import Run
     from fieldlab.train.session import RunInfo
 
-DEFAULT_SECONDS = {"cpu": 60.0, "cuda": 60.0}
+DEFAULT_SECONDS = 60.0
 KEPT_ON_RESUME = frozenset(("out", "resume", "steps", "seconds", "device", "checkpoint_seconds"))
 
 
@@ -60,7 +60,7 @@ class Distill:
     """Share of the poses, 0 to 1, that are those of the photographs; the others lie where photographs could have been
     taken."""
     active: bool = True
-    """Look again at hard poses and rays, and compare latents and colors at influential samples only."""
+    """Look again at hard poses and rays, and late compare colors at influential samples only."""
     initialize: bool = True
     """Begin with what can be copied or computed in closed form."""
     seed: int = 0
@@ -82,6 +82,7 @@ def run(args: Distill) -> None:
     from fieldlab.apps.interrupt import discarded_on_error, stopping
     from fieldlab.apps.train import choose_device
     from fieldlab.distill.session import DistillSession
+    from fieldlab.segment.files import carry_hierarchy
     from fieldlab.train.session import load_run
 
     console, device = Console(stderr=True), choose_device(args.device)
@@ -89,14 +90,16 @@ def run(args: Distill) -> None:
         teacher, info = load_run(args.run, device)
     folder, config, checkpoint = _prepare(args, teacher, info, device, console)
     with discarded_on_error(folder), folder.locked():
+        if teacher.field.in_place:
+            carry_hierarchy(info.run.path, folder.path)
         if checkpoint is not None:
             folder.trim_metrics(int(checkpoint.header["training"]["progress"]["step"]))
         with console.status(f"beginning from {info.config.field.kind}"):
             session = DistillSession(
                 folder, config, teacher, info.scene, resume=checkpoint, checkpoint_seconds=args.checkpoint_seconds
             )
-        for words in session.log:
-            console.print(f"from the teacher: {words}", highlight=False)
+        for words in session.log or ([] if checkpoint is not None else ["nothing that fits the student"]):
+            console.print(f"from the teacher: {words}", highlight=False, soft_wrap=True)
         with stopping(session.distiller.stop) as caught:
             last = _show(session, console)
     _summary(folder, session, last, console)
@@ -111,7 +114,7 @@ def _prepare(
     from fieldlab.apps.options import ignored_on_resume
     from fieldlab.distill.config import read_distill_config
     from fieldlab.errors import ConfigError
-    from fieldlab.fields.registry import config_named
+    from fieldlab.fields.registry import config_named, spelled
     from fieldlab.train.config import write_config
     from fieldlab.train.run import Run
     from fieldlab.train.session import fingerprint
@@ -127,9 +130,9 @@ def _prepare(
     if config.teacher_print != fingerprint(teacher, info.scene):
         raise ConfigError("the student has another teacher", field="RUN", found=f"{args.run}, of {info.scene.name}",
                           expected=config.run.teacher)  # fmt: skip
-    if config_named(args.to).kind != config.run.field.kind:
+    if spelled(config_named(args.to)) != spelled(config.run.field):
         raise ConfigError("the student in --out is of another kind", field="--to", found=args.to,
-                          expected=config.run.field.kind)  # fmt: skip
+                          expected=spelled(config.run.field))  # fmt: skip
     if ignored := ignored_on_resume(args, KEPT_ON_RESUME, same_field=""):
         console.print(f"[yellow]the student goes on with its own settings; without effect: {', '.join(ignored)}[/]")
     if args.steps is not None or args.seconds is not None:
@@ -155,7 +158,7 @@ def new_config(args: Distill, teacher: RadianceModel, info: RunInfo, device: tor
 
     choice = FieldChoice(args.to, args.set, *budget(args.params, args.megabytes))
     field = choose_student(choice, teacher, info.scene.cameras["train"], device)
-    seconds = DEFAULT_SECONDS[device.type] if args.steps is None and args.seconds is None else args.seconds
+    seconds = DEFAULT_SECONDS if args.steps is None and args.seconds is None else args.seconds
     train = TrainConfig(
         steps=args.steps, seconds=seconds, seed=args.seed, appearance=getattr(field, "appearance", 0),
         **{**field.recipe, **field.distill_recipe},
@@ -180,17 +183,22 @@ def _show(session: DistillSession, console: Console) -> DistillEvent | None:
 
 
 def _summary(folder: Run, session: DistillSession, last: DistillEvent | None, console: Console) -> None:
+    from fieldlab.fields.registry import spelled
+
     now = session.distiller.progress
     if not session.distiller.finished:
         teacher = session.config.run.teacher
-        again = f"fieldlab distill {teacher} --to {session.config.run.field.kind} --out {folder.path} --resume"
+        name = spelled(session.config.run.field)
+        again = f"fieldlab distill {teacher} --to {name} --out {folder.path} --resume"
         console.print(f"[bold]stopped and saved[/] after {now.step} steps\n  {again}", soft_wrap=True)
         return
     field = session.student.field
     seen = "" if last is None or last.psnr != last.psnr else f", {last.psnr:.2f} dB to the teacher along its rays"
+    if last is None:
+        console.print("nothing left to distill (give more --seconds or --steps)")
     console.print(
-        f"[bold]{folder.path}[/]: {field.kind} with {field.n_parameters:,} trained values after {now.step} steps in "
-        f"{now.seconds:.0f} s{seen}", highlight=False, soft_wrap=True,
+        f"[bold]{folder.path}[/]: {spelled(field.config)} with {field.n_parameters:,} trained values after {now.step} "
+        f"steps in {now.seconds:.0f} s{seen}", highlight=False, soft_wrap=True,
     )  # fmt: skip
     for words in (f"fieldlab eval {folder.path}", f"fieldlab render {folder.path} --out orbit.mp4"):
         console.print(f"  {words}", highlight=False, soft_wrap=True)

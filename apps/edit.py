@@ -40,7 +40,8 @@ def run(args: Edit) -> None:
     from fieldlab.apps.train import choose_device
     from fieldlab.distill.editing import edited_model, uncovered, write_edited
     from fieldlab.errors import ConfigError
-    from fieldlab.segment.files import ARRAYS, read_hierarchy
+    from fieldlab.fields.registry import spelled
+    from fieldlab.segment.files import ARRAYS, carry_hierarchy, read_hierarchy
     from fieldlab.segment.finder import finder
     from fieldlab.train.session import load_run
 
@@ -54,15 +55,17 @@ def run(args: Edit) -> None:
     tree = read_hierarchy(args.run) if (args.run / ARRAYS).exists() else None
     with console.status("editing"):
         made = edited_model(model, args.edits, generator, finder(tree))
-        goes = any(text.split()[0] in ("remove", "keep", "move") for text in args.edits)
+        goes = any(text.split()[0] in ("remove", "move") for text in args.edits)
         found = uncovered(model, made, info.scene.cameras["train"], generator) if goes else None
     write_edited(out, made, info, overwrite=args.overwrite)
+    if made.field.in_place:
+        carry_hierarchy(info.run.path, out)
     for text in made.field.config.edits:  # type: ignore[attr-defined]
         console.print(f"  {text}", highlight=False, soft_wrap=True)
     if found is not None and found.rays and found.nothing + found.unseen > 0.005:
         console.print(
             f"of what was seen of the parts that are gone, {found.nothing:.0%} now shows nothing and "
-            f"{found.unseen:.0%} what no photograph saw: a hole, or a guess", highlight=False,
+            f"{found.unseen:.0%} what no photograph saw: a hole, or a guess", highlight=False, soft_wrap=True,
         )  # fmt: skip
     console.print(f"[bold]{out}[/]: an ordinary field of it is made by", highlight=False, soft_wrap=True)
-    console.print(f"  fieldlab distill {out} --to {model.field.shown.kind}", highlight=False, soft_wrap=True)
+    console.print(f"  fieldlab distill {out} --to {spelled(model.field.shown.config)}", highlight=False, soft_wrap=True)

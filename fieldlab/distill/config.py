@@ -29,7 +29,7 @@ class DistillSettings:
     initialize: bool = True
     """Begin with what can be copied or computed in closed form."""
     active: bool = True
-    """Look again at hard poses and rays, and compare latents and colors only at influential samples."""
+    """Look again at hard poses and rays, and late compare colors only at influential samples."""
     real_poses: float = 0.0
     """Share of poses that are those of the photographs."""
     reuse: int = 0

@@ -291,6 +291,8 @@ class Distiller(Loop[DistillEvent]):
         late = field.config.late_density if stage == "pixels" else 1.0
         loss = settings.density_weight * (late * density / max(n, 1) + empty / max(len(nowhere), 1))
         fade = max(1 - fraction / max(settings.samples_until, 1e-9), 0.0)
+        if stage == "pixels":  # also where a student goes on for longer, and the fraction has fallen back
+            fade = 0.0
         sigma = field.sigma(log_density)
         with torch.no_grad():
             own = composite(sigma.detach(), None, targets.samples, EARLY_STOP).weights

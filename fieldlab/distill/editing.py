@@ -58,6 +58,7 @@ def edited_model(
     base: FieldConfig = was.config.base if isinstance(was, EditedField) else was.config
     before: tuple[str, ...] = was.config.edits if isinstance(was, EditedField) else ()
     regions = [was.region(k) for k in range(len(before))] if isinstance(was, EditedField) else []
+    edits = [" ".join(text.split()) for text in edits]
     named = [part_named(text) for text in edits]
     for text, name in zip(edits, named, strict=True):
         if name is None:

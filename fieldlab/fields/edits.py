@@ -22,6 +22,7 @@ VERBS = ("remove", "keep", "move", "duplicate", "recolor")
 SHAPES = {"box": 6, "sphere": 4, "part": 7}
 CHANGES = {"by": 3, "turn": 4, "scale": 1, "to": 3}
 MOVES = ("by", "turn", "scale")
+MOVING = ("move", "duplicate")
 ALLOWED = {"move": MOVES, "duplicate": MOVES, "recolor": ("to",)}
 
 
@@ -90,7 +91,7 @@ class Edit:
     @property
     def moves(self) -> bool:
         """Whether anything is afterwards somewhere else."""
-        return self.verb in ("move", "duplicate")
+        return self.verb in MOVING
 
     def source(self, points: Tensor) -> Tensor:
         """Where what is at world points [P,3] after a move was before it."""
@@ -170,7 +171,10 @@ def _edit(text: str, verb: str, selection: Selection, changes: dict[str, tuple[f
     a, b, c = (axis * math.radians(degrees)).tolist()
     skew = torch.tensor([[0, -c, b], [c, 0, -a], [-b, a, 0]], dtype=torch.float64)
     rotation = tuple(tuple(row) for row in torch.linalg.matrix_exp(skew).tolist())
-    return Edit(verb, selection, rotation, changes.get("by", (0.0, 0.0, 0.0)), scale, color)
+    shift = changes.get("by", (0.0, 0.0, 0.0))
+    if verb in MOVING and not any(shift) and degrees % 360 == 0 and scale == 1:
+        raise _bad(text, f"{verb} to where it is already changes nothing", "no change", "by, turn or scale")
+    return Edit(verb, selection, rotation, shift, scale, color)
 
 
 def _numbers(text: str, words: Sequence[str], n: int, what: str) -> tuple[tuple[float, ...], Sequence[str]]:

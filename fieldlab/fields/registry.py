@@ -66,9 +66,20 @@ def config_named(name: str) -> FieldConfig:
         if sign in name:
             return hybrid_of(combine, [config_type(part)() for part in name.split(sign)])
     if name in MADE:
+        _load()
         raise ConfigError("this field is made of others", found=name, expected=" | ".join(sorted(set(_FIELDS) - MADE)),
                           hint="join fields as in vm+hashgrid; fieldlab edit makes edited ones")  # fmt: skip
     return config_type(name)()
+
+
+def spelled(config: FieldConfig) -> str:
+    """The name that :func:`config_named` takes: of parts with their sign between them for a composition."""
+    from fieldlab.fields.hybrid import COMBINATIONS, HybridConfig
+
+    if not isinstance(config, HybridConfig):
+        return config.kind
+    sign = next(sign for sign, combine in COMBINATIONS.items() if combine == config.combine)
+    return sign.join(part.kind for part in config.parts)
 
 
 def with_settings(config: FieldConfig, settings: Sequence[str]) -> FieldConfig:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fieldlab.errors import DataError
-from fieldlab.files import write_json, write_with
+from fieldlab.files import write_bytes, write_json, write_with
 from fieldlab.segment.hierarchy import Hierarchy, palette
 
 FORMAT = 1
@@ -54,6 +54,17 @@ def tree_of(hierarchy: Hierarchy) -> dict[str, Any]:
             "points": sizes[row],
         })  # fmt: skip
     return {"format": FORMAT, "nodes": nodes}
+
+
+def carry_hierarchy(source: Path, run: Path) -> None:
+    """Copy the tree of a run, if it has one, into another of the same geometry.
+
+    Raises:
+        RunFolderError: it cannot be written.
+    """
+    for name in (ARRAYS, TREE):
+        if (source / name).is_file():
+            write_bytes(run / name, (source / name).read_bytes())
 
 
 def read_hierarchy(folder: Path) -> Hierarchy:

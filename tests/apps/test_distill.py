@@ -62,6 +62,23 @@ def test_resuming_takes_new_limits_and_says_what_it_ignores(trained, student, tm
     assert [row["step"] for row in rows] == sorted(row["step"] for row in rows)
 
 
+def test_going_on_with_what_is_done_says_so(trained, student, tmp_path, capsys):
+    copy = shutil.copytree(student, tmp_path / "copy")
+    capsys.readouterr()
+    assert distill(trained, copy, "--steps", "60", "--resume") == 0
+    assert "nothing left to distill" in capsys.readouterr().err
+    assert load_run(copy)[1].step == 120
+
+
+def test_a_composition_goes_on_under_its_own_name(trained, tmp_path, capsys):
+    base = ["distill", str(trained), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*base, "--to", "vm+hashgrid", "--steps", "3", "--params", "60k"]) == 0
+    assert "vm+hashgrid with" in capsys.readouterr().err
+    assert main([*base, "--to", "vm+hashgrid", "--steps", "6", "--resume"]) == 0
+    assert load_run(tmp_path / "out")[1].step == 6
+    assert "another kind" in failure(capsys, [*base, "--to", "vm:hashgrid", "--resume"])
+
+
 def test_what_cannot_be_distilled(trained, student, tmp_path, capsys):
     said = failure(capsys, ["distill", str(trained), "--to", "vn", "--out", str(tmp_path / "a")])
     assert "did you mean vm" in said

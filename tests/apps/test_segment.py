@@ -57,6 +57,21 @@ def test_a_segmented_run_has_a_tree_and_its_radiance_field_is_the_same(radiance,
     assert len(np.unique(shown[0])) >= len(np.unique(shown[-1]))
 
 
+def test_the_tree_goes_along_where_nothing_moves(segmented, tmp_path):
+    student, red, moved = tmp_path / "student", tmp_path / "red", tmp_path / "moved"
+    command = ["distill", str(segmented), "--to", "vm", "--out", str(student), "--steps", "3", "--device", "cpu"]
+    assert main([*command, "--params", "60k"]) == 0
+    box = "box -2 -2 -2 2 2 2"
+    assert main(["edit", str(segmented), f"recolor  {box}  to 1 0 0", "--out", str(red)]) == 0
+    assert main(["edit", str(segmented), f"move {box} scale 0.5", "--out", str(moved)]) == 0
+    for run in (student, red):
+        assert (read_hierarchy(run).ids == read_hierarchy(segmented).ids).all()
+    assert not (moved / TREE).exists()
+    info = Segmentation.load(student)[1]
+    assert main(["select", str(student), "--view", "0", "--pixel", "24,24", "--level", "0.5"]) == 0
+    assert info.step == 3
+
+
 def test_labels_in_three_forms_say_the_same(segmented, tmp_path):
     out = tmp_path / "labels"
     assert main(["export", str(segmented), "--labels", str(out), "--thresholds", "3"]) == 0
@@ -170,7 +185,7 @@ def test_the_hierarchy_and_its_baselines_in_one_table(data, radiance, tmp_path):
     assert all(0 < row["nc"]["mean"] <= 1 for row in methods.values())
 
 
-def test_a_part_is_taken_out_and_alone_is_a_field(segmented, tmp_path, capsys):
+def test_a_part_is_taken_out_and_alone_is_a_field(radiance, segmented, tmp_path, capsys):
     """What edits by part leave: without the largest part less is seen, and it alone shows nothing of the others."""
     tree = read_hierarchy(segmented)
     row = tree.parts(float(tree.thresholds(3)[1]))[1]
@@ -191,4 +206,6 @@ def test_a_part_is_taken_out_and_alone_is_a_field(segmented, tmp_path, capsys):
     base = ["edit", str(segmented), "--out", str(tmp_path / "none")]
     assert "no such part" in failure(capsys, [*base, "remove part 99999"])
     assert "no part has this name" in failure(capsys, [*base, "remove part handle"])
-    assert "fieldlab segment" in failure(capsys, ["edit", str(tmp_path / "keep"), "remove part 1", "--out", "x"])
+    gone = failure(capsys, ["edit", str(tmp_path / "keep"), "remove part 1", "--out", "x"])
+    assert "earlier edits left nothing" in gone or "selects nothing" in gone
+    assert "fieldlab segment" in failure(capsys, ["edit", str(radiance), "remove part 1", "--out", "x"])

@@ -177,6 +177,8 @@ def test_configurations_survive():
         ("remove box 0 0 0 1 1 -1", "low and a high corner"),
         ("keep sphere 0 0 0 0", "has a radius"),
         ("move sphere 0 0 0 1", "takes other changes"),
+        ("duplicate sphere 0 0 0 1 by 0 0 0", "changes nothing"),
+        ("move sphere 0 0 0 1 turn 0 0 1 360 scale 1", "changes nothing"),
         ("remove sphere 0 0 0 1 by 1 0 0", "takes other changes"),
         ("move sphere 0 0 0 1 scale 0", "above zero"),
         ("move sphere 0 0 0 1 turn 0 0 0 9", "about an axis"),

@@ -17,6 +17,7 @@ from fieldlab.fields.registry import (
     config_named,
     config_to_dict,
     kinds,
+    spelled,
     with_settings,
 )  # fmt: skip
 from fieldlab.ops import native
@@ -71,6 +72,7 @@ def test_all_kinds_are_here():
 def test_configurations_survive_toml(name):
     config = small(name)
     assert config_from_dict(tomllib.loads(tomli_w.dumps(config_to_dict(config)))) == config
+    assert spelled(config) == name
 
 
 @every

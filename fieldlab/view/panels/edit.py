@@ -10,6 +10,8 @@ from scipy.spatial.transform import Rotation
 
 from fieldlab.distill.editing import edited_model, write_edited
 from fieldlab.errors import ConfigError, FieldlabError
+from fieldlab.fields.registry import spelled
+from fieldlab.segment.files import carry_hierarchy
 from fieldlab.segment.finder import finder
 from fieldlab.view.panels.work import Work
 from fieldlab.view.places import place
@@ -192,7 +194,10 @@ class EditPanel:
         def work(task: Task) -> Path:
             task.tell("writing", 0.5)
             write_edited(out, edited, info, overwrite=True)
-            self.said.content = f"A field of its own: `fieldlab distill {out} --to {edited.field.shown.kind}`"
+            if edited.field.in_place:
+                carry_hierarchy(info.run.path, out)
+            name = spelled(edited.field.shown.config)
+            self.said.content = f"A field of its own: `fieldlab distill {out} --to {name}`"
             return out
 
         self.work.begin(Task(f"run {out.name}", work))
