@@ -62,10 +62,10 @@ def pointer_to_pixels(address: str, side: int, busy: Callable[[], bool]) -> list
                 page.wait_for_timeout(300)
                 while busy() and time.monotonic() < end:
                     page.wait_for_timeout(50)
-                before, x = page.evaluate("drawn.length"), x + STEP
+                x += STEP
                 page.mouse.move(x, y)
-                page.wait_for_function(f"drawn.length > {before}", timeout=PATIENCE_MS)
-                found.append(page.evaluate(f"drawn[{before}] - moved[moved.length - 1]"))
+                page.wait_for_function("drawn.some(at => at > moved[moved.length - 1])", timeout=PATIENCE_MS)
+                found.append(page.evaluate("drawn.find(at => at > moved.at(-1)) - moved.at(-1)"))
             page.mouse.up()
             return found
         finally:
