@@ -17,6 +17,8 @@ from typing import Any
 from fieldlab.errors import BackendError, FieldlabError
 
 CONNECT_SECONDS = 5.0
+POLL_SECONDS = 0.5
+SAVE_SECONDS = 30.0  # that an interrupted command may take to save
 LAST_LINES = 12  # of a failed job's log, in its error
 
 
@@ -84,6 +86,8 @@ class LocalJobs:
             for process in self._running:
                 process.terminate()
 
+    close = stop  # :meth:`run` waits for them
+
     def _one(self, job: Job) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
         job.log.parent.mkdir(parents=True, exist_ok=True)
@@ -107,13 +111,13 @@ class RayJobs:
 
     Args:
         address: of the cluster, or ``auto``.
-        workers: processors that a job asks for.
+        processors: what a job asks for.
 
     Raises:
         BackendError: ray is not installed, or the cluster cannot be reached.
     """
 
-    def __init__(self, address: str, workers: int) -> None:
+    def __init__(self, address: str, processors: int) -> None:
         try:
             import ray
         except ImportError as error:
@@ -125,22 +129,52 @@ class RayJobs:
             raise BackendError("the ray cluster cannot be reached", field="--ray", found=f"{address}: {error}",
                                hint="start one with ray start --head, or leave --ray out") from error  # fmt: skip
         self._ray: Any = ray
-        self._task = ray.remote(num_cpus=workers, max_retries=1)(_run_remotely)
+        self._processors, self._stopped = processors, False
+        self._waiting: dict[Any, Job] = {}
+        self._task = ray.remote(num_cpus=processors, max_retries=1)(_run_remotely)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Job]:
-        """As :meth:`LocalJobs.run`."""
+        """As :meth:`LocalJobs.run`.
+
+        Raises:
+            BackendError: the cluster went away.
+        """
         folder = os.getcwd()
-        waiting = {self._task.remote(job.arguments, str(job.log), folder): job for job in jobs}
-        while waiting:
-            [done], _ = self._ray.wait(list(waiting), num_returns=1)
-            job = waiting.pop(done)
-            if code := self._ray.get(done):
-                self.stop()
-                raise job_error(job, code)
-            yield job
+        waiting = {self._task.remote(job.arguments, str(job.log), folder, self._processors): job for job in jobs}
+        self._waiting = waiting
+        while waiting and not self._stopped:
+            ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=POLL_SECONDS)
+            for done in ready:
+                job = waiting.pop(done)
+                code = self._answer(done)
+                if code and not self._stopped:
+                    self.stop()
+                    raise job_error(job, code)
+                if not self._stopped:
+                    yield job
+
+    def _answer(self, task: Any) -> int:
+        try:
+            return int(self._ray.get(task))
+        except Exception as error:  # ray raises kinds of its own for every way in which a machine can be lost
+            if self._stopped:
+                return 0
+            self.stop()
+            raise BackendError("the ray cluster lost a command", field="--ray", found=str(error),
+                               hint="the same command goes on where it was") from error  # fmt: skip
 
     def stop(self) -> None:
-        """Leave the cluster, which ends this program's tasks."""
+        """Interrupt what runs, as Ctrl-C would, and begin nothing more. May be called by a signal while
+        :meth:`run` waits, and so leaves the cluster itself to :meth:`close`."""
+        self._stopped = True
+        for task in self._waiting:
+            self._ray.cancel(task)  # raises KeyboardInterrupt in the task, which stops its process
+
+    def close(self) -> None:
+        """Interrupt what runs, wait a moment until it has saved, and leave the cluster."""
+        self.stop()
+        if self._waiting:
+            self._ray.wait(list(self._waiting), num_returns=len(self._waiting), timeout=SAVE_SECONDS)
         self._ray.shutdown()
 
 
@@ -151,6 +185,7 @@ def _reach(address: str) -> None:
         BackendError: nothing answers.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
+    host = host.strip("[]")  # of an IPv6 address
     if not host or not port.isdecimal():
         return  # auto, or something ray knows
     try:
@@ -161,13 +196,13 @@ def _reach(address: str) -> None:
 
 
 @contextmanager
-def job_runner(workers: int, ray: str | None) -> Iterator[LocalJobs | RayJobs]:
-    """Who runs the jobs: this machine, or a ray cluster by its address."""
-    runner = LocalJobs(workers) if ray is None else RayJobs(ray, workers)
+def job_runner(workers: int, ray: str | None, processors: int) -> Iterator[LocalJobs | RayJobs]:
+    """Who runs the jobs: ``workers`` processes of this machine, or a ray cluster by its address."""
+    runner = LocalJobs(workers) if ray is None else RayJobs(ray, processors)
     try:
         yield runner
     finally:
-        runner.stop()
+        runner.close()
 
 
 def job_error(job: Job, code: int) -> JobError:
@@ -176,8 +211,16 @@ def job_error(job: Job, code: int) -> JobError:
     return JobError(f"{job.name} failed", file=job.log, found=f"exit code {code}\n" + "\n".join(lines[-LAST_LINES:]))
 
 
-def _run_remotely(arguments: Sequence[str], log: str, folder: str) -> int:
+def _run_remotely(arguments: Sequence[str], log: str, folder: str, processors: int) -> int:
+    """A job, in a process that is interrupted when the task is cancelled."""
     Path(log).parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(processors)}
+    command = [sys.executable, "-m", "fieldlab.apps.main", *arguments]
     with open(log, "ab") as file:
-        command = [sys.executable, "-m", "fieldlab.apps.main", *arguments]
-        return subprocess.run(command, stdout=file, stderr=file, cwd=folder, check=False).returncode
+        process = subprocess.Popen(command, stdout=file, stderr=file, cwd=folder, env=environment)
+        try:
+            return process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from fieldlab.apps.matrix_report import Result
 from fieldlab.apps.options import Device, OptionalFile, OptionalText
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from torch import Tensor
 
     from fieldlab.apps.jobs import Job
     from fieldlab.data.views import Views
     from fieldlab.render.model import RadianceModel
-
-SHEET_HEIGHT = 160
-KINDS = {"teacher": "teacher", "scratch": "from scratch", "same": "from scratch, same time", "pair": "distilled"}
-
 
 @dataclass
 class Matrix:
@@ -35,6 +32,8 @@ class Matrix:
     """A folder of photographs with poses (any supported format), a scene TOML, or the name of a procedural scene."""
     fields: str = "hashgrid,vm,cp,voxel,neurbf,mlp"
     """Representations with commas between."""
+    teachers: tuple[Annotated[str, tyro.conf.arg(metavar="FIELD=RUN")], ...] = ()
+    """Runs that are there already to be the teachers of their kind: vm=runs/lego-vm; the others are trained."""
     teacher_time: str = "5m"
     """Training time of each teacher, such as 90s, 5m or 1h."""
     time: str = "1m"
@@ -45,9 +44,11 @@ class Matrix:
     out: OptionalFile = None
     """Folder for all runs, the table and the picture; runs/matrix-<scene> by default."""
     workers: int = 1
-    """How many commands run side by side; with --ray, how many processors each asks for."""
+    """How many commands run side by side, each with its share of this machine's processors."""
     ray: OptionalText = None
-    """Address of a ray cluster that sees the same files, or auto, to run the commands there."""
+    """Address of a ray cluster that sees the same files, or auto, to run the commands there instead."""
+    ray_processors: int = 2
+    """Processors that every command asks of the cluster."""
     view: int = 0
     """The test view that the picture shows."""
     seed: int = 0
@@ -56,38 +57,13 @@ class Matrix:
     """Where to train, distill and render."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """What is known of one run.
-
-    Args:
-        student: its representation.
-        kind: teacher, scratch, same (from scratch for as long as its students) or pair.
-        asked: seconds it was to take.
-        teacher: that of the field it was distilled from, None for one trained on the photographs.
-        psnr, ssim: against the photographs.
-        psnr_to_teacher: against the teacher's renders of the same views.
-    """
-
-    student: str
-    teacher: str | None
-    kind: str
-    asked: float
-    psnr: float
-    ssim: float
-    psnr_to_teacher: float | None
-    seconds: float
-    steps: int
-    trainable: int
-    bytes: int
-
-
 def run(args: Matrix) -> list[Result]:
     """Do what is left to do, print the tables, and write ``matrix.json``, ``matrix.md`` and ``matrix.png``."""
     from rich.console import Console
 
     from fieldlab.apps.interrupt import stopping
     from fieldlab.apps.jobs import job_runner
+    from fieldlab.apps.matrix_report import grid, markdown, picture
     from fieldlab.apps.train import choose_device
     from fieldlab.errors import ConfigError
     from fieldlab.export.pictures import write_picture
@@ -100,16 +76,17 @@ def run(args: Matrix) -> list[Result]:
         raise ConfigError("somebody has to work", field="--workers", found=args.workers, expected="1 or more")
     console, device = Console(stderr=True), choose_device(args.device)
     out = args.out or Path("runs") / f"matrix-{Path(args.scene).stem or 'scene'}"
-    _check(args, names)
-    measured = Measured(out, args.scene, device)
-    with job_runner(args.workers, args.ray) as runner, stopping(runner.stop) as caught:
+    given = _check(args, names)
+    with job_runner(args.workers, args.ray, args.ray_processors) as runner, stopping(runner.stop) as caught:
+        measured = Measured(out, _test_views(args), given, device)
         _same_as_before(args, out, names)
         for stage, runs in (("teachers", teachers(args, out, names)), ("students", students(args, out, names))):
             left = [r for r in runs if not measured.known(r)]
             console.print(f"{stage}: {len(runs)}, {len(runs) - len(left)} done before", highlight=False)
-            by_job = {r.job: r for r in left}
-            for done in runner.run(list(by_job)):
-                found = measured.measure(by_job[done])
+            by_job = {r.job: r for r in left if r.job is not None}
+            there = [r for r in left if r.job is None]
+            for done in chain(there, (by_job[job] for job in runner.run(list(by_job)))):
+                found = measured.measure(done)
                 to = "" if found.psnr_to_teacher is None else f", {found.psnr_to_teacher:.2f} to its teacher"
                 console.print(f"{done.name}: {found.psnr:.2f} dB{to}, {found.seconds:.0f} s", highlight=False)
             if caught:
@@ -119,7 +96,7 @@ def run(args: Matrix) -> list[Result]:
     results = [measured.load(r) for r in everything]
     write_json(out / "matrix.json", {"scene": args.scene, "results": [asdict(r) for r in results]})
     write_text(out / "matrix.md", markdown(names, results))
-    write_picture(out / "matrix.png", picture(names, measured, args.view))
+    write_picture(out / "matrix.png", picture(names, measured.run_of, args.view, device))
     Console().print(grid(names, results))
     for name in ("matrix.json", "matrix.md", "matrix.png"):
         console.print(f"  {out / name}", highlight=False, soft_wrap=True)
@@ -128,21 +105,46 @@ def run(args: Matrix) -> list[Result]:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A run of the matrix and the command that makes it."""
+    """A run of the matrix and the command that makes it, None for a teacher that is there already."""
 
+    name: str
     student: str
     teacher: str | None
     kind: str
     asked: float
     folder: Path
-    job: Job
+    job: Job | None
 
 
 def teachers(args: Matrix, out: Path, names: Sequence[str]) -> list[Wanted]:
-    """The runs that are trained for long."""
+    """The runs that are trained for long, or are there already."""
     from fieldlab.apps.compare import duration
 
-    return [_trained(args, out, name, "teacher", duration(args.teacher_time)) for name in names]
+    given, seconds = given_teachers(args, names), duration(args.teacher_time)
+    return [
+        Wanted(f"teacher-{_plain(name)}", name, None, "teacher", seconds, given[name], None)
+        if name in given
+        else _trained(args, out, name, "teacher", seconds)
+        for name in names
+    ]
+
+
+def given_teachers(args: Matrix, names: Sequence[str]) -> dict[str, Path]:
+    """The runs of --teachers by their representation.
+
+    Raises:
+        ConfigError: one is not ``FIELD=RUN``, or is for a field that is not in the matrix.
+    """
+    from fieldlab.errors import ConfigError
+
+    found: dict[str, Path] = {}
+    for text in args.teachers:
+        name, sign, folder = text.partition("=")
+        if not sign or name.strip() not in names:
+            raise ConfigError("a teacher is given as a field of the matrix and its run", field="--teachers",
+                              found=text, expected=f"{names[0]}=runs/NAME")  # fmt: skip
+        found[name.strip()] = Path(folder.strip()).expanduser()
+    return found
 
 
 def students(args: Matrix, out: Path, names: Sequence[str]) -> list[Wanted]:
@@ -150,17 +152,17 @@ def students(args: Matrix, out: Path, names: Sequence[str]) -> list[Wanted]:
     from fieldlab.apps.jobs import Job
 
     seconds, made = student_times(args, names), []
+    sources = {wanted.student: wanted.folder for wanted in teachers(args, out, names)}
     for teacher in names:
         for student in names:
             if teacher == student:
                 continue
             name = f"{_plain(teacher)}-to-{_plain(student)}"
             folder = out / name
-            source = out / f"teacher-{_plain(teacher)}"
-            arguments = ["distill", str(source), "--to", student, "--seconds", str(seconds[student])]
+            arguments = ["distill", str(sources[teacher]), "--to", student, "--seconds", str(seconds[student])]
             arguments += [*_common(args, folder)]
             job = Job(name, tuple(arguments), out / f"logs/{name}.log")
-            made.append(Wanted(student, teacher, "pair", seconds[student], folder, job))
+            made.append(Wanted(name, student, teacher, "pair", seconds[student], folder, job))
     same, times = scratch_times(args)
     if same:
         made += [_trained(args, out, name, "same", seconds[name]) for name in names]
@@ -200,7 +202,8 @@ def _trained(args: Matrix, out: Path, field: str, kind: str, seconds: float) -> 
 
     name = f"{kind}-{_plain(field)}" if kind != "scratch" else f"{kind}-{seconds:g}s-{_plain(field)}"
     arguments = ["train", args.scene, "--field", field, "--seconds", str(seconds), *_common(args, out / name)]
-    return Wanted(field, None, kind, seconds, out / name, Job(name, tuple(arguments), out / f"logs/{name}.log"))
+    job = Job(name, tuple(arguments), out / f"logs/{name}.log")
+    return Wanted(name, field, None, kind, seconds, out / name, job)
 
 
 def _common(args: Matrix, folder: Path) -> list[str]:
@@ -214,23 +217,53 @@ def _plain(name: str) -> str:
     return re.sub(r"[^\w+]", "_", name)
 
 
-def _check(args: Matrix, names: Sequence[str]) -> None:
-    """Say what cannot work before hours are spent: the scene, the fields, the times."""
+def _check(args: Matrix, names: Sequence[str]) -> dict[str, Path]:
+    """Say what cannot work before hours are spent: the fields, the times, teachers of another kind or scene. Returns
+    the folders of the teachers that are there already."""
     from fieldlab.apps.compare import duration
-    from fieldlab.apps.train import Train, read_scene
-    from fieldlab.errors import DataError
-    from fieldlab.fields.registry import config_named
+    from fieldlab.errors import RunFolderError
+    from fieldlab.fields.registry import config_named, spelled
+    from fieldlab.train.session import load_run
 
     for name in names:
         config_named(name)
     duration(args.teacher_time)
     student_times(args, names)
     scratch_times(args)
+    given = given_teachers(args, names)
+    for name, folder in given.items():
+        info = load_run(folder)[1]
+        kind = spelled(info.config.field)
+        if kind != spelled(config_named(name)):
+            raise RunFolderError("a teacher is of another kind", field="--teachers", file=folder, found=kind,
+                                 expected=name)  # fmt: skip
+        if _absolute(info.config.source) != _absolute(args.scene):
+            raise RunFolderError("a teacher was trained on another scene", field="--teachers", file=folder,
+                                 found=info.config.source, expected=args.scene)  # fmt: skip
+    return given
+
+
+def _absolute(scene: str) -> str:
+    """One spelling of a scene: the whole path of a file or folder, or the name of a procedural one."""
+    path = Path(scene).expanduser()
+    return str(path.resolve()) if path.exists() else scene
+
+
+def _test_views(args: Matrix) -> Views:
+    """The photographs that runs are measured by.
+
+    Raises:
+        DataError: the scene cannot be read, or has no such test view as the picture is to show.
+    """
+    from fieldlab.apps.train import Train, read_scene
+    from fieldlab.errors import DataError
+
     scene = read_scene(Train(args.scene))
     count = len(scene.splits["test"]) if "test" in scene.splits else 0
     if not 0 <= args.view < count:
         raise DataError("the scene has no such test view", field="--view", found=args.view,
                         expected=f"0 to {count - 1}" if count else "a scene with test views")  # fmt: skip
+    return scene.splits["test"]
 
 
 def _same_as_before(args: Matrix, out: Path, names: Sequence[str]) -> None:
@@ -240,13 +273,14 @@ def _same_as_before(args: Matrix, out: Path, names: Sequence[str]) -> None:
     from fieldlab.files import write_json
 
     file = out / "settings.json"
-    now = {"scene": args.scene, "teacher": duration(args.teacher_time), "seed": args.seed,
-           "times": student_times(args, names)}  # fmt: skip
+    given = {name: str(folder.resolve()) for name, folder in given_teachers(args, names).items()}
+    now = {"scene": _absolute(args.scene), "teacher": duration(args.teacher_time), "seed": args.seed,
+           "times": student_times(args, names), "teachers": given}  # fmt: skip
     if file.is_file():
         before = json.loads(file.read_text())
         times = before.get("times", {})
         shared = {name: times.get(name, seconds) for name, seconds in now["times"].items()}
-        if {**before, "times": shared} != now:
+        if {"teachers": {}, **before, "scene": _absolute(before["scene"]), "times": shared} != now:
             raise RunFolderError("there is a matrix with other settings already", file=out, found=before, expected=now,
                                  hint="choose another --out, or take what does not fit out of it")  # fmt: skip
         now["times"] = {**times, **now["times"]}
@@ -254,15 +288,21 @@ def _same_as_before(args: Matrix, out: Path, names: Sequence[str]) -> None:
 
 
 class Measured:
-    """Measures runs and remembers what was found, in a file per run."""
+    """Measures runs and remembers what was found, in a file per run.
 
-    def __init__(self, out: Path, scene: str, device: torch.device) -> None:
-        self.out, self.scene, self.device = out, scene, device
-        self._views: Views | None = None
+    Args:
+        out: folder of the matrix.
+        views: the test photographs.
+        given: folders of teachers that are elsewhere.
+        device: where to render.
+    """
+
+    def __init__(self, out: Path, views: Views, given: Mapping[str, Path], device: torch.device) -> None:
+        self.out, self.views, self.given, self.device = out, views, given, device
         self._renders: dict[str, list[Tensor]] = {}
 
     def file(self, wanted: Wanted) -> Path:
-        return self.out / "results" / f"{wanted.job.name}.json"
+        return self.out / "results" / f"{wanted.name}.json"
 
     def known(self, wanted: Wanted) -> bool:
         """Whether a run was made and measured before."""
@@ -282,7 +322,7 @@ class Measured:
 
         model, info = load_run(wanted.folder, self.device)
         made = self.render(model)
-        truth = [photograph(self.views(wanted), i, model) for i in range(len(made))]
+        truth = [photograph(self.views, i, model) for i in range(len(made))]
         to_teacher = None
         if wanted.teacher is not None:
             to_teacher = mean(psnr(a, b) for a, b in zip(made, self.teacher(wanted.teacher), strict=True))
@@ -295,14 +335,11 @@ class Measured:
         write_json(self.file(wanted), asdict(found))
         return found
 
-    def views(self, wanted: Wanted) -> Views:
-        """The test photographs."""
-        from fieldlab.train.reload import reload_views
-        from fieldlab.train.session import load_run
-
-        if self._views is None:
-            self._views = reload_views(load_run(wanted.folder)[1], "test")
-        return self._views
+    def run_of(self, teacher: str | None, student: str) -> Path:
+        """The folder of a student, or, without a teacher, of a field trained on the photographs."""
+        if teacher is None:
+            return self.given.get(student, self.out / f"teacher-{_plain(student)}")
+        return self.out / f"{_plain(teacher)}-to-{_plain(student)}"
 
     def teacher(self, name: str) -> list[Tensor]:
         """A teacher's renders of the test views."""
@@ -310,17 +347,12 @@ class Measured:
 
         if name not in self._renders:
             self._renders.clear()  # pairs come teacher by teacher
-            self._renders[name] = self.render(load_run(self.out / f"teacher-{_plain(name)}", self.device)[0])
+            self._renders[name] = self.render(load_run(self.run_of(None, name), self.device)[0])
         return self._renders[name]
 
     def render(self, model: RadianceModel) -> list[Tensor]:
         """Clipped renders [H,W,3] of the test views."""
-        views = self._views
-        if views is None:
-            from fieldlab.apps.train import Train, read_scene
-
-            views = self._views = read_scene(Train(self.scene)).splits["test"]
-        return [model.render_image(views.cameras, i)["rgb"].cpu() for i in range(len(views))]
+        return [model.render_image(self.views.cameras, i)["rgb"].cpu() for i in range(len(self.views))]
 
 
 def photograph(views: Views, i: int, model: RadianceModel) -> Tensor:
@@ -331,86 +363,3 @@ def photograph(views: Views, i: int, model: RadianceModel) -> Tensor:
     if pixels.shape[-1] == 3:
         return pixels
     return torch.lerp(model.background(None).cpu(), pixels[..., :3], pixels[..., 3:])
-
-
-def grid(names: Sequence[str], results: Sequence[Result]) -> Any:
-    """Teachers down, students across: PSNR against the photographs, as a rich table."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    made = Table(title="test PSNR (dB) of students, by teacher", title_justify="left", box=SIMPLE)
-    for i, heading in enumerate(_rows(names, results)[0]):
-        made.add_column(heading, justify="right" if i else "left", no_wrap=True)
-    for row in _rows(names, results)[1:]:
-        made.add_row(*row)
-    return made
-
-
-def _rows(names: Sequence[str], results: Sequence[Result]) -> list[list[str]]:
-    pairs = {(r.teacher, r.student): r.psnr for r in results if r.kind == "pair"}
-    own = {r.student: r.psnr for r in results if r.kind == "teacher"}
-    rows = [["teacher", "its own", *names]]
-    for teacher in names:
-        cells = [f"{pairs[teacher, s]:.2f}" if (teacher, s) in pairs else "-" for s in names]
-        rows.append([teacher, f"{own[teacher]:.2f}", *cells])
-    if same := {r.student: r for r in results if r.kind == "same"}:
-        rows.append(["from scratch, same time", "", *(f"{same[s].psnr:.2f}" for s in names)])
-    for asked in sorted({r.asked for r in results if r.kind == "scratch"}):
-        alone = {r.student: r.psnr for r in results if r.kind == "scratch" and r.asked == asked}
-        rows.append([f"from scratch, {asked:g} s", "", *(f"{alone[s]:.2f}" for s in names)])
-    return rows
-
-
-def behind(results: Sequence[Result]) -> list[tuple[float, Result]]:
-    """How far each student is below what can be expected of it, the largest first: the lesser of its teacher and of
-    its own representation trained from scratch for the longest time."""
-    longest: dict[str, Result] = {}
-    for r in results:
-        if r.kind != "pair" and (r.student not in longest or r.asked > longest[r.student].asked):
-            longest[r.student] = r
-    teachers = {r.student: r.psnr for r in results if r.kind == "teacher"}
-    gaps = [(min(teachers[r.teacher], longest[r.student].psnr) - r.psnr, r) for r in results if r.teacher is not None]
-    return sorted(gaps, key=lambda gap: -gap[0])
-
-
-def markdown(names: Sequence[str], results: Sequence[Result]) -> str:
-    """The grid, how far the worst student is behind, and everything of every run."""
-    gap, worst = behind(results)[0]
-    note = (f"Behind the lesser of its teacher and its own representation trained longest from scratch: at most "
-            f"{gap:.2f} dB ({worst.teacher} to {worst.student}).\n")  # fmt: skip
-    head = ["", "teacher", "student", "PSNR", "behind", "SSIM", "to teacher", "seconds", "steps", "trainable", "MB"]
-    below = {(r.teacher, r.student): f"{value:.2f}" for value, r in behind(results)}
-    rows = [head]
-    for r in results:
-        rows.append([
-            KINDS[r.kind], r.teacher or "-", r.student, f"{r.psnr:.2f}", below.get((r.teacher, r.student), "-"),
-            f"{r.ssim:.4f}", "-" if r.psnr_to_teacher is None else f"{r.psnr_to_teacher:.2f}", f"{r.seconds:.0f}",
-            f"{r.steps}", f"{r.trainable:,}", f"{r.bytes / 1e6:.2f}",
-        ])  # fmt: skip
-    return "\n".join([_markdown(_rows(names, results)), note, _markdown(rows)])
-
-
-def _markdown(rows: list[list[str]]) -> str:
-    ruler = ["---", *["---:"] * (len(rows[0]) - 1)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in (rows[0], ruler, *rows[1:]))
-
-
-def picture(names: Sequence[str], measured: Measured, view: int) -> np.ndarray:
-    """A row per teacher: its render of a view, then every student's."""
-    from fieldlab.export.pictures import fitted, labeled, sheet, to_uint8
-    from fieldlab.train.session import load_run
-
-    def one(folder: Path, text: str) -> np.ndarray:
-        model, info = load_run(folder, measured.device)
-        made = model.render_image(info.scene.cameras["test"], view)["rgb"].cpu()
-        return labeled(fitted(to_uint8(made), min(SHEET_HEIGHT, made.shape[0])), text)
-
-    def row(teacher: str) -> Iterator[np.ndarray]:
-        yield one(measured.out / f"teacher-{_plain(teacher)}", f"{teacher}, trained")
-        for student in names:
-            if student == teacher:
-                yield one(measured.out / f"teacher-{_plain(teacher)}", "the same")
-            else:
-                yield one(measured.out / f"{_plain(teacher)}-to-{_plain(student)}", f"to {student}")
-
-    return sheet([list(row(teacher)) for teacher in names])

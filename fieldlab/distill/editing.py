@@ -155,8 +155,9 @@ def _check_selects(model: RadianceModel, text: str, region: Tensor | None, gener
 
 @torch.no_grad()
 def uncovered(before: RadianceModel, after: RadianceModel, cameras: Cameras, generator: torch.Generator) -> Uncovered:
-    """What the training photographs' rays end on now that ended on something that is gone."""
-    cameras = cameras.to("cpu")
+    """What the training photographs' rays end on now that ended on something that is gone. What a photograph showed is
+    what the field showed before any edit, also where ``before`` has edits already."""
+    cameras, as_trained = cameras.to("cpu"), _unedited(before)
     index = torch.randint(len(cameras), (RAYS,), generator=generator)
     pixels = torch.rand(RAYS, 2, generator=generator) * cameras.size[index]
     rays = cameras.rays(index, pixels).to(before.device)
@@ -169,8 +170,20 @@ def uncovered(before: RadianceModel, after: RadianceModel, cameras: Cameras, gen
     nothing = gone & (new.opacity <= SEEN)
     behind = gone & ~nothing
     points = (rays.origins + rays.directions * new.depth[:, None])[behind]
-    unseen = ~_ever_seen(before, points, cameras, generator)
+    unseen = ~_ever_seen(as_trained, points, cameras, generator)
     return Uncovered(count, int(nothing.sum()) / count, int(unseen.sum()) / count)
+
+
+def _unedited(model: RadianceModel) -> RadianceModel:
+    """What a model showed before its edits; itself where it has none."""
+    field = model.field
+    if not isinstance(field, EditedField):
+        return model
+    made = RadianceModel(field.base, model.config).to(model.device)
+    made.appearance = model.appearance
+    made.occupancy.values.copy_(torch.where(field.occupied, 2 * made.occupancy.threshold, 0.0))
+    made.occupancy.changed()
+    return made.eval().requires_grad_(False)
 
 
 def _ever_seen(model: RadianceModel, points: Tensor, cameras: Cameras, generator: torch.Generator) -> Tensor:

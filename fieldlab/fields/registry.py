@@ -14,6 +14,7 @@ from fieldlab.errors import ConfigError, require
 from fieldlab.fields.base import Field, FieldConfig
 
 MADE = frozenset(("hybrid", "edited"))
+USUAL_HYBRID = "vm+hashgrid"  # smooth large shapes from planes, detail from the hash grid
 """Representations that are made of others, and not asked for by name."""
 
 _FIELDS: dict[str, type[Field]] = {}
@@ -52,13 +53,14 @@ def config_type(kind: str) -> type[FieldConfig]:
 
 def config_named(name: str) -> FieldConfig:
     """The default configuration of a representation, or of several joined: ``vm+hashgrid`` adds their densities and
-    latents, ``vm:hashgrid`` lets one perceptron read their encodings side by side.
+    latents, ``vm:hashgrid`` lets one perceptron read their encodings side by side; ``hybrid`` is the first of these.
 
     Raises:
         ConfigError: no representation has this name, or these cannot be joined.
     """
     from fieldlab.fields.hybrid import COMBINATIONS, hybrid_of
 
+    name = USUAL_HYBRID if name == "hybrid" else name
     if all(sign in name for sign in COMBINATIONS):
         raise ConfigError("fields are either added or joined", found=name,
                           expected="parts with + or with : between them")  # fmt: skip

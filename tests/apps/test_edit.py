@@ -53,6 +53,17 @@ def test_an_edited_run_is_edited_again_and_moves_things(halved, tmp_path):
     assert opacity(out, -0.6) < 0.05
 
 
+def test_what_photographs_saw_is_what_was_there_before_any_edit(trained, halved):
+    from fieldlab.data.cameras import Rays
+    from fieldlab.distill.editing import _unedited
+
+    origins = torch.tensor([[-3.0, 0.0, 0.5], [-3.0, 0.2, -0.5]])
+    rays = Rays(origins, torch.tensor([[1.0, 0, 0]]).expand(2, 3).contiguous())
+    whole, half = load_run(trained)[0], load_run(halved)[0]
+    torch.testing.assert_close(_unedited(half).render_rays(rays).depth, whole.render_rays(rays).depth)
+    assert _unedited(whole) is whole
+
+
 def test_it_is_an_ordinary_run_and_becomes_an_ordinary_field(halved, tmp_path):
     assert main(["render", str(halved), "--out", str(tmp_path / "frames"), "--frames", "2", "--size", "24x24"]) == 0
     assert main(["export", str(halved), "--mesh", str(tmp_path / "half.ply"), "--resolution", "32"]) == 0

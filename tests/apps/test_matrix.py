@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
+from functools import partial
+from types import SimpleNamespace
 
 import imageio.v3 as iio
 import pytest
 
-from fieldlab.apps.jobs import Job, JobError, LocalJobs, RayJobs
+from fieldlab.apps.jobs import Job, JobError, LocalJobs, RayJobs, job_runner
 from fieldlab.apps.main import main
-from fieldlab.apps.matrix import Result, behind, markdown
+from fieldlab.apps.matrix_report import Result, behind, markdown
 from fieldlab.errors import BackendError
 from tests.apps.test_commands import failure
 
@@ -40,6 +43,16 @@ def test_every_pair_once(scene, tmp_path, capsys):
     assert {p for p in out.glob("*/checkpoints/*") if p not in stamps} == set()
     assert json.loads((out / "matrix.json").read_text())["results"] == results
     assert "other settings" in failure(capsys, [*command, "--seed", "1"])
+    there = f"hashgrid={out / 'teacher-hashgrid'}"
+    other = [*command[:2], "--fields", "hashgrid,voxel", "--teachers", there, "--teacher-time", "3s", "--time", "2s"]
+    other += ["--scratch", "", "--out", str(tmp_path / "other"), "--device", "cpu"]
+    assert "of another kind" in failure(capsys, [*other, "--teachers", there.replace("hashgrid=", "voxel=")])
+    assert "another scene" in failure(capsys, ["matrix", "toys", *other[2:]])
+    assert main(other) == 0
+    assert not (tmp_path / "other" / "teacher-hashgrid").exists()
+    found = json.loads((tmp_path / "other" / "matrix.json").read_text())["results"]
+    assert found[0] == results[0]  # the same run, measured again
+    assert {r["kind"] for r in found} == {"teacher", "pair"}
 
 
 def test_what_makes_no_matrix(scene, tmp_path, capsys):
@@ -51,6 +64,7 @@ def test_what_makes_no_matrix(scene, tmp_path, capsys):
     assert "not a training time" in failure(capsys, [*base, "--scratch", "same,soon"])
     assert "not in the matrix" in failure(capsys, [*base, "--time", "1m,tensorf=5m"])
     assert "somebody has to work" in failure(capsys, [*base, "--workers", "0"])
+    assert "and its run" in failure(capsys, [*base, "--teachers", "runs/vm"])
     assert not (tmp_path / "out").exists()
 
 
@@ -108,6 +122,71 @@ def test_stopping_interrupts_what_runs(scene, tmp_path):
     assert list((out / "checkpoints").glob("*.safetensors"))
 
 
-def test_a_cluster_that_cannot_be_reached():
-    with pytest.raises(BackendError, match="ray"):
-        RayJobs("127.0.0.1:1", 1)
+class FakeRay:
+    """What :class:`RayJobs` uses of ray, in this process."""
+
+    def __init__(self, refuses: Exception | None = None, loses: Exception | None = None) -> None:
+        self.refuses, self.loses = refuses, loses
+        self.asked: list[dict[str, object]] = []
+        self.cancelled: list[object] = []
+        self.left = False
+
+    def init(self, **options: object) -> None:
+        self.asked.append(options)
+        if self.refuses is not None:
+            raise self.refuses
+
+    def remote(self, **options: object):
+        self.asked.append(options)
+        return lambda function: SimpleNamespace(remote=lambda *arguments: partial(function, *arguments))
+
+    def wait(self, tasks: list, num_returns: int, timeout: float):
+        return tasks[:num_returns], tasks[num_returns:]
+
+    def get(self, task) -> int:
+        if self.loses is not None:
+            raise self.loses
+        return task()
+
+    def cancel(self, task: object) -> None:
+        self.cancelled.append(task)
+
+    def shutdown(self) -> None:
+        self.left = True
+
+
+def test_a_cluster_runs_the_jobs(tmp_path, monkeypatch):
+    ray = FakeRay()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    jobs = [job(tmp_path, "one", "--version"), job(tmp_path, "two", "train", "--help")]
+    with job_runner(1, "auto", 3) as runner:
+        assert [done.name for done in runner.run(jobs)] == ["one", "two"]
+    assert "--field" in jobs[1].log.read_text()
+    assert ray.asked[0]["address"] == "auto"
+    assert ray.asked[1]["num_cpus"] == 3
+    assert ray.left
+    bad = job(tmp_path, "bad", "train", "/nowhere")
+    with job_runner(1, "auto", 3) as runner, pytest.raises(JobError, match="bad failed"):
+        list(runner.run([bad, *jobs]))
+    assert len(ray.cancelled) == 2  # stopped when the first had failed
+    with job_runner(1, "auto", 3) as runner:
+        for _ in runner.run(jobs):
+            runner.stop()  # as a signal would
+
+
+def test_a_cluster_that_cannot_be_reached_or_goes_away(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(BackendError, match="not installed"):
+        RayJobs("auto", 1)
+    monkeypatch.setitem(sys.modules, "ray", FakeRay())
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1"):
+        with pytest.raises(BackendError, match="cannot be reached"):
+            RayJobs(address, 1)
+    monkeypatch.setitem(sys.modules, "ray", FakeRay(refuses=ConnectionError("no cluster")))
+    with pytest.raises(BackendError, match="cannot be reached"):
+        RayJobs("auto", 1)
+    lost = FakeRay(loses=RuntimeError("a machine is gone"))
+    monkeypatch.setitem(sys.modules, "ray", lost)
+    with job_runner(1, "auto", 1) as runner, pytest.raises(BackendError, match="lost a command"):
+        list(runner.run([job(tmp_path, "one", "--version")]))
+    assert lost.left
