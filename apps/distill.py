@@ -42,8 +42,8 @@ class Distill:
     run: RunFolder
     """The teacher: a run of any representation."""
     to: Annotated[str, tyro.conf.arg(metavar="FIELD")]
-    """The student's representation: hashgrid, vm, cp, voxel, neurbf or mlp; vm+hashgrid adds two fields, hashgrid:mlp
-    joins their encodings."""
+    """The student's representation: hashgrid, vm, cp, voxel, neurbf or mlp; vm+hashgrid (or hybrid) adds two fields,
+    hashgrid:mlp joins their encodings."""
     out: OptionalFile = None
     """Folder for the student; <run>-<field> beside the teacher by default."""
     steps: OptionalInt = None

@@ -166,6 +166,8 @@ class RayJobs:
     def stop(self) -> None:
         """Interrupt what runs, as Ctrl-C would, and begin nothing more. May be called by a signal while
         :meth:`run` waits, and so leaves the cluster itself to :meth:`close`."""
+        if self._stopped:
+            return
         self._stopped = True
         for task in self._waiting:
             self._ray.cancel(task)  # raises KeyboardInterrupt in the task, which stops its process

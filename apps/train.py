@@ -55,7 +55,7 @@ class Train:
     scene: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SCENE")]
     """A folder of photographs with poses (any supported format), a scene TOML, or the name of a procedural scene."""
     field: str = "hashgrid"
-    """Representation: hashgrid, vm, cp, voxel, neurbf or mlp; vm+hashgrid adds two fields,
+    """Representation: hashgrid, vm, cp, voxel, neurbf or mlp; vm+hashgrid (or hybrid) adds two fields,
     hashgrid:mlp joins their encodings."""
     out: OptionalFile = None
     """Folder for the run; runs/<scene>-<field> by default."""

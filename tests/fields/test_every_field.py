@@ -66,6 +66,7 @@ def trained():
 
 def test_all_kinds_are_here():
     assert set(kinds()) == {part for name in NAMES for part in name.replace(":", "+").split("+")} | {"hybrid", "edited"}
+    assert spelled(config_named("hybrid")) == "vm+hashgrid"
 
 
 @every
