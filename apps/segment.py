@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fieldlab.train.run import Run
     from fieldlab.train.session import RunInfo
 
-DEFAULT_SECONDS = 240.0
+DEFAULT_SECONDS = 390.0
 KEPT_ON_RESUME = frozenset(("masks", "out", "resume", "steps", "seconds", "device", "checkpoint_seconds", "least"))
 
 
@@ -42,11 +42,11 @@ class Segment:
     steps: OptionalInt = None
     """Stop learning after this many steps."""
     seconds: OptionalFloat = None
-    """Stop learning after this much time; 240 without --steps."""
+    """Stop learning after this much time; 390 without --steps."""
     features: int = 64
     """Values per point that are learnt."""
     least: OptionalInt = None
-    """Points of the smallest part; a two-thousandth of all points without it."""
+    """Points of the smallest part; a thousandth of all points without it."""
     nested: bool = True
     """Learn from how masks lie in each other, not only from each by itself."""
     seed: int = 0

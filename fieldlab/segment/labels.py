@@ -12,6 +12,7 @@ from torch import Tensor
 from fieldlab.data.cameras import Cameras
 from fieldlab.render.model import RadianceModel
 from fieldlab.segment.hierarchy import Hierarchy
+from fieldlab.segment.sightings import surface_depth
 
 VOTERS = 5  # nearest points that decide
 REACH = 4.0  # how far they may be, in spacings of points
@@ -58,8 +59,7 @@ class Labeler:
 
     def view(self, model: RadianceModel, cameras: Cameras, i: int) -> Tensor:
         """int64 [H,W]: row of the finest part that each pixel of view ``i`` shows, -1 for none."""
-        shown = model.render_image(cameras, i, channels=("depth", "opacity"))
-        depth, opacity = shown["depth"][..., 0].cpu(), shown["opacity"][..., 0].cpu()
+        depth, opacity = surface_depth(model, cameras, i)
         rays = cameras[i].to("cpu").image_rays(0)
         hit = opacity.flatten() > SEEN
         points = (rays.origins + rays.directions * depth.flatten()[:, None])[hit]

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from fieldlab.data.cameras import Cameras, Rays
 from fieldlab.ops.composite import composite, visible
-from fieldlab.ops.samples import keep
+from fieldlab.ops.samples import Samples, keep, sum_before
 from fieldlab.render.model import EARLY_STOP, RadianceModel
 
 LEAST_SHARE = 0.2  # of the heaviest sample's weight on a ray, of samples that are kept
 CHUNK = 1 << 13
+STEEP = 0.01  # change of depth between pixels, as a share of it, from which it is looked at again
+CERTAIN = 0.99  # opacity below which it is too
 
 
 @dataclass
@@ -63,6 +66,46 @@ def look(model: RadianceModel, cameras: Cameras, i: int, pixels: Tensor) -> Sigh
     offsets = torch.cat((counts.new_zeros(1), counts.cumsum(0)))
     points = rays.origins + rays.directions * depth[:, None]
     return Sightings(pixels.to(model.device), rays.directions, offsets, x, weights, opacity, depth, points)
+
+
+@torch.no_grad()
+def surface_depth(model: RadianceModel, cameras: Cameras, i: int) -> tuple[Tensor, Tensor]:
+    """Distance along the ray, and opacity, of every pixel of view ``i``, float32 [H,W] on the CPU.
+
+    Composited distances are means: at a silhouette they lie between the surface and what is behind it, where nothing
+    is. There, the distance is that by which half of what the ray sees has come together.
+    """
+    shown = model.render_image(cameras, i, channels=("depth", "opacity"))
+    depth, opacity = shown["depth"][..., 0].cpu(), shown["opacity"][..., 0].cpu()
+    around = depth[None, None]
+    change = max_pool2d(around, 3, 1, 1) + max_pool2d(-around, 3, 1, 1)
+    # A surface seen at a slant changes too; looking again does it no harm.
+    doubtful = (change[0, 0] > STEEP * depth) | (opacity < CERTAIN)
+    again = ((opacity > 0) & doubtful).flatten().nonzero()[:, 0]
+    rays = cameras[i].to("cpu").image_rays(0)
+    for part in again.split(CHUNK):
+        depth.view(-1)[part] = _middle(model, rays[part].to(model.device)).cpu()
+    return depth, opacity
+
+
+def _middle(model: RadianceModel, rays: Rays) -> Tensor:
+    """:func:`half_way` of rays."""
+    samples = model.sample(rays)
+    sigma = model.field.density(model.points(rays, samples)[0])
+    seen = visible(sigma, samples, EARLY_STOP)
+    samples, sigma = keep(samples, seen), sigma[seen]
+    found = composite(sigma, None, samples, EARLY_STOP)
+    return half_way(found.weights, found.opacity, samples)
+
+
+def half_way(weights: Tensor, opacity: Tensor, samples: Samples) -> Tensor:
+    """Distance [N] of the middle of the first sample by which half of a ray's weights [S] have come together, which are
+    ``opacity`` [N] in all; 0 where there are none."""
+    ray = samples.ray_indices
+    half = sum_before(weights, samples.ray_offsets, ray) + weights >= 0.5 * opacity[ray]
+    half &= weights > 0
+    depth = torch.full_like(opacity, torch.inf).scatter_reduce(0, ray[half], samples.middles[half], "amin")
+    return torch.where(depth.isfinite(), depth, 0)
 
 
 def _look(model: RadianceModel, rays: Rays) -> tuple[Tensor, ...]:

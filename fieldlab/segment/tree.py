@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops.linkage import single_linkage
@@ -19,7 +20,9 @@ from fieldlab.segment.segmenter import Segmenter
 MOST_POINTS = 200_000
 NEIGHBORS = 16
 OPAQUE = 0.9  # of pixels whose points are on the surface
-LEAST_SHARE = 1 / 2000  # of all points, of the smallest part
+ROUNDS, ALIKE = 3, 0.2  # of smoothing: how often, and the distance of features that are still alike
+CHUNK = 1 << 16  # edges at a time
+LEAST_SHARE = 1 / 1000  # of all points, of the smallest part
 LEAST_POINTS = 12
 
 
@@ -30,13 +33,13 @@ def surface(segmenter: Segmenter, most: int = MOST_POINTS) -> tuple[Tensor, Tens
         ConfigError: nothing is opaque.
     """
     lessons = segmenter.lessons
-    candidates = [lesson.seen.points[lesson.seen.opacity > OPAQUE] for lesson in lessons]
+    solid = [(lesson.seen.opacity > OPAQUE).nonzero()[:, 0] for lesson in lessons]
+    candidates = [lesson.seen.points[pixels] for lesson, pixels in zip(lessons, solid, strict=True)]
     if not sum(map(len, candidates)):
         raise ConfigError("the field has no surface", field="opacity", expected=f"pixels above {OPAQUE}")
-    kept = spread(candidates, most)
     points, features = [], []
-    for lesson, chosen in zip(lessons, kept, strict=True):
-        pixels = (lesson.seen.opacity > OPAQUE).nonzero()[:, 0][chosen]
+    for lesson, pixels, chosen in zip(lessons, solid, spread(candidates, most), strict=True):
+        pixels = pixels[chosen]
         points.append(lesson.seen.points[pixels])
         with torch.no_grad():
             features += [segmenter.features(lesson.seen, part)[1] for part in pixels.split(1 << 13)]
@@ -68,7 +71,7 @@ def _cells(points: Tensor, low: Tensor, size: float) -> Tensor:
 
 
 def build_hierarchy(points: Tensor, features: Tensor, least: int | None = None, k: int = NEIGHBORS) -> Hierarchy:
-    """Single linkage of points [N,3] by their unit features [N,D].
+    """Single linkage of points [N,3] by their unit features [N,D], which are made smooth first.
 
     An edge weighs as much as its ends differ, but no less than features change around either end: between two parts
     they change gradually over several points, and steps from one to the next would be small all the way across.
@@ -81,7 +84,8 @@ def build_hierarchy(points: Tensor, features: Tensor, least: int | None = None, 
     """
     least = max(round(len(points) * LEAST_SHARE), LEAST_POINTS) if least is None else least
     first, second = neighbor_edges(points, k)
-    length = (features[first] - features[second]).norm(dim=1)
+    features = smoothed(features, first, second)
+    length = distances(features, first, second)
     change = local_change(len(points), first, second, length)
     weight = torch.maximum(length, torch.maximum(change[first], change[second]))
     condensed = condense(single_linkage(len(points), first, second, weight), first, second, weight, least)
@@ -99,3 +103,24 @@ def local_change(n: int, first: Tensor, second: Tensor, length: Tensor) -> Tenso
     count = torch.zeros(n).index_add(0, torch.cat((first, second)), torch.ones(2 * len(first)))
     total = torch.zeros(n).index_add(0, torch.cat((first, second)), torch.cat((length, length)).square())
     return (total / count.clamp_min(1)).sqrt()
+
+
+def smoothed(features: Tensor, first: Tensor, second: Tensor, rounds: int = ROUNDS, alike: float = ALIKE) -> Tensor:
+    """Unit features [N,D], each replaced by the mean of itself and its neighbors along the edges [E], several times. A
+    neighbor counts as much as it is alike, exp(-(distance / alike)^2 / 2) (a bilateral filter, Tomasi & Manduchi 1998,
+    on a graph): noise within a part goes, which single linkage would follow, and steps between parts stay."""
+    n = len(features)
+    itself = torch.arange(n)
+    rows, columns = torch.cat((first, second, itself)), torch.cat((second, first, itself))
+    for _ in range(rounds):
+        near = torch.exp(-0.5 * (distances(features, first, second) / alike).square())
+        weights = torch.cat((near, near, near.new_ones(n)))
+        matrix = torch.sparse_coo_tensor(torch.stack((rows, columns)), weights, (n, n)).to_sparse_csr()
+        features = normalize(matrix @ features, dim=1)
+    return features
+
+
+def distances(features: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """float32 [E]: how far apart the features at the ends of edges are."""
+    parts = zip(first.split(CHUNK), second.split(CHUNK), strict=True)
+    return torch.cat([(features[a] - features[b]).norm(dim=1) for a, b in parts]) if len(first) else torch.empty(0)

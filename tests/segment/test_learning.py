@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.functional import normalize, softplus
+from torch.nn.functional import max_pool2d, normalize, softplus
 
 from fieldlab.errors import ConfigError
+from fieldlab.ops.samples import Samples
 from fieldlab.render.model import RadianceModel
 from fieldlab.segment.config import HEAD, SegmentSettings
 from fieldlab.segment.graph import MASK_CROSSING, edge_costs, neighbor_edges
@@ -19,8 +20,8 @@ from fieldlab.segment.losses import Ultrametric, continuity_loss, contrast, coup
 from fieldlab.segment.masks import ImageMasks
 from fieldlab.segment.pairs import draw_couples
 from fieldlab.segment.segmenter import Segmenter
-from fieldlab.segment.sightings import look
-from fieldlab.segment.tree import build_hierarchy, spread, surface
+from fieldlab.segment.sightings import half_way, look, surface_depth
+from fieldlab.segment.tree import build_hierarchy, smoothed, spread, surface
 from fieldlab.train.build import build_model, choose_model
 from fieldlab.train.checkpoint import Checkpoint
 from fieldlab.train.config import TrainConfig
@@ -245,3 +246,63 @@ def test_points_are_spread_evenly():
     assert sum(map(len, kept)) <= 300
     assert len(kept[1]) > 0.5 * len(few)
     assert len(kept[0]) < 0.1 * len(crowd)
+
+
+def test_smoothing_is_a_mean_over_likes():
+    g = seeded(3)
+    points, features = torch.rand(40, 3, generator=g), normalize(torch.randn(40, 4, generator=g), dim=1)
+    first, second = neighbor_edges(points, 4)
+    want = features.clone()
+    for _ in range(2):
+        old = want.clone()
+        for i in range(len(points)):
+            near = second[first == i].tolist() + first[second == i].tolist()
+            likes = [float(torch.exp(-(((old[i] - old[j]).norm() / 0.7) ** 2) / 2)) for j in near]
+            total = old[i] + sum(like * old[j] for like, j in zip(likes, near, strict=True))
+            want[i] = total / total.norm()
+    found = smoothed(features, first, second, rounds=2, alike=0.7)
+    torch.testing.assert_close(found, want, atol=1e-5, rtol=1e-5)
+
+
+def test_smoothing_keeps_steps_and_takes_noise_away():
+    g = seeded(4)
+    points = torch.rand(600, 3, generator=g) * torch.tensor([1.0, 1.0, 0.02])
+    left = points[:, 0] < 0.5
+    clean = normalize(torch.where(left[:, None], torch.tensor([1.0, 0.1, 0.0]), torch.tensor([0.1, 1.0, 0.0])), dim=1)
+    noisy = normalize(clean + 0.08 * torch.randn(600, 3, generator=g), dim=1)
+    made = smoothed(noisy, *neighbor_edges(points, 8))
+    assert float((made - clean).norm(dim=1).mean()) < 0.5 * float((noisy - clean).norm(dim=1).mean())
+    assert float((made[left][:, None] - made[~left][None]).norm(dim=2).min()) > 1.0
+
+
+def test_half_way_is_where_half_of_the_weights_have_come_together():
+    g = seeded(5)
+    counts = torch.tensor([3, 0, 6, 1, 4])
+    offsets = torch.cat((torch.zeros(1, dtype=torch.int64), counts.cumsum(0)))
+    starts = torch.cat([torch.sort(torch.rand(c, generator=g)).values for c in counts.tolist()])
+    samples = Samples(offsets, starts, starts + 0.01, torch.arange(5).repeat_interleave(counts))
+    weights = torch.rand(14, generator=g) / 6
+    weights[offsets[2]] = 0  # nothing is there, though it comes first
+    opacity = torch.zeros(5).index_add(0, samples.ray_indices, weights)
+    found = half_way(weights, opacity, samples)
+    for i in range(5):
+        total, want = 0.0, 0.0
+        for s in range(int(offsets[i]), int(offsets[i + 1])):
+            total += float(weights[s])
+            if weights[s] > 0 and total >= 0.5 * float(opacity[i]) - 1e-6:
+                want = float(samples.middles[s])
+                break
+        assert float(found[i]) == pytest.approx(want)
+
+
+def test_surfaces_are_where_rendering_sees_them(model):
+    cameras = ball_scene(n=16, size=32).splits["train"].cameras
+    depth, opacity = surface_depth(model, cameras, 3)
+    shown = model.render_image(cameras, 3, channels=("depth", "opacity"))
+    assert torch.equal(opacity, shown["opacity"][..., 0])
+    inner = -max_pool2d(-(opacity > 0.99).float()[None], 5, 1, 2)[0] > 0.5  # away from the silhouette
+    assert int(inner.sum()) > 30
+    torch.testing.assert_close(depth[inner], shown["depth"][..., 0][inner], atol=0.06, rtol=0)
+    points = cameras.image_rays(3).origins + cameras.image_rays(3).directions * depth.flatten()[:, None]
+    away = (points.norm(dim=1) - RADIUS).abs()[(opacity > 0.5).flatten()]
+    assert float(away.median()) < 0.08
