@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -111,12 +112,12 @@ def smoothed(features: Tensor, first: Tensor, second: Tensor, rounds: int = ROUN
     on a graph): noise within a part goes, which single linkage would follow, and steps between parts stay."""
     n = len(features)
     itself = torch.arange(n)
-    rows, columns = torch.cat((first, second, itself)), torch.cat((second, first, itself))
+    ends = (torch.cat((first, second, itself)).numpy(), torch.cat((second, first, itself)).numpy())
     for _ in range(rounds):
         near = torch.exp(-0.5 * (distances(features, first, second) / alike).square())
-        weights = torch.cat((near, near, near.new_ones(n)))
-        matrix = torch.sparse_coo_tensor(torch.stack((rows, columns)), weights, (n, n)).to_sparse_csr()
-        features = normalize(matrix @ features, dim=1)
+        weights = torch.cat((near, near, near.new_ones(n))).numpy()
+        mean = csr_matrix((weights, ends), shape=(n, n)) @ features.numpy()
+        features = normalize(torch.from_numpy(mean), dim=1)
     return features
 
 
