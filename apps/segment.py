@@ -79,14 +79,16 @@ def run(args: Segment) -> None:
         if checkpoint is not None:
             folder.trim_metrics(int(checkpoint.header["training"]["progress"]["step"]))
         with console.status("looking at the field from the photographs"):
-            session = SegmentSession(folder, config, model, info.scene, masks, resume=checkpoint,
+            session = SegmentSession(folder, config, model, info.scene, masks, resume=checkpoint, least=args.least,
                                      checkpoint_seconds=args.checkpoint_seconds)  # fmt: skip
         with stopping(session.segmenter.stop) as caught:
             _show(session, console)
         if session.segmenter.finished:
             with console.status("making the tree"):
-                made = session.hierarchy(args.least)
-            _summary(folder, session, made, console)
+                made = session.hierarchy()
+            with console.status("drawing the parts"):
+                picture = _picture(folder, session, made, info)
+            _summary(folder, session, made, picture, console)
         else:
             again = f"fieldlab segment {args.run} --masks {args.masks} --out {folder.path} --resume"
             console.print(f"[bold]stopped and saved[/] after {session.segmenter.progress.step} steps\n  {again}",
@@ -96,8 +98,14 @@ def run(args: Segment) -> None:
 
 
 def find_masks(source: str, info: RunInfo, console: Console) -> dict[int, ImageMasks]:
-    """Masks by the number of their training photograph."""
+    """Masks by the number of their training photograph.
+
+    Raises:
+        DataError: they cannot be read, or fewer than two photographs have any that teach.
+    """
+    from fieldlab.errors import DataError
     from fieldlab.segment.mask_files import read_masks
+    from fieldlab.segment.pairs import teaches
     from fieldlab.segment.truth import short_name
 
     names = info.scene.names["train"]
@@ -108,6 +116,11 @@ def find_masks(source: str, info: RunInfo, console: Console) -> dict[int, ImageM
         found = _masks_of_photographs(info, short, console)
     else:
         found = read_masks(Path(source), short, sizes, "train", others)
+    teaching = sum(teaches(masks) for masks in found.values())
+    if teaching < 2:
+        raise DataError("masks teach nothing: they leave nothing out, or show next to nothing", file=source,
+                        found=f"{teaching} photographs with masks of some of their pixels", expected="2 or more",
+                        hint="a mask is where one thing is, or one part of it")  # fmt: skip
     conflicts = sum(masks.conflicts for masks in found.values())
     count = sum(map(len, found.values()))
     console.print(f"{count} masks of {len(found)} of {len(names)} photographs, {conflicts} pairs that cut each other",
@@ -176,10 +189,24 @@ def _show(session: SegmentSession, console: Console) -> None:
             bar.tell("learning", share, f"step {event.step}, {event.agreement:.1%} of comparisons right{left}")
 
 
-def _summary(folder: Run, session: SegmentSession, made: Hierarchy, console: Console) -> None:
+def _picture(folder: Run, session: SegmentSession, made: Hierarchy, info: RunInfo) -> Path:
+    """Two views at three thresholds, in the run's renders/."""
+    from fieldlab.export.pictures import write_picture
+    from fieldlab.segment.picture import parts_picture
+    from fieldlab.segment.segmentation import Segmentation
+
+    file = folder.path / "renders" / "parts.png"
+    cameras = info.scene.cameras.get("test") or info.scene.cameras["train"]
+    write_picture(file, parts_picture(Segmentation(session.segmenter.model, made), cameras))
+    return file
+
+
+def _summary(folder: Run, session: SegmentSession, made: Hierarchy, picture: Path, console: Console) -> None:
+    if session.edits is not None:
+        console.print(f"[yellow]the tree had been edited; as it was it is kept as {session.edits}[/]", soft_wrap=True)
     now = session.segmenter.progress
     counts = ", ".join(f"{len(made.parts(float(t)))} at {float(t):.3f}" for t in made.thresholds(5))
     console.print(
         f"[bold]{folder.path}[/]: {len(made.points):,} points, {len(made.ids)} nodes after {now.step} steps in "
-        f"{now.seconds:.0f} s; parts by threshold: {counts}", highlight=False, soft_wrap=True,
+        f"{now.seconds:.0f} s; parts by threshold: {counts}\n  {picture}", highlight=False, soft_wrap=True,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
@@ -44,12 +45,14 @@ def run(args: Select) -> None:
     import torch
 
     from fieldlab.apps.train import choose_device
-    from fieldlab.errors import ConfigError, DataError
+    from fieldlab.errors import ConfigError, DataError, require
     from fieldlab.files import write_json
     from fieldlab.segment.segmentation import Segmentation
 
     if (args.point is None) == (args.pixel is None or args.view is None):
         raise ConfigError("one thing is pointed at", expected="--view K --pixel X,Y, or --point X Y Z")
+    require(args.level is None or 0 <= args.level < math.inf, "--level", args.level, "a number from 0 up")
+    require(args.up >= 0, "--up", args.up, "0 or more")
     segmentation, info = Segmentation.load(args.run, choose_device(args.device))
     tree = segmentation.hierarchy
     level = float(tree.thresholds(3)[1]) if args.level is None else args.level

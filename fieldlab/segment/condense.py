@@ -96,3 +96,20 @@ def _homes(joined: Tensor, n: int, grew: list[tuple[int, int]], absorbed: list[t
         leaf[waiting] = leaf[there]
         via[waiting] = torch.where(leaf[there] >= 0, there, via[there])
     return leaf
+
+
+def merged_below(condensed: Condensed, floor: float) -> Condensed:
+    """Without the nodes that come together below a threshold: what is left of each such tree is its root, a leaf."""
+    parent, birth = condensed.parent, condensed.birth
+    kept = (parent < 0) | (birth[parent.clamp_min(0)] >= floor)
+    up = torch.where(kept, torch.arange(len(parent)), parent)
+    while not bool(kept[up].all()):
+        up = up[up]
+    row = kept.cumsum(0) - 1
+    above = parent[kept]
+    leaf = condensed.leaf
+    return Condensed(
+        torch.where(above >= 0, row[above.clamp_min(0)], -1),
+        torch.where(birth[kept] < floor, 0.0, birth[kept]),
+        torch.where(leaf >= 0, row[up[leaf.clamp_min(0)]], -1),
+    )

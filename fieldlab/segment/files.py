@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+import zlib
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fieldlab.errors import DataError
+from fieldlab.errors import DataError, FieldlabError
 from fieldlab.files import write_bytes, write_json, write_with
-from fieldlab.segment.hierarchy import Hierarchy, palette
+from fieldlab.segment.hierarchy import APART, Hierarchy, palette
 
 FORMAT = 1
 ARRAYS, TREE = "hierarchy.npz", "hierarchy.json"
@@ -57,14 +59,36 @@ def tree_of(hierarchy: Hierarchy) -> dict[str, Any]:
 
 
 def carry_hierarchy(source: Path, run: Path) -> None:
-    """Copy the tree of a run, if it has one, into another of the same geometry.
+    """Copy the tree of a run, if it has one, into another of the same geometry. What is there already stays: people
+    may have edited it.
 
     Raises:
         RunFolderError: it cannot be written.
     """
     for name in (ARRAYS, TREE):
-        if (source / name).is_file():
+        if (source / name).is_file() and not (run / name).exists():
             write_bytes(run / name, (source / name).read_bytes())
+
+
+def keep_edits(folder: Path) -> Path | None:
+    """Before another tree is written: copy one that is not as it was written, so that no edits are lost. Returns
+    where the copy is, None where there is nothing to keep.
+
+    Raises:
+        RunFolderError: it cannot be written.
+    """
+    file = folder / TREE
+    if not file.is_file():
+        return None
+    try:
+        points, leaf, written = _read_arrays(folder / ARRAYS)
+        if _read_json(file) == tree_of(_assembled(written, points, leaf, written, file)):
+            return None
+    except FieldlabError:
+        pass  # what cannot be compared may have been edited
+    kept = next(path for n in count(1) if not (path := folder / f"{TREE}.bak{n if n > 1 else ''}").exists())
+    write_bytes(kept, file.read_bytes())
+    return kept
 
 
 def read_hierarchy(folder: Path) -> Hierarchy:
@@ -74,9 +98,14 @@ def read_hierarchy(folder: Path) -> Hierarchy:
         DataError: a file is missing or damaged, or the tree is none: an id twice, a parent that is not there, parts
             above themselves.
     """
-    points, leaf, parent_before = _read_arrays(folder / ARRAYS)
-    file = folder / TREE
-    nodes = _read_nodes(file)
+    points, leaf, written = _read_arrays(folder / ARRAYS)
+    return _assembled(_read_nodes(folder / TREE), points, leaf, written, folder / TREE)
+
+
+def _assembled(
+    nodes: list[dict[str, Any]], points: Tensor, leaf: Tensor, written: list[dict[str, Any]], file: Path
+) -> Hierarchy:
+    """The hierarchy of a tree's entries and of points whose finest parts are ids of the tree as it was written."""
     ids = [node["id"] for node in nodes]
     row = {node: i for i, node in enumerate(ids)}
     if len(row) != len(ids):
@@ -93,7 +122,7 @@ def read_hierarchy(folder: Path) -> Hierarchy:
     m = len(nodes)
     colors = torch.stack([_color(node["color"], node["id"], file) for node in nodes])
     made = Hierarchy(torch.tensor(ids, dtype=torch.int32), above, torch.zeros(m), [node["name"] for node in nodes],
-                     colors, points, _leaves(leaf, row, parent_before, file))  # fmt: skip
+                     colors, points, _leaves(leaf, row, written, file))  # fmt: skip
     made.birth = _births(made, [node["birth"] for node in nodes])
     return made
 
@@ -102,7 +131,8 @@ def _parent_ids(hierarchy: Hierarchy) -> Tensor:
     return torch.where(hierarchy.parent >= 0, hierarchy.ids[hierarchy.parent.clamp_min(0)], -1)
 
 
-def _read_arrays(file: Path) -> tuple[Tensor, Tensor, dict[int, int]]:
+def _read_arrays(file: Path) -> tuple[Tensor, Tensor, list[dict[str, Any]]]:
+    """Points, the ids of their finest parts, and the tree's entries as they were written."""
     try:
         with zipfile.ZipFile(file) as archive:
             if (size := sum(info.file_size for info in archive.infolist())) > MOST_BYTES:
@@ -110,28 +140,39 @@ def _read_arrays(file: Path) -> tuple[Tensor, Tensor, dict[int, int]]:
         with np.load(file, allow_pickle=False) as arrays:
             version = int(arrays["format"])
             points, leaf = (torch.from_numpy(arrays[name]) for name in ("points", "leaf"))
-            parents = dict(zip(arrays["ids"].tolist(), arrays["parent"].tolist(), strict=True))
+            rows = zip(*(arrays[name].tolist() for name in ("ids", "parent", "birth")), strict=True)
+            written = [_node({"id": i, "parent": None if above < 0 else above, "birth": birth}, k, file)
+                       for k, (i, above, birth) in enumerate(rows)]  # fmt: skip
     except FileNotFoundError as error:
         raise DataError("there is no hierarchy", file=file, hint="fieldlab segment makes one") from error
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError("a hierarchy cannot be read", file=file, found=error) from error
     if version > FORMAT:
         raise DataError("a hierarchy is from a newer version of fieldlab", file=file, found=version, expected=FORMAT)
     if points.dim() != 2 or points.shape[1] != 3 or leaf.shape != points.shape[:1]:
         raise DataError("a hierarchy's arrays do not fit", file=file, found=(tuple(points.shape), tuple(leaf.shape)))
-    return points.float(), leaf.long(), parents
+    return points.float(), leaf.long(), written
 
 
-def _read_nodes(file: Path) -> list[dict[str, Any]]:
+def _read_json(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > MOST_BYTES // 16:
             raise DataError("a tree is too large", file=file, found=file.stat().st_size)
         data = json.loads(file.read_text(encoding="utf-8"))
-        nodes = data["nodes"]
     except FileNotFoundError as error:
         raise DataError("there is no tree", file=file, hint="fieldlab segment makes one") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError("a tree cannot be read", file=file, found=error) from error
+    if not isinstance(data, dict):
+        raise DataError("a tree is an object", file=file, found=type(data).__name__, expected='{"nodes": [...]}')
+    return data
+
+
+def _read_nodes(file: Path) -> list[dict[str, Any]]:
+    data = _read_json(file)
+    version, nodes = data.get("format", FORMAT), data.get("nodes")
+    if type(version) is not int or version != FORMAT:
+        raise DataError("a tree is of another format", file=file, field="format", found=version, expected=FORMAT)
     if not isinstance(nodes, list) or not nodes:
         raise DataError("a tree has nodes", file=file, field="nodes", found=nodes)
     return [_node(node, i, file) for i, node in enumerate(nodes)]
@@ -148,8 +189,9 @@ def _node(node: Any, i: int, file: Path) -> dict[str, Any]:
     parent, birth = node.get("parent"), node.get("birth")
     if parent is not None and type(parent) is not int:
         raise DataError("a parent is an id", file=file, field=f"node {node['id']}, parent", found=parent)
-    if birth is not None and not (isinstance(birth, int | float) and math.isfinite(birth)):
-        raise DataError("a birth is a threshold", file=file, field=f"node {node['id']}, birth", found=birth)
+    if birth is not None and not (type(birth) in (int, float) and 0 <= birth <= APART):
+        raise DataError("a birth is a threshold", file=file, field=f"node {node['id']}, birth", found=birth,
+                        expected=f"0 to {APART:g}")  # fmt: skip
     name = node.get("name", f"part_{node['id']}")
     if not isinstance(name, str):
         raise DataError("a name is text", file=file, field=f"node {node['id']}, name", found=name)
@@ -168,14 +210,15 @@ def _check_rooted(parent: Tensor, ids: list[int], file: Path) -> None:
                     hint="all chains of parents end at a part whose parent is null")  # fmt: skip
 
 
-def _leaves(leaf: Tensor, row: dict[int, int], before: dict[int, int], file: Path) -> Tensor:
+def _leaves(leaf: Tensor, row: dict[int, int], written: list[dict[str, Any]], file: Path) -> Tensor:
     """Rows of the points' finest parts; of one that was taken out, the nearest ancestor it had that is left."""
+    before = {node["id"]: node["parent"] for node in written}
     rows: dict[int, int] = {}
     for part in leaf.unique().tolist():
-        at = part
+        at: int | None = part
         while at not in row:
-            at = before.get(at, -1)
-            if at < 0:
+            at = None if at is None else before.get(at)
+            if at is None:
                 raise DataError("the points of a part belong to nothing", file=file, field=f"node {part}",
                                 found="it and all above it were taken out")  # fmt: skip
         rows[part] = row[at]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -27,6 +29,12 @@ def neighbor_edges(points: Tensor, k: int) -> tuple[Tensor, Tensor]:
     low, high = np.minimum(a, b), np.maximum(a, b)
     keys = np.unique(low[low < high].astype(np.int64) * n + high[low < high])
     return torch.from_numpy(keys // n), torch.from_numpy(keys % n)
+
+
+def largest_piece(n: int, first: Tensor, second: Tensor) -> int:
+    """How many of n points the most that edges [E] connect are."""
+    ends = coo_matrix((np.ones(len(first)), (first.numpy(), second.numpy())), (n, n))
+    return int(np.bincount(connected_components(ends, directed=False)[1]).max())
 
 
 def edge_costs(features: Tensor, cells: Tensor, first: Tensor, second: Tensor) -> Tensor:

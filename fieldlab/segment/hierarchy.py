@@ -113,16 +113,16 @@ class Hierarchy:
         return int(found[0])
 
     def called(self, word: str) -> int:
-        """The row of the node that has an id or a name.
+        """The row of the node that has an id, or where none has it, a name.
 
         Raises:
             ConfigError: none or several have it.
         """
-        if word.isdecimal():
-            return self.row_of(int(word))
-        rows = [row for row, name in enumerate(self.names) if name == word]
+        rows = [row for row, node in enumerate(self.ids.tolist()) if str(node) == word]
+        rows = rows or [row for row, name in enumerate(self.names) if name == word]
         if len(rows) != 1:
-            what = "several parts have one name" if rows else "no part has this name"
+            none = "there is no such part" if word.isdecimal() else "no part has this name"
+            what = "several parts have one name" if rows else none
             raise ConfigError(what, found=word, expected="the id or the name of one part")
         return rows[0]
 

@@ -19,17 +19,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from fieldlab.errors import DataError
 from fieldlab.segment.masks import ImageMasks, Rle
+from fieldlab.segment.picture_files import read_picture
 
 PICTURES = (".png", ".tif", ".tiff", ".bmp")
 LARGEST_FILE = 1 << 30
 MOST_LABELS = 4096  # of one picture
+MOST_PIXELS = 1 << 28  # of one mask
+MOST_OUTLINE = 1 << 22  # pixels along a polygon's edges
+LONGEST_RUN = 6  # characters of a compressed one, more than MOST_PIXELS needs
 
 
 def read_masks(source: Path, names: Sequence[str], sizes: Sequence[tuple[int, int]], split: str = "train",
@@ -136,7 +139,7 @@ def _json(file: Path) -> Any:
         raise DataError("a file of masks is too large", file=file, found=file.stat().st_size, expected=LARGEST_FILE)
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError("masks cannot be read", file=file, found=error) from error
 
 
@@ -151,17 +154,17 @@ def _rle(entry: Mapping[str, Any], size: tuple[int, int], file: Path) -> Rle:
     try:
         found = tuple(int(v) for v in given["size"])
         height, width = found
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError("a mask has no size", file=file, field="segmentation.size", found=given["size"]) from error
+    _check_shape(height, width, size, file)  # before memory is taken for it
     counts = given["counts"]
     if isinstance(counts, list):
-        runs = np.asarray(counts)
-        whole = runs.ndim == 1 and runs.dtype.kind in "iu" and bool((runs >= 0).all())
-        if not whole or int(runs.sum()) != height * width:
-            raise _wrong_counts(file, int(runs.sum()) if whole else "no numbers of pixels", height * width)
-        made = coco.frPyObjects({"size": [height, width], "counts": [int(c) for c in counts]}, height, width)
-    elif isinstance(counts, str | bytes):
-        made = {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}
+        whole = all(type(run) is int and run >= 0 for run in counts)
+        if not whole or sum(counts) != height * width:
+            raise _wrong_counts(file, sum(counts) if whole else "no numbers of pixels", height * width)
+        made = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    elif isinstance(counts, str):
+        made = {"size": [height, width], "counts": counts.encode(errors="surrogatepass")}
         runs_sum = _sum_of_compressed(made["counts"], file)
         if runs_sum != height * width:
             raise _wrong_counts(file, runs_sum, height * width)
@@ -181,6 +184,8 @@ def _sum_of_compressed(text: bytes, file: Path) -> int:
             raise _wrong_counts(file, "characters that are no run lengths", "COCO's compressed run lengths")
         value |= (bits & 31) << shift
         shift += 5
+        if shift > 5 * LONGEST_RUN:
+            raise _wrong_counts(file, "a run without an end", "COCO's compressed run lengths")
         if not bits & 32:
             if bits & 16:
                 value -= 1 << shift
@@ -194,14 +199,24 @@ def _sum_of_compressed(text: bytes, file: Path) -> int:
 
 
 def _polygons(given: list[Any], size: tuple[int, int], file: Path) -> Rle:
-    """Polygons in pixels of the photograph."""
+    """Polygons in pixels of the photograph. They may leave it, but not go far: pycocotools walks along their edges."""
     try:
         parts = [[float(v) for v in polygon] for polygon in given]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError("a polygon is no list of numbers", file=file, field="segmentation", found=error) from error
     if any(len(p) < 6 or len(p) % 2 or not np.isfinite(p).all() for p in parts):
         raise DataError("a mask's polygon has three corners or more", file=file, field="segmentation",
                         expected="x y of each corner")  # fmt: skip
+    extent = np.array(size[::-1])
+    for corners in (np.array(part).reshape(-1, 2) for part in parts):
+        if (corners < -extent).any() or (corners > 2 * extent).any():
+            raise DataError("a mask's polygon is far outside its photograph", file=file, field="segmentation",
+                            found=f"x y from {corners.min(0)} to {corners.max(0)}",
+                            expected=f"corners about within {size[1]} x {size[0]} pixels")  # fmt: skip
+        outline = np.abs(corners - np.roll(corners, 1, axis=0)).max(1).sum()
+        if outline > MOST_OUTLINE:
+            raise DataError("a mask's polygon is too long", file=file, field="segmentation",
+                            found=f"{outline:.0f} pixels", expected=f"at most {MOST_OUTLINE}")  # fmt: skip
     if not parts:
         return _encoded(np.zeros(size, bool))
     return coco.merge(coco.frPyObjects(parts, *size))
@@ -220,11 +235,7 @@ def _labels(picture: NDArray[Any], file: Path) -> list[Rle]:
 
 
 def _picture(file: Path, size: tuple[int, int]) -> NDArray[Any]:
-    try:
-        picture = np.asarray(iio.imread(file))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError("a picture of masks cannot be read", file=file, found=error) from error
-    return _fitted(picture, size, file)
+    return _fitted(read_picture(file, "masks"), size, file)
 
 
 def _flat(picture: NDArray[Any]) -> NDArray[Any]:
@@ -238,15 +249,25 @@ def _fitted(picture: NDArray[Any], size: tuple[int, int], file: Path) -> NDArray
         DataError: it has another shape.
     """
     height, width = picture.shape[:2]
+    _check_shape(height, width, size, file)
     if (height, width) == size:
         return picture
-    scale = height / size[0]
-    if height == 0 or abs(width - scale * size[1]) > max(1.0, scale):
-        raise DataError("masks are of another size than their photograph", file=file, found=f"{width} x {height}",
-                        expected=f"{size[1]} x {size[0]}, or a multiple")  # fmt: skip
     rows = ((np.arange(size[0]) + 0.5) * height / size[0]).astype(int)
     columns = ((np.arange(size[1]) + 0.5) * width / size[1]).astype(int)
     return picture[rows][:, columns]
+
+
+def _check_shape(height: int, width: int, size: tuple[int, int], file: Path) -> None:
+    """Masks have their photograph's size, or its shape.
+
+    Raises:
+        DataError: they have another shape, or more pixels than any photograph.
+    """
+    fits = height > 0 and width > 0 and height * width <= MOST_PIXELS
+    scale = height / size[0] if fits else 0.0
+    if not fits or abs(width - scale * size[1]) > max(1.0, scale):
+        raise DataError("masks are of another size than their photograph", file=file, found=f"{width} x {height}",
+                        expected=f"{size[1]} x {size[0]}, or a multiple")  # fmt: skip
 
 
 def _encoded(mask: NDArray[Any]) -> Rle:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fieldlab.segment.masks import ImageMasks
+
 COUPLES = 64  # of a comparison
 LEAST_INSIDE = 6  # pixels of a mask, and outside it, in the batch
 LEAST_REMAINDER = 10  # pixels of a mask that are in no smaller one
@@ -21,6 +23,12 @@ class Couples:
     near_b: Tensor
     far_a: Tensor
     far_b: Tensor
+
+
+def teaches(masks: ImageMasks) -> bool:
+    """Whether any comparison can be drawn from the masks of a photograph: one has pixels inside and outside."""
+    height, width = masks.size
+    return bool(((masks.areas >= LEAST_INSIDE) & (masks.areas <= height * width - LEAST_INSIDE)).any())
 
 
 def draw_couples(member: Tensor, inside: Tensor, generator: torch.Generator, nested: bool = True) -> Couples:

@@ -7,14 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fieldlab.errors import ConfigError
+from fieldlab.errors import ConfigError, require
 from fieldlab.render.model import RadianceModel
 from fieldlab.segment.config import SegmentSettings
-from fieldlab.segment.files import write_hierarchy
+from fieldlab.segment.files import keep_edits, write_hierarchy
+from fieldlab.segment.graph import largest_piece, neighbor_edges
 from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.segment.masks import ImageMasks
 from fieldlab.segment.segmenter import Segmenter, SegmentEvent
-from fieldlab.segment.tree import build_hierarchy, surface
+from fieldlab.segment.tree import NEIGHBORS, build_hierarchy, surface
 from fieldlab.train.checkpoint import Checkpoint
 from fieldlab.train.config import RunConfig, from_dict, read_toml, to_dict
 from fieldlab.train.record import SceneRecord
@@ -76,9 +77,10 @@ class SegmentSession:
         masks: by number of the training photograph.
         resume: checkpoint to go on from.
         checkpoint_seconds: wall time between two checkpoints.
+        least: points of the smallest part; a share of all without it.
 
     Raises:
-        ConfigError: no photograph with masks sees anything.
+        ConfigError: no photograph with masks sees anything, or no piece of it is as large as the smallest part.
         CheckpointError: the checkpoint does not fit the configuration.
     """
 
@@ -92,13 +94,18 @@ class SegmentSession:
         *,
         resume: Checkpoint | None = None,
         checkpoint_seconds: float = 60.0,
+        least: int | None = None,
     ) -> None:
         self.run, self.config, self.scene = run, config, scene
-        self.checkpoint_seconds = checkpoint_seconds
+        self.checkpoint_seconds, self.least = checkpoint_seconds, least
+        self.edits: Path | None = None
+        """Where a tree that people had edited is kept since another was written."""
         self.segmenter = Segmenter(model, scene.cameras["train"], masks, config.segment)
         if resume is not None:
             self.segmenter.load(resume)
         self.segmenter.prepare()
+        if least is not None:
+            self._check_least(least)
 
     def events(self) -> Iterator[SegmentEvent]:
         """Learn to the end or until ``segmenter.stop()``; a checkpoint is written in any case."""
@@ -113,11 +120,18 @@ class SegmentSession:
         header = run_header(self.config, self.segmenter.model, training, self.scene)
         self.run.save_checkpoint(self.segmenter.progress.step, arrays | self.scene.arrays(), header)
 
-    def hierarchy(self, least: int | None = None) -> Hierarchy:
+    def hierarchy(self) -> Hierarchy:
         """Make the tree of what was learnt and write it."""
-        made = build_hierarchy(*surface(self.segmenter), least)
+        made = build_hierarchy(*surface(self.segmenter), self.least)
+        self.edits = keep_edits(self.run.path)
         write_hierarchy(self.run.path, made)
         return made
+
+    def _check_least(self, least: int) -> None:
+        """Whether there can be a tree does not depend on what is learnt: it is known before."""
+        points, _ = surface(self.segmenter)
+        most = largest_piece(len(points), *neighbor_edges(points, NEIGHBORS))
+        require(1 <= least <= most, "--least", least, f"1 to {most} points, of {len(points)} on the surface")
 
     def _note(self, event: SegmentEvent) -> None:
         self.run.append_metrics({k: v for k, v in asdict(event).items() if k != "seconds_left"})

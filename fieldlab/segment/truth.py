@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fieldlab.data.cameras import Cameras
 from fieldlab.errors import DataError
 from fieldlab.segment.metrics import Labels
+from fieldlab.segment.picture_files import read_picture
 
 DEPTH_TOLERANCE = 0.02  # relative, within which two views see the same point
 MOST_BYTES = 1 << 30  # of one file's arrays
@@ -65,7 +66,7 @@ def _read_arrays(file: Path) -> Truth:
         with np.load(file, allow_pickle=False) as arrays:
             ids = np.asarray(arrays["ids"]).astype(np.int32)
             depth = np.asarray(arrays["depth"], dtype=np.float32) if "depth" in arrays else None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError("labels cannot be read", file=file, found=error) from error
     if ids.ndim != 3 or (depth is not None and depth.shape != ids.shape[1:]):
         raise DataError("labels have the wrong shape", file=file, found=ids.shape, expected="ids [L,H,W], depth [H,W]")
@@ -73,10 +74,7 @@ def _read_arrays(file: Path) -> Truth:
 
 
 def _read_picture(file: Path) -> Labels:
-    try:
-        picture = np.asarray(iio.imread(file))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError("a picture of labels cannot be read", file=file, found=error) from error
+    picture = read_picture(file, "labels")
     if picture.ndim != 2:
         raise DataError("a picture of labels has one channel", file=file, found=picture.shape)
     return picture.astype(np.int32) - 1

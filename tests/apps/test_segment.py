@@ -48,6 +48,7 @@ def segmented(data, radiance):
 def test_a_segmented_run_has_a_tree_and_its_radiance_field_is_the_same(radiance, segmented):
     tree = read_hierarchy(segmented)
     assert len(tree.ids) > 3
+    assert iio.imread(segmented / "renders" / "parts.png").ndim == 3
     made, info = Segmentation.load(segmented)
     before = Run.open(radiance).latest_checkpoint().part("model.field")
     after = made.model.field.state_dict()
