@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops.linkage import single_linkage
-from fieldlab.segment.condense import condense
+from fieldlab.segment.condense import condense, merged_below
 from fieldlab.segment.graph import neighbor_edges
 from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.segment.segmenter import Segmenter
@@ -22,6 +22,7 @@ MOST_POINTS = 200_000
 NEIGHBORS = 16
 OPAQUE = 0.9  # of pixels whose points are on the surface
 ROUNDS, ALIKE = 3, 0.2  # of smoothing: how often, and the distance of features that are still alike
+NOISE = 0.02  # distances of features below which nothing is told apart
 CHUNK = 1 << 16  # edges at a time
 LEAST_SHARE = 1 / 1000  # of all points, of the smallest part
 LEAST_POINTS = 12
@@ -90,6 +91,7 @@ def build_hierarchy(points: Tensor, features: Tensor, least: int | None = None, 
     change = local_change(len(points), first, second, length)
     weight = torch.maximum(length, torch.maximum(change[first], change[second]))
     condensed = condense(single_linkage(len(points), first, second, weight), first, second, weight, least)
+    condensed = merged_below(condensed, NOISE)
     leaf = condensed.leaf
     if bool((leaf < 0).any()):  # pieces apart from everything, too small to be parts: of the nearest point's
         known = leaf >= 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops.linkage import single_linkage
-from fieldlab.segment.condense import condense
+from fieldlab.segment.condense import Condensed, condense, merged_below
 from fieldlab.segment.hierarchy import APART, Hierarchy, palette
 
 
@@ -137,6 +137,22 @@ def test_trees_that_are_none():
         made.row_of(10_000)
 
 
+def test_parts_are_found_by_their_id_and_else_by_their_name():
+    made = tree(1)
+    assert made is not None
+    last = len(made.ids) - 1
+    made.names[last], made.names[last - 1], made.names[0] = "12000", "lid", "1"
+    assert made.called("12000") == made.called(str(last)) == last
+    assert made.called("lid") == last - 1
+    assert made.called("1") == 1  # an id before a name
+    for word, said in (("12001", "no such part"), ("9" * 5000, "no such part"), ("handle", "no part has this name")):
+        with pytest.raises(ConfigError, match=said):
+            made.called(word)
+    made.names[0] = "lid"
+    with pytest.raises(ConfigError, match="several parts"):
+        made.called("lid")
+
+
 def test_thresholds_reach_from_the_finest_cut_to_the_coarsest():
     made = tree(3)
     assert made is not None
@@ -151,3 +167,15 @@ def test_colors_are_distinct():
     colors = palette(torch.arange(60))
     assert colors.dtype == torch.uint8
     assert len({tuple(c) for c in colors.tolist()}) == 60
+
+
+def test_merging_below_takes_out_what_comes_together_there():
+    """Nodes 4 = (0, 1) at 0.01, 5 = (2, 4) at 0.015, 6 = (3, 5) at 0.5; point 4 is of none."""
+    parent = torch.tensor([4, 4, 5, 6, 5, 6, -1])
+    birth = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.01, 0.015, 0.5])
+    made = merged_below(Condensed(parent, birth, torch.tensor([0, 1, 2, 3, -1])), 0.02)
+    assert made.parent.tolist() == [2, 2, -1]  # 3, 5 and 6
+    assert made.birth.tolist() == [0.0, 0.0, 0.5]
+    assert made.leaf.tolist() == [1, 1, 1, 0, -1]
+    same = Condensed(parent, birth, torch.tensor([0, 1, 2, 3, -1]))
+    assert torch.equal(merged_below(same, 0.0).leaf, same.leaf)
