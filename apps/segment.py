@@ -118,7 +118,7 @@ def find_masks(source: str, info: RunInfo, console: Console) -> dict[int, ImageM
         found = read_masks(Path(source), short, sizes, "train", others)
     teaching = sum(teaches(masks) for masks in found.values())
     if teaching < 2:
-        raise DataError("masks teach nothing: they leave nothing out, or show next to nothing", file=source,
+        raise DataError("masks teach nothing: each shows all or nothing", field=f"--masks {source}",
                         found=f"{teaching} photographs with masks of some of their pixels", expected="2 or more",
                         hint="a mask is where one thing is, or one part of it")  # fmt: skip
     conflicts = sum(masks.conflicts for masks in found.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +20,26 @@ WORLD = "world"
 
 
 def leaves_of_faces(mesh: Mesh, labeler: Labeler) -> NDArray[np.int64]:
-    """int64 [F]: row of the finest part of each face; what no part is near belongs to the root."""
+    """int64 [F]: row of the finest part of each face; what no part is near belongs to the root, or where there are
+    several, to the nearest part."""
     centers = mesh.vertices[mesh.faces].mean(1)
-    leaf = labeler.leaves(torch.from_numpy(centers).float()).numpy()
-    root = int((labeler.hierarchy.parent < 0).nonzero()[0])
-    return np.where(leaf >= 0, leaf, root)
+    roots = (labeler.hierarchy.parent < 0).nonzero()[:, 0]
+    leaf = labeler.leaves(torch.from_numpy(centers).float(), anywhere=len(roots) > 1).numpy()
+    return np.where(leaf >= 0, leaf, int(roots[0]))
 
 
 def node_names(tree: Hierarchy) -> list[str]:
-    """A name for every row that no other has: its own, with the id behind it where several share it."""
-    names = [name.strip() or f"part_{i}" for name, i in zip(tree.names, tree.ids.tolist(), strict=True)]
-    shared = {name for name in names if names.count(name) > 1 or name == WORLD}
-    return [f"{name}_{i}" if name in shared else name for name, i in zip(names, tree.ids.tolist(), strict=True)]
+    """A name on one line for every row that no other has: its own, with the id behind it where several share it."""
+    ids = tree.ids.tolist()
+    return _told_apart([" ".join(name.split()) or f"part_{i}" for name, i in zip(tree.names, ids, strict=True)], ids)
+
+
+def _told_apart(names: list[str], ids: list[int]) -> list[str]:
+    """Names with the id behind each that several share, or the world has, until all differ."""
+    count = Counter([*names, WORLD])
+    if len(count) > len(names):
+        return names
+    return _told_apart([f"{name}_{i}" if count[name] > 1 else name for name, i in zip(names, ids, strict=True)], ids)
 
 
 def parts_scene(mesh: Mesh, leaf: NDArray[np.int64], tree: Hierarchy) -> trimesh.Scene:
@@ -78,7 +87,7 @@ def write_parts(path: str | Path, mesh: Mesh, leaf: NDArray[np.int64], tree: Hie
 
 def _obj(mesh: Mesh, leaf: NDArray[np.int64], tree: Hierarchy) -> str:
     """Groups named by all names from the root down, so that tools that know hierarchies of groups find one."""
-    names = [name.replace(" ", "_") for name in node_names(tree)]
+    names = _told_apart([name.replace(" ", "_") for name in node_names(tree)], tree.ids.tolist())
     colors = np.zeros((len(mesh.vertices), 0)) if mesh.colors is None else mesh.colors / 255
     rows = np.concatenate((mesh.vertices, colors), axis=1)
     lines = ["v " + " ".join(f"{value:.8g}" for value in row) for row in rows]

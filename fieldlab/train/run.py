@@ -20,7 +20,8 @@ from fieldlab.train.checkpoint import Checkpoint, read_checkpoint, write_checkpo
 from fieldlab.train.config import RunConfig, Stored, read_config, write_config
 
 KEPT_CHECKPOINTS = 2
-MADE = ("checkpoints", "renders", "exports", "tensorboard", "metrics.jsonl", "scores.json", "config.toml")
+MADE = ("checkpoints", "renders", "exports", "tensorboard", "metrics.jsonl", "scores.json", "hierarchy.json",
+        "hierarchy.npz", "config.toml")  # fmt: skip
 REPLACED = ".replaced"  # what an overwritten run held, until the new one has a checkpoint
 
 

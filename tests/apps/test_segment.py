@@ -122,6 +122,8 @@ def test_what_is_pointed_at_is_what_its_labels_say(segmented, tmp_path, capsys):
     assert "no such pixel" in failure(capsys, ["select", str(segmented), "--view", "0", "--pixel", "48,0"])
     assert "no such view" in failure(capsys, ["select", str(segmented), "--view", "9", "--pixel", "1,1"])
     assert "pointed at" in failure(capsys, ["select", str(segmented), "--view", "0"])
+    for option, value in (("--level", "nan"), ("--level", "-1"), ("--level", "inf"), ("--up", "-1")):
+        assert option in failure(capsys, ["select", "nowhere", "--point", "0", "0", "0", option, value])
 
 
 def test_parts_are_measured_against_exact_labels(data, segmented, tmp_path, capsys):
@@ -144,7 +146,15 @@ def test_going_on_and_what_is_refused(data, radiance, segmented, tmp_path, capsy
     out = tmp_path / "again"
     command = ["segment", str(radiance), "--masks", masks, "--out", str(out), "--device", "cpu"]
     assert main([*command, "--steps", "5"]) == 0
+    edited = (out / TREE).read_text().replace("part_0", "all of it")
+    (out / TREE).write_text(edited)
+    capsys.readouterr()
     assert main([*command, "--resume", "--steps", "9"]) == 0
+    assert "had been edited" in capsys.readouterr().err
+    assert (out / f"{TREE}.bak").read_text() == edited
+    before = (out / TREE).read_text()
+    assert "--least" in failure(capsys, [*command, "--steps", "1", "--least", "1000000", "--overwrite"])
+    assert (out / TREE).read_text() == before
     header = Run.open(out).latest_checkpoint().header
     assert header["training"]["progress"]["step"] == 9
     for file in Run.open(out).checkpoints():  # as if it had been interrupted before the first one

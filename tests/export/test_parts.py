@@ -47,10 +47,27 @@ def test_faces_belong_to_the_part_they_are_near(parts):
     assert leaf.tolist() == [2] * 12 + [3] * 12 + [4] * 12
     far = Mesh(made.vertices + 100, made.faces, made.colors)
     assert set(leaves_of_faces(far, Labeler(hierarchy())).tolist()) == {0}
+    roots = hierarchy()
+    roots.parent = torch.tensor([-1, -1, -1, 1, 1])  # the toy fell apart
+    assert set(leaves_of_faces(far, Labeler(roots)).tolist()) == {4}
 
 
 def test_names_are_told_apart(parts):
     assert node_names(parts[2]) == ["toy", "body", "lid", "wheel_7", "wheel_9"]
+
+
+def test_names_differ_whatever_people_call_parts(parts, tmp_path):
+    made, leaf, tree = parts
+    tree.names[:] = ["world", "the lid\nf 1 1 1", "the_lid_f_1_1_1", "the_lid_f_1_1_1_1", " "]
+    assert node_names(tree) == ["world_0", "the lid f 1 1 1", "the_lid_f_1_1_1", "the_lid_f_1_1_1_1", "part_9"]
+    write_parts(tmp_path / "parts.obj", made, leaf, tree)
+    lines = (tmp_path / "parts.obj").read_text().splitlines()
+    assert sum(line.startswith("f ") for line in lines) == len(made.faces)
+    groups = [line.split()[1:] for line in lines if line.startswith("g ")]
+    assert [len(path) for path in groups] == [2, 3, 3]
+    assert len({name for path in groups for name in path}) == 5
+    tree.names[:] = ["wheel_9_9", "wheel_9", "lid", "wheel", "wheel"]  # what is put behind meets a name
+    assert len(set(node_names(tree))) == 5
 
 
 def test_a_glb_opens_with_the_tree_as_its_scene_graph(parts, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fieldlab.errors import DataError
-from fieldlab.segment.files import ARRAYS, TREE, read_hierarchy, write_hierarchy
+from fieldlab.segment.files import ARRAYS, TREE, carry_hierarchy, keep_edits, read_hierarchy, write_hierarchy
 from fieldlab.segment.hierarchy import Hierarchy, palette
 
 # 0 over 1 and 2; 1 over 3 and 4. Points 0-3 in leaf 3, 4-5 in 4, 6-9 in 2.
@@ -106,6 +106,11 @@ def test_births_stay_in_order(stored):
         (lambda node, _: node[3].update(id=-3), "has an id"),
         (lambda node, _: node[3].update(parent="1"), "is an id"),
         (lambda node, _: node[3].update(birth="low"), "is a threshold"),
+        (lambda node, _: node[3].update(birth=1e300), "is a threshold"),
+        (lambda node, _: node[3].update(birth=10**400), "is a threshold"),
+        (lambda node, _: node[3].update(birth=-0.1), "is a threshold"),
+        (lambda node, _: node[3].update(birth=True), "is a threshold"),
+        (lambda node, _: node[3].update(birth=float("nan")), "is a threshold"),
         (lambda node, _: node[3].update(name=3), "is text"),
         (lambda node, _: node[3].update(color="red"), "#rrggbb"),
         (lambda node, nodes: [nodes.remove(node[i]) for i in (0, 1, 3)] and node[2].update(parent=None), "not there"),
@@ -121,9 +126,12 @@ def test_what_is_no_tree(stored, change, words):
 def test_what_is_missing_or_damaged(stored, tmp_path):
     with pytest.raises(DataError, match="no hierarchy"):
         read_hierarchy(tmp_path / "elsewhere")
-    (stored / TREE).write_text("{")
-    with pytest.raises(DataError, match="cannot be read"):
-        read_hierarchy(stored)
+    for text, words in (("{", "cannot be read"), ("[" * 200_000, "cannot be read"), ("[]", "is an object"),
+                        ('{"format": 2, "nodes": [{"id": 0}]}', "another format"),
+                        ('{"format": true, "nodes": [{"id": 0}]}', "another format")):  # fmt: skip
+        (stored / TREE).write_text(text)
+        with pytest.raises(DataError, match=words):
+            read_hierarchy(stored)
     (stored / TREE).unlink()
     with pytest.raises(DataError, match="no tree"):
         read_hierarchy(stored)
@@ -133,6 +141,32 @@ def test_what_is_missing_or_damaged(stored, tmp_path):
     np.savez(stored / ARRAYS, format=1, points=np.zeros((3, 2)), leaf=np.zeros(3), ids=[0], parent=[-1], birth=[0.0])
     with pytest.raises(DataError, match="do not fit"):
         read_hierarchy(stored)
+
+
+def test_edits_are_kept_and_what_nobody_edited_is_not(made, stored):
+    assert keep_edits(stored) is None
+    (stored / TREE).write_text(json.dumps(json.loads((stored / TREE).read_text())))  # only written otherwise
+    assert keep_edits(stored) is None
+    edit(stored, lambda node, _: node[2].update(name="the lid"))
+    renamed = (stored / TREE).read_text()
+    assert keep_edits(stored) == stored / "hierarchy.json.bak"
+    write_hierarchy(stored, made)
+    assert (stored / "hierarchy.json.bak").read_text() == renamed
+    (stored / TREE).write_text("{ half an edit")
+    assert keep_edits(stored) == stored / "hierarchy.json.bak2"
+    assert (stored / "hierarchy.json.bak").read_text() == renamed
+    (stored / TREE).unlink()
+    assert keep_edits(stored) is None
+
+
+def test_a_tree_is_carried_to_where_none_is(made, stored, tmp_path):
+    student = tmp_path / "student"
+    student.mkdir()
+    carry_hierarchy(stored, student)
+    assert cuts(read_hierarchy(student)) == cuts(made)
+    edit(student, lambda node, _: node[2].update(name="the lid"))
+    carry_hierarchy(stored, student)
+    assert "the lid" in read_hierarchy(student).names
 
 
 def test_points_of_nothing(stored):

@@ -7,11 +7,13 @@ import json
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as coco
 
 from fieldlab.data.procedural.rle import encode_rle
 from fieldlab.errors import DataError
 from fieldlab.segment.mask_files import read_masks
+from fieldlab.segment.truth import read_truth
 
 SIZE = (10, 14)
 NAMES = ["r_0", "r_1", "r_10"]
@@ -139,7 +141,19 @@ def one_bad(tmp_path, entry) -> None:
         ({"segmentation": {"size": [10, 14], "counts": None}}, "add up"),
         ({"segmentation": {"size": [10], "counts": []}}, "no size"),
         ({"segmentation": {"size": [9, 20], "counts": [180]}}, "another size"),
+        ({"segmentation": {"size": [-48, -48], "counts": [2304]}}, "another size"),
+        ({"segmentation": {"size": [10_000_000, 14_000_000], "counts": [140_000_000_000_000]}}, "another size"),
+        ({"segmentation": {"size": [float("inf"), 14], "counts": [140]}}, "no size"),
+        ({"segmentation": {"size": [10, 14], "counts": [[1, 2], [3]]}}, "add up"),
+        ({"segmentation": {"size": [10, 14], "counts": [1 << 70]}}, "add up"),
+        ({"segmentation": {"size": [10, 14], "counts": [1 << 63, 1 << 63, 140]}}, "add up"),
+        ({"segmentation": {"size": [10, 14], "counts": "\ud800"}}, "add up"),
+        ({"segmentation": {"size": [10, 14], "counts": "P" * 10 + "0"}}, "without an end"),
         ({"segmentation": [[1, 2, 3, 4]]}, "three corners"),
+        ({"segmentation": [[1e9, 2e9, 3e9, 4, 10, 2e9]]}, "far outside"),
+        ({"segmentation": [[1, 2, 5, 2, 5, -10.5]]}, "far outside"),
+        ({"segmentation": [[1, 2, 5, 2, 5, 10**400]]}, "no list of numbers"),
+        ({"segmentation": [[-14, -10, 28, 20] * 100_000]}, "too long"),
         ({"segmentation": ["no"]}, "no list of numbers"),
         ({"area": 3}, "no segmentation"),
         ("mask", "list of objects"),
@@ -147,8 +161,40 @@ def one_bad(tmp_path, entry) -> None:
 )
 def test_what_is_no_mask(tmp_path, entry, words):
     one_bad(tmp_path, entry)
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, match=words) as caught:
         read(tmp_path)
+    assert caught.value.file == tmp_path / "r_0.json"
+
+
+def test_polygons_may_leave_their_photograph(tmp_path):
+    for name in ("r_0", "r_1"):
+        (tmp_path / f"{name}.json").write_text(json.dumps([{"segmentation": [[-3, 2, 5, 2, 5, 7, -3, 7]]}]))
+    check(read(tmp_path), {"r_0": [mask(0, width=5)], "r_1": [mask(0, width=5)]})
+
+
+def test_pictures_that_are_none(tmp_path):
+    one_bad(tmp_path, {"segmentation": encode_rle(mask(3))})
+    (tmp_path / "r_0.json").unlink()
+    file = tmp_path / "r_0.png"
+    iio.imwrite(file, np.random.default_rng(0).integers(0, 9, SIZE, dtype=np.uint8))
+    whole = file.read_bytes()
+    for data in (b"", b"\x89P", whole[:2], whole[:30], whole[:50]):
+        file.write_bytes(data)
+        with pytest.raises(DataError, match="picture of masks cannot be read") as caught:
+            read(tmp_path)
+        assert caught.value.file == file
+        level = tmp_path / "truth" / "coarse" / "r_0.png"
+        level.parent.mkdir(parents=True, exist_ok=True)
+        level.write_bytes(data)
+        with pytest.raises(DataError, match="picture of labels cannot be read"):
+            read_truth(tmp_path / "truth", "r_0")
+
+
+def test_grays_with_opacity(tmp_path):
+    for name in ("r_0", "r_1"):
+        gray = mask(3).astype(np.uint8) * 9
+        Image.fromarray(np.stack((gray, np.full_like(gray, 255)), axis=2), "LA").save(tmp_path / f"{name}.png")
+    check(read(tmp_path), {"r_0": [mask(3)], "r_1": [mask(3)]})
 
 
 def test_too_little(tmp_path):
@@ -159,9 +205,10 @@ def test_too_little(tmp_path):
     one_bad(tmp_path, {"segmentation": encode_rle(np.zeros(SIZE, bool))})  # empty
     with pytest.raises(DataError, match="fewer than two"):
         read(tmp_path)
-    (tmp_path / "r_0.json").write_text("{")
-    with pytest.raises(DataError, match="cannot be read"):
-        read(tmp_path)
+    for text in ("{", "[" * 200_000):
+        (tmp_path / "r_0.json").write_text(text)
+        with pytest.raises(DataError, match="cannot be read"):
+            read(tmp_path)
     rng = np.random.default_rng(0)
     iio.imwrite(tmp_path / "r_0.png", rng.integers(0, 255, (*SIZE, 3), dtype=np.uint8))
     (tmp_path / "r_0.json").unlink()

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from fieldlab.errors import CheckpointError, RunFolderError
+from fieldlab.segment.files import ARRAYS, TREE
 from fieldlab.train.config import RunConfig
 from fieldlab.train.run import Run
 from tests.scenes import tiny_field
@@ -47,16 +48,19 @@ def test_overwriting_removes_only_what_training_made(tmp_path):
     run.save_checkpoint(1, {"x": torch.zeros(1)}, {})
     run.append_metrics({"step": 1})
     (run.path / "notes.txt").write_text("mine")
+    for name in (ARRAYS, TREE):
+        (run.path / name).write_text("of what was there before")
     Run.create(run.path, CONFIG, overwrite=True)
     assert run.checkpoints() == []
     assert run.metrics() == []
-    assert (run.path / "notes.txt").exists()
+    assert sorted(p.name for p in run.path.iterdir()) == [".replaced", "config.toml", "notes.txt"]
 
 
 def test_an_overwritten_run_is_back_when_the_new_one_fails(tmp_path):
     run = Run.create(tmp_path / "run", CONFIG)
     run.save_checkpoint(1, {"x": torch.ones(1)}, {})
-    (run.path / "scores.json").write_text("{}")
+    for name in ("scores.json", ARRAYS, TREE):
+        (run.path / name).write_text("{}")
     other = RunConfig("another scene", tiny_field())
     again = Run.create(run.path, other, overwrite=True)
     assert again.config() == other
@@ -64,8 +68,7 @@ def test_an_overwritten_run_is_back_when_the_new_one_fails(tmp_path):
     again.discard_if_untrained()
     assert Run.open(run.path).config() == CONFIG
     assert run.latest_checkpoint().arrays["x"].tolist() == [1]
-    assert (run.path / "scores.json").exists()
-    assert sorted(p.name for p in run.path.iterdir()) == ["checkpoints", "config.toml", "scores.json"]
+    assert sorted(p.name for p in run.path.iterdir()) == ["checkpoints", "config.toml", TREE, ARRAYS, "scores.json"]
 
 
 def test_an_overwritten_run_is_back_after_a_kill_and_gone_after_a_checkpoint(tmp_path):
