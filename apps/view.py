@@ -41,7 +41,8 @@ def run(args: View) -> None:
     from fieldlab.apps.interrupt import stopping
     from fieldlab.apps.train import choose_device
     from fieldlab.view.page import Page
-    from fieldlab.view.server import LOCAL, Viewer
+    from fieldlab.view.ports import LOCAL
+    from fieldlab.view.server import Viewer
     from fieldlab.view.subject import Subject
 
     console, device = Console(stderr=True), choose_device(args.device)

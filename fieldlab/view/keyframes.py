@@ -21,6 +21,7 @@ from fieldlab.files import write_json
 from fieldlab.view.cameras import Eye, eye_of
 
 MOST_KEYS = 500
+USUAL = 0.5  # seconds between two views of a file that says nothing about it, as in nerfstudio
 
 
 @dataclass(frozen=True)
@@ -120,16 +121,17 @@ def flight_dict(flight: Flight) -> dict[str, Any]:
     """The same as plain values."""
     made = camera_path_entries(CameraPath(flight.cameras(), flight.fps))
     keys = []
-    for key in flight.keys:
+    for before, key in zip((flight.keys[-1], *flight.keys[:-1]), flight.keys, strict=True):
         matrix = np.eye(4)
         pose = key.eye.camera_to_world.double().numpy()
         matrix[:3, :3], matrix[:3, 3] = pose[:, :3] @ OPENGL, pose[:, 3]
         keys.append({
             "name": key.name, "matrix": matrix.ravel().tolist(), "fov": math.degrees(key.eye.fov),
             "aspect": flight.size[0] / flight.size[1], "override_transition_enabled": True,
-            "override_transition_sec": key.seconds,
+            "override_transition_sec": before.seconds,  # there, it is the time from the view before to this one
         })  # fmt: skip
-    return {**made, "keyframes": keys, "is_cycle": flight.loop, "default_fov": math.degrees(flight.keys[0].eye.fov)}
+    return {**made, "keyframes": keys, "is_cycle": flight.loop, "default_fov": math.degrees(flight.keys[0].eye.fov),
+            "default_transition_sec": Keyframe.seconds}  # fmt: skip
 
 
 def read_flight(path: Path) -> Flight:
@@ -142,14 +144,16 @@ def read_flight(path: Path) -> Flight:
     entries = content.get("keyframes") or content.get("camera_path")
     if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_FRAMES:
         raise DataError("a camera path holds no views", file=path, field="keyframes")
-    entries = entries[:: max(math.ceil(len(entries) / MOST_KEYS), 1)]
+    step = max(math.ceil(len(entries) / MOST_KEYS), 1)
+    entries = entries[::step]
     try:
         fps = min(max(float(content.get("fps", 30.0)), 1.0), 240.0)
         size = tuple(min(max(int(content.get(f"render_{side}", usual)), 16), 8192)
                      for side, usual in (("width", 960), ("height", 540)))  # fmt: skip
         has_keys = bool(content.get("keyframes"))
-        usual = float(content.get("default_transition_sec", 2.0)) if has_keys else 1.0 / fps
-        keys = tuple(_keyframe(entry, i, size[0] / size[1], usual) for i, entry in enumerate(entries))
+        usual = float(content.get("default_transition_sec", USUAL)) if has_keys else step / fps
+        keys = tuple(_keyframe(entry, i, size[0] / size[1], _seconds(entries[(i + 1) % len(entries)], usual))
+                     for i, entry in enumerate(entries))  # fmt: skip
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise DataError("a camera path holds a view that is none", file=path, found=error) from error
     return Flight(keys, fps, (size[0], size[1]), bool(content.get("is_cycle", False)))
@@ -159,9 +163,13 @@ def _keyframe(entry: dict[str, Any], i: int, aspect: float, seconds: float) -> K
     matrix = np.array(entry["matrix"] if "matrix" in entry else entry["camera_to_world"], dtype=float).reshape(4, 4)
     pose = np.concatenate((matrix[:3, :3] @ OPENGL, matrix[:3, 3:]), axis=1)
     eye = eye_of(torch.from_numpy(pose).float(), math.radians(float(entry.get("fov", 50.0))), aspect)
-    if entry.get("override_transition_enabled"):
-        seconds = float(entry.get("override_transition_sec", seconds))
-    return Keyframe(str(entry.get("name", f"view {i + 1}"))[:100], eye, min(max(seconds, 0.01), 3600.0))
+    return Keyframe(str(entry.get("name", f"view {i + 1}"))[:100], eye, seconds)
+
+
+def _seconds(entry: dict[str, Any], usual: float) -> float:
+    """From the view before to this one."""
+    own = entry.get("override_transition_sec", usual) if entry.get("override_transition_enabled") else usual
+    return min(max(float(own), 0.01), 3600.0)
 
 
 def moved(keys: Sequence[Keyframe], i: int, by: int) -> tuple[Keyframe, ...]:

@@ -41,8 +41,9 @@ class Page:
                 self.parts = PartsPanel(viewer, visitor)
         with tabs.add_tab("A/B"):
             self.compare = ComparePanel(viewer, visitor)
-        with tabs.add_tab("Edit"):
-            self.edit = EditPanel(viewer, visitor)
+        if training is None:  # an edited field is a copy around the same weights, which then would learn no more
+            with tabs.add_tab("Edit"):
+                self.edit = EditPanel(viewer, visitor)
         with tabs.add_tab("Scene"):
             self.scene = ScenePanel(viewer, visitor)
         with tabs.add_tab("Path"):

@@ -2,7 +2,7 @@
 
 One thread draws for all clients in turns, since one picture keeps all processors busy. A client whose camera moved goes
 before those whose pictures are only refined, and whoever waited longest goes first. A picture being refined is given up
-as soon as anybody moves.
+as soon as anybody moves, unless somebody else's moving kept its client from a turn for long.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 FLUID = 0.048  # seconds that a picture may take while a camera moves
 STEP = 0.35  # seconds that a refined picture may take before the next larger one
 LARGER = 2.0  # least growth of rays from one refined picture to the next
+PATIENCE = 1.0  # seconds after which a picture is refined although others move
 LAST = 0.7  # share of all rays from which a step takes all of them at once
 
 
@@ -47,6 +48,11 @@ class _Client(Generic[S]):
     rays: float = 0.0  # of the last picture
     full: bool = True
     served: float = 0.0  # when it last had a turn
+
+    @property
+    def moving(self) -> bool:
+        """Whether it waits for the first picture after a change."""
+        return self.drawn != self.version
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ class Scheduler(Generic[S]):
         self._clients: dict[Hashable, _Client[S]] = {}
         self._changed = threading.Condition()
         self._stopped = False
+        self._patient = False  # whether the last turn was taken from those who move
         self._thread = threading.Thread(target=self._run, name="drawing", daemon=True)
 
     def start(self) -> None:
@@ -138,11 +145,15 @@ class Scheduler(Generic[S]):
 
     def _next(self) -> Hashable | None:
         """Whose turn it is; with the lock held."""
-        moving = [(c.served, key) for key, c in self._clients.items() if c.drawn != c.version]
+        moving = [(c.served, key) for key, c in self._clients.items() if c.moving]
+        resting = [(c.served, key) for key, c in self._clients.items() if not c.moving and not c.full]
         if moving:
-            return min(moving, key=lambda pair: pair[0])[1]
-        resting = [(c.served, key) for key, c in self._clients.items() if not c.full]
-        return min(resting, key=lambda pair: pair[0])[1] if resting else None
+            since = time.perf_counter() - PATIENCE
+            resting = [pair for pair in resting if pair[0] < since and not self._patient]
+        return min(resting or moving, key=lambda pair: pair[0], default=(0.0, None))[1]
+
+    def _anybody_moves(self) -> bool:
+        return any(c.moving for c in list(self._clients.values()))
 
     def _run(self) -> None:
         while True:
@@ -154,22 +165,23 @@ class Scheduler(Generic[S]):
                 key = self._next()
                 client = self._clients[key]
                 client.served = time.perf_counter()
-                version, moving = client.version, client.drawn != client.version
+                version, moving = client.version, client.moving
+                patient = self._patient = not moving and self._anybody_moves()
             try:
-                self._serve(key, client, version, moving)
+                self._serve(key, client, version, moving, patient)
             except Exception:
                 log.exception("a picture could not be drawn")
                 with self._changed:
                     client.drawn, client.full = version, True
 
-    def _serve(self, key: Hashable, client: _Client[S], version: int, moving: bool) -> None:
+    def _serve(self, key: Hashable, client: _Client[S], version: int, moving: bool, patient: bool) -> None:
         sketch = client.wants()
         rays = self._rays(client, sketch, moving)
 
         def given_up() -> bool:
             if self._stopped or key not in self._clients:
                 return True
-            return not moving and any(c.drawn != c.version for c in list(self._clients.values()))
+            return not moving and (client.moving if patient else self._anybody_moves())
 
         start = time.perf_counter()
         done = self.draw(Job(key, sketch, rays, moving, given_up))

@@ -8,10 +8,11 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import viser
 
-from fieldlab.errors import BackendError
+from fieldlab.view.ports import LOCAL, free_port
 from fieldlab.view.scheduler import Drawn, Job, Scheduler
 from fieldlab.view.subject import Subject
 from fieldlab.view.tasks import Tasks
@@ -19,7 +20,15 @@ from fieldlab.view.turns import Turns
 from fieldlab.view.visitor import Visitor, Wish
 
 log = logging.getLogger(__name__)
-LOCAL = "127.0.0.1"
+
+
+class _Server(viser.ViserServer):
+    """viser's, which nobody can ask for a public address: any visitor could, whether there is a button or not."""
+
+    def request_share_url(self, verbose: bool = True) -> str | None:
+        """None."""
+        log.warning("a visitor asked for a public address and was refused")
+        return None
 
 
 class Viewer:
@@ -42,16 +51,13 @@ class Viewer:
     ) -> None:  # fmt: skip
         self.subjects, self.turns, self.panels = list(subjects), turns or Turns(), list(panels)
         self.visitors: dict[int, Visitor] = {}
-        self.tasks = Tasks()
+        self._left: set[int] = set()  # who has gone
         self._lock = threading.Lock()
-        try:
-            self.server = viser.ViserServer(host=host, port=port, label="fieldlab", verbose=False)
-        except OSError as error:
-            raise BackendError("the viewer cannot listen there", field="--host, --port", found=f"{host}:{port}",
-                               hint=str(error)) from error  # fmt: skip
+        self.server = _Server(host=host, port=free_port(host, port), label="fieldlab", verbose=False)
         self.server.gui.configure_theme(control_layout="collapsible", control_width="large", show_logo=False,
                                         show_share_button=False)  # fmt: skip
         self._place_first_camera()
+        self.tasks = Tasks()
         self.scheduler: Scheduler[Wish] = Scheduler(self._draw)
         self.scheduler.start()
         self.server.on_client_connect(self._enter)
@@ -109,28 +115,50 @@ class Viewer:
         self.server.scene.set_up_direction(tuple(subject.up.tolist()))
 
     def _enter(self, handle: viser.ClientHandle) -> None:
+        if self._foreign(handle.client_id):
+            log.warning("a page of another site was refused")
+            return
         visitor = Visitor(handle, self.subjects)
-        with self._lock:
-            self.visitors[handle.client_id] = visitor
-        for panel in self.panels:
-            panel(self, visitor)
-        self.scheduler.add(handle.client_id, visitor.wish)
+        try:
+            for panel in self.panels:
+                panel(self, visitor)
+        except Exception:
+            visitor.leave()
+            raise
+        with self._lock:  # viser's threads may have told that a visitor leaves before they told that it comes
+            left = handle.client_id in self._left
+            if not left:
+                self.visitors[handle.client_id] = visitor
+                self.scheduler.add(handle.client_id, visitor.wish)
+        if left:
+            visitor.leave()
+            return
 
         @handle.camera.on_update
         def _(_: viser.CameraHandle) -> None:
             self.scheduler.change(handle.client_id)
 
     def _leave(self, handle: viser.ClientHandle) -> None:
-        self.scheduler.drop(handle.client_id)
         with self._lock:
+            self._left.add(handle.client_id)
             visitor = self.visitors.pop(handle.client_id, None)
-        for leave in visitor.leaving if visitor is not None else []:
-            leave()
+            self.scheduler.drop(handle.client_id)
+        if visitor is not None:
+            visitor.leave()
+
+    def _foreign(self, client: int) -> bool:
+        """Whether somebody else's page opened the connection: browsers let any page talk to this machine. viser has no
+        word for it, so that its own table of connections is asked."""
+        connection = self.server._websock_server._live_connections.get(client)
+        headers = getattr(getattr(connection, "request", None), "headers", {})
+        origin = headers.get("Origin")  # only browsers have one
+        return origin is not None and urlsplit(origin).netloc != headers.get("Host")
 
     def _draw(self, job: Job[Wish]) -> Drawn | None:
         with self._lock:
             visitor = self.visitors.get(int(str(job.client)))
         if visitor is None:
+            self.scheduler.drop(job.client)
             return None
         with self.turns.urgent():
             return visitor.draw(job)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fieldlab.export.mesh import Mesh
 from fieldlab.files import write_text
+from fieldlab.view.ports import LOCAL, free_port
 
 if TYPE_CHECKING:
     from fieldlab.view.subject import Subject
@@ -21,10 +21,7 @@ def standalone_page(path: Path, subject: Subject, mesh: Mesh) -> None:
     """
     import viser
 
-    with socket.socket() as probe:  # a port that is free, on this machine alone
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = viser.ViserServer(host="127.0.0.1", port=port, verbose=False)
+    server = viser.ViserServer(host=LOCAL, port=free_port(LOCAL, 0), verbose=False)
     try:
         server.scene.set_up_direction(tuple(subject.up.tolist()))
         server.scene.add_mesh_trimesh("/mesh", mesh.to_trimesh())

@@ -36,7 +36,7 @@ class StandIn:
 
     def __init__(self, handle: viser.ClientHandle, mesh: Mesh) -> None:
         self._node: Any = handle.scene.add_mesh_trimesh("/stand_in", mesh.to_trimesh(), visible=False)
-        self._handle, self._shown = handle, False
+        self._handle, self._shown, self._gone = handle, False, False
         self._lock = threading.Lock()
         self._picture: tuple[np.ndarray, np.ndarray | None] | None = None  # what is faded into, and its depth
         self._step = 0  # of the fade
@@ -45,7 +45,7 @@ class StandIn:
     def moving(self, background: tuple[float, float, float]) -> None:
         """The camera moves: the mesh instead of a picture."""
         with self._lock:
-            if self._shown and self._picture is None:
+            if self._gone or (self._shown and self._picture is None):
                 return
             self._stop()
             plain = np.full((8, 8, 3), np.array(background) * 255, np.uint8)
@@ -101,5 +101,5 @@ class StandIn:
         """It is not wanted any more."""
         with self._lock, contextlib.suppress(ConnectionError, RuntimeError):
             self._stop()
-            self._shown = False
+            self._shown, self._gone = False, True
             self._node.remove()

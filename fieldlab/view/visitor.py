@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from fieldlab.export.pictures import to_uint8
+from fieldlab.render.model import RadianceModel
 from fieldlab.view.cameras import Eye, cropped
-from fieldlab.view.channels import difference, paint
+from fieldlab.view.channels import channels_of, difference, paint
 from fieldlab.view.look import Look
 from fieldlab.view.overlay import blended
 from fieldlab.view.scheduler import Drawn, Job
@@ -53,6 +54,7 @@ class Kept:
     eye: Eye
     rays: tuple[object, ...]
     version: int
+    subjects: list[Subject]
     seen: list[Seen]
     traced: float
 
@@ -67,13 +69,16 @@ class Visitor:
 
     def __init__(self, handle: viser.ClientHandle, subjects: list[Subject]) -> None:
         self.handle, self.subjects = handle, subjects
+        self.parted = subjects[0]  # whose parts are those of the look, whatever is shown later
         self.look = Look(channel="color")
         self.sharpness = 1.0  # share of the window's pixels that a picture at rest has
         self.occluding = True  # whether the field hides what is behind it
         self.things: set[str] = set()  # in the page, that the field may hide
         self.stand_in: StandIn | None = None  # what is shown while the camera moves
         self.cover: tuple[int, float] | None = None  # photograph of which training view, and how strongly
-        self.renamed: list[Callable[[], object]] = []  # called when runs or parts are called something else
+        self.renamed: list[Callable[[], object]] = []  # called when runs or parts are others, or called something else
+        self.altered: list[Callable[[Look, Look], object]] = []  # called when the look was one and is another
+        self.stale: list[Callable[[], object]] = []  # called when the field is not what was seen of it
         self.leaving: list[Callable[[], object]] = []  # called when the visitor has gone
         self.version = 0  # of the field, which changes while it trains
         self.watchers: list[Callable[[int, int, float, bool], object]] = []  # of width, height, seconds, full
@@ -100,8 +105,17 @@ class Visitor:
     def alter(self, **changes: Any) -> bool:
         """Change the look; whether anything is different now."""
         with self._lock:
-            before, self.look = self.look, replace(self.look, **changes)
-            return self.look != before
+            before, after = self.look, replace(self.look, **changes)
+            self.look = after
+        if after == before:
+            return False
+        if (before.hidden, before.only) != (after.hidden, after.only):
+            self._tell_stale()
+        if (before.channel, before.compare) != (after.channel, after.compare):
+            self._tell_lacking(after)
+        for word in self.altered:
+            word(before, after)
+        return True
 
     def go(self, eye: Eye) -> None:
         """Look from somewhere else."""
@@ -123,28 +137,61 @@ class Visitor:
         """Look at other runs from now on."""
         self.subjects = subjects
         self.outdated()
+        self._tell_lacking(self.look)
+        for word in self.renamed:
+            word()
 
     def outdated(self) -> None:
         """The field has changed: what was seen of it is worth nothing."""
-        self.version += 1
+        with self._lock:
+            self.version += 1
+        self._tell_stale()
+
+    def leave(self) -> None:
+        """The visitor has gone."""
+        for word in self.leaving:
+            word()
+
+    def fitting(self, subject: Subject, look: Look) -> Look:
+        """A look as far as a run can have it: without the parts of another one, and in color where it lacks what is
+        asked for."""
+        if subject is not self.parted:
+            look = replace(look, chosen=frozenset(), hidden=frozenset(), only=frozenset())
+        return look if look.channel in channels_of(subject) else replace(look, channel="color")
+
+    def model(self, subject: Subject, look: Look) -> RadianceModel:
+        """What a look leaves of a run."""
+        fitting = self.fitting(subject, look)
+        return subject.visible(fitting.hidden, fitting.only)
+
+    def _tell_stale(self) -> None:
+        for word in self.stale:
+            word()
+
+    def _tell_lacking(self, look: Look) -> None:
+        """Say which of the runs that are shown have nothing to see in the channel."""
+        shown = {"one run": self.subjects[:1], "split": self.subjects[:2]}.get(look.compare, [])
+        lacking = [subject.name for subject in shown if look.channel not in channels_of(subject)]
+        if lacking:
+            self.tell(f"No {look.channel}", f"{' and '.join(lacking)} has none: its colors are shown.")
 
     def draw(self, job: Job[Wish]) -> Drawn | None:
         """Make and send the picture of a job."""
-        start, wish, kept = time.perf_counter(), job.sketch, self._kept
-        stand_in = self.stand_in
-        same = kept is not None and (kept.eye, kept.rays, kept.version) == (wish.eye, wish.look.rays, self.version)
-        if stand_in is not None and job.moving and not (same and kept is not None):
+        start, wish, kept, stand_in = time.perf_counter(), job.sketch, self._kept, self.stand_in
+        version, subjects = self.version, self.subjects  # in this order: what comes in between is drawn again
+        same = kept is not None and (kept.eye, kept.rays, kept.version) == (wish.eye, wish.look.rays, version)
+        if stand_in is not None and job.moving and (kept is None or kept.eye != wish.eye):
             stand_in.moving(wish.look.background)
             return Drawn(job.rays, 0.0, False)
         if kept is not None and same and kept.traced >= job.rays:
             traced = 0.0
         else:
-            found = self._see(wish, job)
+            found = self._see(wish, job, subjects)
             if found is None:
                 return None
-            kept = Kept(wish.eye, wish.look.rays, self.version, found, math.prod(wish.eye.size(job.rays)))
-            self._kept, traced = kept, kept.traced
-        picture = self._covered(self._paint(kept, wish.look), wish.eye)
+            traced = math.prod(wish.eye.size(job.rays))
+            kept = self._kept = Kept(wish.eye, wish.look.rays, version, subjects, found, traced)
+        picture = self._covered(self._paint(kept, wish.look), wish.eye, subjects[0])
         full = kept.traced >= 0.98 * wish.most
         self._send(picture, kept, job.moving and not full)
         if full or start - self._told > TOLD_EVERY:
@@ -153,12 +200,11 @@ class Visitor:
                 watcher(picture.shape[1], picture.shape[0], time.perf_counter() - start, full)
         return Drawn(kept.traced, traced, full)
 
-    def _see(self, wish: Wish, job: Job[Wish]) -> list[Seen] | None:
+    def _see(self, wish: Wish, job: Job[Wish], subjects: list[Subject]) -> list[Seen] | None:
         """What the runs that are shown look like from there, left one first."""
         width, height = wish.eye.size(job.rays)
         cameras, look = wish.eye.cameras(width, height), wish.look
-        models = [subject.visible(look.hidden, look.only) if i == 0 else subject.model
-                  for i, subject in enumerate(self.subjects)]  # fmt: skip
+        models = [self.model(subject, look) for subject in subjects]
         if look.compare == "one run" or len(models) == 1:
             views = [(models[0], cameras)]
         elif look.compare == "difference":
@@ -175,24 +221,27 @@ class Visitor:
         return made
 
     def _paint(self, kept: Kept, look: Look) -> torch.Tensor:
-        if len(kept.seen) == 1:
-            return paint(kept.seen[0], self.subjects[0], look)
-        if look.compare == "difference":
+        if look.compare == "difference" and len(kept.seen) == 2:
             return difference(kept.seen[0], kept.seen[1], look)
-        halves = [paint(seen, subject, look) for seen, subject in zip(kept.seen, self.subjects, strict=False)]
-        halves[1][:, :SEAM] = 0.5
-        return torch.cat(halves, dim=1)
+        made = [paint(seen, subject, self.fitting(subject, look))
+                for seen, subject in zip(kept.seen, kept.subjects, strict=False)]  # fmt: skip
+        picture = torch.cat(made, dim=1)
+        if len(made) == 2:
+            middle = made[0].shape[1]
+            picture[:, middle : middle + SEAM] = 0.5
+        return picture
 
-    def _covered(self, picture: torch.Tensor, eye: Eye) -> torch.Tensor:
+    def _covered(self, picture: torch.Tensor, eye: Eye, subject: Subject) -> torch.Tensor:
         """With the photograph over it that was asked for, while the visitor looks from its camera."""
         if self.cover is None or self.cover[1] <= 0:
             return picture
         view, share = self.cover
-        pose = self.subjects[0].scene.cameras["train"].camera_to_world[view].cpu()
-        reach = 1e-3 * float((pose[:, 3] - self.subjects[0].middle).norm())
+        poses = subject.scene.cameras["train"].camera_to_world
+        pose = poses[min(view, len(poses) - 1)].cpu()
+        reach = 1e-3 * float((pose[:, 3] - subject.middle).norm())
         if float((pose[:, 3] - eye.camera_to_world[:, 3]).norm()) > reach:
             return picture
-        photograph = self.subjects[0].photograph(view)
+        photograph = subject.photograph(min(view, len(poses) - 1))
         return picture if photograph is None else blended(picture, photograph, share)
 
     def _send(self, picture: torch.Tensor, kept: Kept, moving: bool) -> None:
@@ -210,7 +259,7 @@ class Visitor:
         """float32 [3]: where a ray of the page meets what is shown, None where it meets nothing."""
         from fieldlab.data.cameras import Rays
 
-        model = self.subjects[0].visible(self.look.hidden, self.look.only)
+        model = self.model(self.subjects[0], self.look)
         rays = Rays(torch.tensor([origin]).float(), torch.nn.functional.normalize(torch.tensor([direction]).float()))
         seen = model.render_rays(rays.to(model.device))
         if float(seen.opacity) < 0.5:

@@ -83,6 +83,22 @@ def test_files_come_back_and_nerfstudio_reads_them(tmp_path):
     assert len(read_flight(file).keys) == made.frames
 
 
+def test_times_in_a_file_are_those_into_a_view(tmp_path):
+    """As nerfstudio's viewer counts them: the first view's is the way back to it from the last one."""
+    file = tmp_path / "path.json"
+    write_flight(file, flight(loop=True))
+    content = json.loads(file.read_text())
+    assert [key["override_transition_sec"] for key in content["keyframes"]] == [TIMES[-1], *TIMES[:-1]]
+    assert content["default_transition_sec"] == 2.0
+    for key in content["keyframes"][:2]:
+        key["override_transition_enabled"] = False
+    file.write_text(json.dumps(content))
+    assert [key.seconds for key in read_flight(file).keys] == [2.0, *TIMES[1:3], 2.0]
+    del content["default_transition_sec"]
+    file.write_text(json.dumps(content))
+    assert [key.seconds for key in read_flight(file).keys] == [0.5, *TIMES[1:3], 0.5]
+
+
 @pytest.mark.parametrize(
     "content",
     ["[]", "{}", "nope", '{"keyframes": [3]}', '{"keyframes": [{"matrix": [1]}]}', '{"keyframes": [{"matrix": "x"}]}'],

@@ -110,3 +110,25 @@ def test_one_that_fails_does_not_stop_the_others(studio):
     studio.scheduler.drop("good")
     studio.scheduler.change("good")
     assert not studio.scheduler.busy()
+
+
+def test_one_that_never_rests_does_not_keep_others_from_good_pictures(studio):
+    stop = threading.Event()
+    studio.scheduler.add("restless", Sketch)
+    studio.scheduler.add("resting", Sketch)
+
+    def shake() -> None:
+        while not stop.is_set():
+            studio.scheduler.change("restless")
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=shake)
+    thread.start()
+    try:
+        assert wait(lambda: any(client == "resting" and rays == 1e6 for client, rays, _ in studio.done), 20)
+    finally:
+        stop.set()
+        thread.join()
+    turns = [client for client, _, _ in studio.done]
+    refined = [i for i, (client, _, moving) in enumerate(studio.done) if client == "resting" and not moving]
+    assert all(turns[i + 1] == "restless" for i in refined[:-1])

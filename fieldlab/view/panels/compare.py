@@ -32,9 +32,9 @@ class ComparePanel:
 
     def _swap(self) -> None:
         if len(self.visitor.subjects) == 2:
+            self.visitor.alter(chosen=frozenset(), hidden=frozenset(), only=frozenset())
             self.visitor.look_at(list(reversed(self.visitor.subjects)))
             self.viewer.redraw(self.visitor)
-            self.say()
 
     def say(self) -> None:
         """What is compared."""

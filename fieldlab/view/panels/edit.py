@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class EditPanel:
         self.viewer, self.visitor = viewer, visitor
         self.original = visitor.subjects[0]
         self.edits: list[str] = []
+        self.edited: Subject | None = None  # the run with these edits
         low, high = self.original.box
         self.center, self.reach = (low + high) / 2, float((high - low).max())
         gui = visitor.handle.gui
@@ -156,7 +158,7 @@ class EditPanel:
     def _apply(self, edits: list[str]) -> None:
         """Let the visitor look at the run with these edits, and at the original beside it."""
         if not edits:
-            self._look_at(edits, [self.original, *self.viewer.subjects[1:]])
+            self._look_at(edits, None, [self.original, *self.viewer.subjects[1:]])
             return
 
         def work(task: Task) -> None:
@@ -166,38 +168,42 @@ class EditPanel:
                 made = edited_model(self.original.model, edits, generator, finder(self.original.hierarchy))
             subject = Subject(f"{self.original.name}, edited", made, self.original.scene, folder=self.original.folder,
                               capture=self.original.capture, facts=(f"{len(edits)} edits",))  # fmt: skip
-            self._look_at(edits, [subject, self.original])
+            self._look_at(edits, subject, [subject, self.original])
 
         self.work.begin(Task("edit", work))
 
-    def _look_at(self, edits: list[str], subjects: list[Subject]) -> None:
-        self.edits = edits
+    def _look_at(self, edits: list[str], edited: Subject | None, subjects: list[Subject]) -> None:
+        self.edits, self.edited = edits, edited
         self.list.content = "\n".join(f"{i + 1}. `{text}`" for i, text in enumerate(edits)) or "No edits yet."
         self.visitor.alter(chosen=frozenset(), hidden=frozenset(), only=frozenset(), channel="color")
         self.visitor.look_at(subjects)
-        for word in self.visitor.renamed:
-            word()
         self.viewer.redraw(self.visitor)
 
     def _save(self) -> None:
         info = self.original.info
-        if not self.edits or info is None:
+        if self.edited is None or info is None:
             self.visitor.tell("Nothing was saved", "There are no edits of a finished run.")
             return
-        edited = self.visitor.subjects[0].model
-        try:
-            out = place(self.original.folder, "edited", str(self.name.value))
-        except FieldlabError as error:
-            self.visitor.tell("Nothing was saved", str(error))
-            return
+        edited, name = self.edited.model, str(self.name.value)
 
         def work(task: Task) -> Path:
             task.tell("writing", 0.5)
-            write_edited(out, edited, info, overwrite=True)
+            out = self._free(name)
+            write_edited(out, edited, info)
             if edited.field.in_place:
                 carry_hierarchy(info.run.path, out)
-            name = spelled(edited.field.shown.config)
-            self.said.content = f"A field of its own: `fieldlab distill {out} --to {name}`"
+            kind = spelled(edited.field.shown.config)
+            self.said.content = f"A field of its own: `fieldlab distill {out} --to {kind}`"
             return out
 
-        self.work.begin(Task(f"run {out.name}", work))
+        self.work.begin(Task(f"run {name}", work))
+
+    def _free(self, name: str) -> Path:
+        """Where nothing is yet: at a name, or at the first number after it.
+
+        Raises:
+            ConfigError: it is no name.
+        """
+        tried = chain([name], (f"{name}-{i}" for i in count(2)))
+        places = (place(self.original.folder, "edited", each) for each in tried)
+        return next(out for out in places if not out.exists())

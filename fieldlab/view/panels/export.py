@@ -77,7 +77,8 @@ class ExportPanel:
 
     def _picture(self, path: Path, task: Task) -> Path:
         visitor = self.visitor
-        subject, look, eye = visitor.subjects[0], visitor.look, visitor.eye()
+        subject, eye = visitor.subjects[0], visitor.eye()
+        look = visitor.fitting(subject, visitor.look)
         width, height = round(PICTURE_HEIGHT * eye.aspect), PICTURE_HEIGHT
         task.tell("drawing", 0.1)
         seen = see(subject.visible(look.hidden, look.only), eye.cameras(width, height), turn=self.viewer.turns.urgent)

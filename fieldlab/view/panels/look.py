@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from fieldlab.view.standin import StandIn
 from fieldlab.view.tasks import Task
 
 if TYPE_CHECKING:
+    from fieldlab.view.look import Look
     from fieldlab.view.server import Viewer
     from fieldlab.view.visitor import Visitor
 
@@ -35,19 +37,31 @@ class LookPanel:
         self.depth = gui.add_checkbox("Hide things behind the field", True,
                                       hint="Frusta, boxes and gizmos are covered by what is in front")  # fmt: skip
         self.mesh = gui.add_checkbox("Mesh while moving", False, hint="For slow machines: the browser shows a mesh by "
-                                     "itself until the camera rests")  # fmt: skip
+                                     "itself until the camera rests; gone when the field changes")  # fmt: skip
         self.status = gui.add_markdown("")
         self.work = Work(viewer, visitor)
-        self.channel.on_update(lambda _: self._channel())
+        self._meshing: Task | None = None  # of the mesh that is shown or will be
+        self._lock = threading.Lock()
+        self.channel.on_update(lambda _: viewer.show(visitor, channel=self.channel.value))
         self.background.on_update(lambda _: self._background())
         self.sharpness.on_update(lambda _: self._sharpness())
         self.depth.on_update(lambda _: self._depth())
         self.mesh.on_update(lambda _: self._mesh())
         visitor.watchers.append(self._drawn)
+        visitor.altered.append(self._altered)
+        visitor.renamed.append(self._scale)
+        visitor.stale.append(self._stale)
 
-    def _channel(self) -> None:
-        self.viewer.show(self.visitor, channel=self.channel.value)
-        picture = legend(self.visitor.subjects[0], self.visitor.look)
+    def _altered(self, before: Look, after: Look) -> None:
+        """The look is another one, whoever altered it."""
+        if before.channel != after.channel:
+            self.channel.value = after.channel  # type: ignore[misc]
+        if any(getattr(before, name) != getattr(after, name) for name in ("channel", "compare", "gain")):
+            self._scale()
+
+    def _scale(self) -> None:
+        subject = self.visitor.subjects[0]
+        picture = legend(subject, self.visitor.fitting(subject, self.visitor.look))
         if picture is not None:
             self.scale.image = picture
         self.scale.visible = picture is not None
@@ -65,22 +79,40 @@ class LookPanel:
         self.viewer.redraw(self.visitor)
 
     def _mesh(self) -> None:
-        visitor, before = self.visitor, self.visitor.stand_in
-        visitor.stand_in = None
-        if before is not None:
-            before.remove()
-        if not self.mesh.value:
+        visitor, on = self.visitor, bool(self.mesh.value)
+        if on == (self._meshing is not None):
+            return
+        self._drop()
+        if not on:
             self.viewer.redraw(visitor)
             return
 
         def work(task: Task) -> None:
             subject = visitor.subjects[0]
-            cameras = subject.scene.cameras["train"]
-            mesh, _ = extract_mesh(subject.model, cameras=cameras, resolution=MESH_DETAIL, faces=MESH_FACES,
+            cameras, model = subject.scene.cameras["train"], visitor.model(subject, visitor.look)
+            mesh, _ = extract_mesh(model, cameras=cameras, resolution=MESH_DETAIL, faces=MESH_FACES,
                                    on_progress=task.tell)  # fmt: skip
-            visitor.stand_in = StandIn(visitor.handle, mesh)
+            with self._lock:
+                if self._meshing is task:  # somebody may not want it any more
+                    visitor.stand_in = StandIn(visitor.handle, mesh)
 
-        self.work.begin(Task("mesh", work))
+        task = self._meshing = Task("mesh", work)
+        if not self.work.begin(task):
+            self._stale()
+
+    def _drop(self) -> None:
+        """No mesh, and none that is being made."""
+        with self._lock:
+            before, self.visitor.stand_in, self._meshing = self.visitor.stand_in, None, None
+        self.work.cancel()
+        if before is not None:
+            before.remove()
+
+    def _stale(self) -> None:
+        """The mesh is not what there is to see."""
+        if self._meshing is not None:
+            self._drop()
+            self.mesh.value = False  # type: ignore[misc]
 
     def _drawn(self, width: int, height: int, seconds: float, full: bool) -> None:
         what = "full size" if full else "smaller while it moves"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from fieldlab.errors import FieldlabError
@@ -20,11 +21,13 @@ MOST_CHILDREN = 10  # shown as buttons
 
 
 class PartsPanel:
-    """Controls of the parts of the first run."""
+    """Controls of the parts of the run that is the first one when the page opens, wherever it is shown later."""
 
     def __init__(self, viewer: Viewer, visitor: Visitor) -> None:
         self.viewer, self.visitor = viewer, visitor
-        tree = visitor.subjects[0].hierarchy
+        self.subject = visitor.parted
+        self._growing = threading.Lock()  # anybody's renaming makes the tree anew, on a thread of its own
+        tree = self.subject.hierarchy
         assert tree is not None
         self.tree: Hierarchy = tree
         self.thresholds = tree.thresholds(LEVELS).tolist()
@@ -57,12 +60,13 @@ class PartsPanel:
         self._say()
 
     def _click(self, event: viser.SceneClickEvent) -> None:
-        subject = self.visitor.subjects[0]
-        if self.visitor.look.compare != "one run" or subject.labeler is None:  # an edited field has no parts of its own
+        subject = self.subject
+        if self.visitor.look.compare != "one run" or self.visitor.subjects[0] is not subject:
             return
         point = self.visitor.point_at(event.ray_origin, event.ray_direction)
         if point is None:
             return
+        assert subject.labeler is not None
         leaf = int(subject.labeler.leaves(point[None])[0])
         if leaf >= 0:
             self.pointed = leaf
@@ -116,7 +120,7 @@ class PartsPanel:
         if row is None or not name:
             return
         self.tree.names[row] = name[:200]
-        folder = self.visitor.subjects[0].folder
+        folder = self.subject.folder
         try:
             if folder is not None:
                 write_json(folder / TREE, tree_of(self.tree))
@@ -129,8 +133,13 @@ class PartsPanel:
         return self.tree.row_of(next(iter(chosen))) if len(chosen) == 1 else None
 
     def _say(self) -> None:
-        look = self.visitor.look
-        self.count.content = f"{len(self.tree.parts(look.level))} parts at threshold {look.level:.3f}"
+        with self._growing:
+            self._tell()
+
+    def _tell(self) -> None:
+        look, there = self.visitor.look, self.visitor.subjects[0] is self.subject
+        of = "" if there else f" of {self.subject.name}, which is not the first one shown: choose in the tree"
+        self.count.content = f"{len(self.tree.parts(look.level))} parts at threshold {look.level:.3f}{of}"
         row = self._one()
         if row is None:
             self.chosen.content = f"{len(look.chosen)} parts are chosen." if look.chosen else "Click on a part."

@@ -49,7 +49,7 @@ class PathPanel:
         self.seconds = gui.add_number("Seconds to the next", 2.0, min=0.05, max=600.0, step=0.05)
         self.change = gui.add_button_group("View ", ("go", "replace", "earlier", "later", "remove"))
         self.loop = gui.add_checkbox("Loop", False)
-        self.fps = gui.add_number("Pictures a second", 30, min=1, max=120, step=1)
+        self.fps = gui.add_number("Pictures a second", 30.0, min=1.0, max=240.0, step=1.0)
         self.size = gui.add_dropdown("Size", tuple(SIZES))
         self.play = gui.add_button("Play")
         self.said = gui.add_markdown("Add two views or more.")
@@ -63,8 +63,9 @@ class PathPanel:
         self.name.on_update(lambda _: self._alter(name=str(self.name.value)[:100] or "view"))
         self.seconds.on_update(lambda _: self._alter(seconds=float(self.seconds.value)))
         self.change.on_click(lambda event: self._change(str(event.target.value)))
-        for control in (self.loop, self.fps, self.size):
-            control.on_update(lambda _: self._settings())
+        self.loop.on_update(lambda _: self._settings(loop=bool(self.loop.value)))
+        self.fps.on_update(lambda _: self._settings(fps=float(self.fps.value)))
+        self.size.on_update(lambda _: self._settings(size=SIZES[self.size.value]))
         self.play.on_click(lambda _: self._play())
         self.save.on_click(lambda _: self._guard(self._save))
         self.load.on_upload(lambda event: self._guard(lambda: self._load(event.target.value.content)))
@@ -115,9 +116,10 @@ class PathPanel:
             by = -1 if what == "earlier" else 1
             self._set(replace(self.flight, keys=moved(keys, i, by)), i + by)
 
-    def _settings(self) -> None:
-        made = replace(self.flight, loop=bool(self.loop.value), fps=float(self.fps.value), size=SIZES[self.size.value])
-        self._set(made, self._number)
+    def _settings(self, **changes: Any) -> None:
+        made = replace(self.flight, **changes)
+        if made != self.flight:
+            self._set(made, self._number)
 
     def _draw(self) -> None:
         """The way as a line in the page, and a frustum for every view."""
@@ -173,12 +175,14 @@ class PathPanel:
             file.write_bytes(content)
             flight = read_flight(file)
         self._set(replace(flight, size=self.flight.size))
+        self.loop.value, self.fps.value = flight.loop, flight.fps  # type: ignore[misc]
 
     def _render(self) -> None:
         flight, visitor = self.flight, self.visitor
         cameras = flight.cameras()
         path = place(visitor.subjects[0].folder, "renders", str(self.file.value), ".mp4")
-        subject, look = visitor.subjects[0], replace(visitor.look, compare="one run")
+        subject = visitor.subjects[0]
+        look = visitor.fitting(subject, replace(visitor.look, compare="one run"))
         model = subject.visible(look.hidden, look.only)
 
         def pictures(task: Task) -> Iterator[np.ndarray]:

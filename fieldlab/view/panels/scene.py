@@ -19,6 +19,7 @@ MOST_FRUSTA = 200
 LINE = 0.03  # thickness of a frustum's edges, in its lengths
 MOST_POINTS = 60_000
 THUMBNAIL = 64
+CLICKED = 0.5  # strength of the photograph of the first camera that is clicked
 DIRECTIONS = ("as photographed", "+x", "-x", "+y", "-y", "+z", "-z")
 
 
@@ -36,8 +37,9 @@ class ScenePanel:
             box.on_update(partial(self._switched, name, maker))
         self.photo = gui.add_slider("Photograph", 0.0, 1.0, 0.05, 0.0, hint="How strongly the photograph of the camera "
                                     "that was clicked covers the picture")  # fmt: skip
-        last = max(len(self._train) - 1, 1)
-        self.view = gui.add_slider("Camera", 0, last, 1, 0, hint="Jump to a photograph's camera")
+        last = len(self._train) - 1
+        self.view = gui.add_slider("Camera", 0, max(last, 1), 1, 0, hint="Jump to a photograph's camera",
+                                   visible=last > 0)  # fmt: skip
         self.up = gui.add_dropdown("Up", DIRECTIONS)
         self.level = gui.add_button("Up as in this view")
         self.photo.on_update(lambda _: self._cover())
@@ -86,10 +88,14 @@ class ScenePanel:
 
     def _clicked(self, i: int, _: Any) -> None:
         self.jump(i)
+        if not self.photo.value:  # a click asks for the photograph
+            self.photo.value = CLICKED  # type: ignore[misc]
+            self._cover()
 
     def jump(self, i: int) -> None:
         """Look from training camera ``i``; its photograph covers the picture as far as the slider says."""
         cameras = self._train.to("cpu")
+        i = min(i, len(cameras) - 1)  # the run that is shown now may have fewer
         height = float(cameras.size[i, 1])
         fov = 2 * math.atan(0.5 * height / float(cameras.intrinsics[i, 1]))
         eye = eye_of(cameras.camera_to_world[i], fov, 1.0)

@@ -25,23 +25,25 @@ class Work:
         self.bar = gui.add_progress_bar(0.0, visible=False)
         self.word = gui.add_markdown("", visible=False)
         self.stop = gui.add_button("Cancel", color="red", visible=False)
-        self.stop.on_click(lambda _: self._cancel())
+        self.stop.on_click(lambda _: self.cancel())
         self.task: Task | None = None
         self._told = self._began = 0.0
 
-    def begin(self, task: Task) -> None:
-        """Do a task and show how it gets on; one at a time here."""
+    def begin(self, task: Task) -> bool:
+        """Do a task and show how it gets on; one at a time here. Whether it will be done."""
         if self.task is not None and not self.task.finished:
             self.visitor.tell("There is work already", f"{self.task.name} is not done yet.")
-            return
+            return False
         task.watch = self._watch
         self.task, self._began = task, time.perf_counter()
         for thing in (self.bar, self.word, self.stop):
             thing.visible = True
         self.word.content = f"{task.name}: waiting"
         self.viewer.tasks.add(task)
+        return True
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
+        """Give up what is being done."""
         if self.task is not None:
             self.task.cancel()
 

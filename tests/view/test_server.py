@@ -1,0 +1,105 @@
+"""The server without a browser: where it listens, whom it refuses, and visitors that are gone before they are there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+
+import msgspec
+import pytest
+import viser
+import websockets
+from conftest import ball_subject
+
+from fieldlab.errors import BackendError
+from fieldlab.view.ports import LOCAL, free_port
+from fieldlab.view.scheduler import Job
+from fieldlab.view.server import Viewer
+from tests.view.seeing import Client
+
+
+@pytest.fixture(scope="module")
+def viewer():
+    made = Viewer([ball_subject(parts=False)], port=17000 + os.getpid() % 1000)
+    yield made
+    made.stop()
+
+
+def test_the_first_port_that_is_free():
+    with socket.create_server((LOCAL, 0)) as taken:
+        port = taken.getsockname()[1]
+        assert port < free_port(LOCAL, port) <= 65535
+    assert free_port(LOCAL, 0) > 0
+    assert free_port("localhost", 0) > 0
+
+
+NOWHERE = [(LOCAL, 70000), (LOCAL, -1), ("192.0.2.1", 8080), ("no.such.host.invalid", 8080)]
+
+
+@pytest.mark.parametrize(("host", "port"), NOWHERE)
+def test_where_nothing_can_listen(host, port):
+    with pytest.raises(BackendError, match="listen"):
+        Viewer([], host=host, port=port)
+
+
+def test_no_visitor_opens_a_tunnel(viewer, monkeypatch):
+    monkeypatch.setattr("viser._viser.ViserTunnel", lambda *_: pytest.fail("a tunnel"))
+    assert viewer.server.request_share_url() is None
+
+
+CAMERA = msgspec.msgpack.encode({
+    "type": "ViewerCameraMessage", "wxyz": (1.0, 0.0, 0.0, 0.0), "position": (0.0, 0.0, -3.0), "fov": 0.8, "near": 0.01,
+    "far": 1000.0, "image_height": 48, "image_width": 60, "look_at": [0.0, 0.0, 0.0], "up_direction": [0.0, 0.0, 1.0],
+})  # fmt: skip
+
+
+async def visit(viewer: Viewer, origin: str | None = None, condition=lambda: True) -> bool:
+    """Say where one looks from, and leave when something is the case; whether it was, in time."""
+    address, protocol = viewer.address.replace("http", "ws"), websockets.Subprotocol(f"viser-v{viser.__version__}")
+    async with websockets.connect(address, subprotocols=[protocol], origin=origin) as socket:
+        await socket.send(CAMERA)
+        return await until(condition)
+
+
+async def until(condition, seconds: float = 3.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        await asyncio.sleep(0.02)
+    return bool(condition())
+
+
+@pytest.mark.parametrize("origin", [None, "own", "http://evil.example", "null"])
+def test_pages_of_other_sites_are_strangers(viewer, origin):
+    own = viewer.address if origin == "own" else origin
+    came = asyncio.run(visit(viewer, own, lambda: viewer.visitors))
+    assert came == (origin in (None, "own"))
+    assert asyncio.run(until(lambda: not viewer.visitors))
+
+
+def test_who_comes_and_goes_at_once_leaves_nothing(viewer):
+    viewer.panels, count = [lambda *_: time.sleep(0.05)], len(viewer._left)
+
+    async def all_of_them() -> bool:
+        await asyncio.gather(*(visit(viewer) for _ in range(30)))
+        assert await until(lambda: len(viewer._left) > count, 20)
+        await asyncio.sleep(0.5)
+        return await until(lambda: not viewer.visitors and not viewer.scheduler._clients)
+
+    assert asyncio.run(all_of_them())
+
+
+def test_who_has_gone_does_not_come(viewer):
+    left: list[int] = []
+    viewer.panels = [lambda _, visitor: visitor.leaving.append(lambda: left.append(1))]
+    for number, goes_first in ((1001, False), (1002, True)):
+        client = Client(number)
+        for word in (viewer._leave, viewer._enter) if goes_first else (viewer._enter, viewer._leave):
+            word(client)
+        assert number not in viewer.visitors
+        assert number not in viewer.scheduler._clients
+    assert len(left) == 2
+    viewer.scheduler.add(1003, lambda: None)
+    assert viewer._draw(Job(1003, None, 1.0, False, lambda: False)) is None
+    assert 1003 not in viewer.scheduler._clients
