@@ -46,7 +46,7 @@ class Segment:
     features: int = 64
     """Values per point that are learnt."""
     least: OptionalInt = None
-    """Points of the smallest part; a thousandth of all points without it."""
+    """Points of the smallest part; a two-thousandth of all points without it."""
     nested: bool = True
     """Learn from how masks lie in each other, not only from each by itself."""
     seed: int = 0

@@ -42,7 +42,8 @@ class ImageMasks:
     @cached_property
     def areas(self) -> NDArray[np.int64]:
         """int64 [M]: pixels of each mask."""
-        return np.asarray(coco.area(list(self.rles)), dtype=np.int64) if self.rles else np.zeros(0, np.int64)
+        # One by one: pycocotools cannot tell the areas of more than 255 at once.
+        return np.asarray([coco.area(rle) for rle in self.rles], dtype=np.int64)
 
     @cached_property
     def overlay(self) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:

@@ -16,15 +16,16 @@ from fieldlab.ops.linkage import single_linkage
 from fieldlab.segment.condense import condense, merged_below
 from fieldlab.segment.graph import neighbor_edges
 from fieldlab.segment.hierarchy import Hierarchy
+from fieldlab.segment.merge import merge_parts
 from fieldlab.segment.segmenter import Segmenter
 
 MOST_POINTS = 200_000
 NEIGHBORS = 16
 OPAQUE = 0.9  # of pixels whose points are on the surface
 ROUNDS, ALIKE = 3, 0.2  # of smoothing: how often, and the distance of features that are still alike
-NOISE = 0.02  # distances of features below which nothing is told apart
+NOISE = 0.08  # cost of a boundary below which nothing is told apart
 CHUNK = 1 << 16  # edges at a time
-LEAST_SHARE = 1 / 1000  # of all points, of the smallest part
+LEAST_SHARE = 1 / 2000  # of all points, of the smallest part
 LEAST_POINTS = 12
 
 
@@ -73,7 +74,8 @@ def _cells(points: Tensor, low: Tensor, size: float) -> Tensor:
 
 
 def build_hierarchy(points: Tensor, features: Tensor, least: int | None = None, k: int = NEIGHBORS) -> Hierarchy:
-    """Single linkage of points [N,3] by their unit features [N,D], which are made smooth first.
+    """The tree of points [N,3] by their unit features [N,D], which are made smooth first: the smallest parts are those
+    of single linkage, and come together by their boundaries (:func:`merge_parts`).
 
     An edge weighs as much as its ends differ, but no less than features change around either end: between two parts
     they change gradually over several points, and steps from one to the next would be small all the way across.
@@ -91,14 +93,14 @@ def build_hierarchy(points: Tensor, features: Tensor, least: int | None = None, 
     change = local_change(len(points), first, second, length)
     weight = torch.maximum(length, torch.maximum(change[first], change[second]))
     condensed = condense(single_linkage(len(points), first, second, weight), first, second, weight, least)
-    condensed = merged_below(condensed, NOISE)
     leaf = condensed.leaf
     if bool((leaf < 0).any()):  # pieces apart from everything, too small to be parts: of the nearest point's
         known = leaf >= 0
         _, nearest = cKDTree(points[known].numpy()).query(points[~known].numpy(), workers=-1)
         leaf = leaf.clone()
         leaf[~known] = leaf[known][torch.from_numpy(np.asarray(nearest))]
-    return Hierarchy.of(condensed, points, leaf)
+    _, leaf = leaf.unique(return_inverse=True)
+    return Hierarchy.of(merged_below(merge_parts(leaf, features, first, second, weight), NOISE), points)
 
 
 def local_change(n: int, first: Tensor, second: Tensor, length: Tensor) -> Tensor:

@@ -83,3 +83,14 @@ def test_no_masks_at_all():
     assert masks.conflicts == 0
     assert masks.parents().tolist() == []
     assert masks.overlay[1].shape == (1, 0)
+
+
+def test_more_masks_than_a_byte_counts():
+    """SAM finds hundreds in a busy photograph."""
+    size = (20, 30)
+    masks = [np.zeros(size, bool) for _ in range(300)]
+    for i, mask in enumerate(masks):
+        mask.flat[2 * i : 2 * i + 1 + i % 2] = True
+    made = ImageMasks.of(masks, size)
+    assert made.areas.tolist() == [1 + i % 2 for i in range(300)]
+    assert len(made.without_doubles()) == 300
