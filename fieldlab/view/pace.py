@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 MEMORY = 0.7  # of earlier measurements
 CAREFUL = 2e5  # rays per second before anything was measured
 FEWEST = 64 * 64  # rays that are always drawn, so that something can be recognized
+FORGETTING = 1.01  # by which sizes that are not drawn are believed to be faster, with every picture
 
 
 @dataclass
@@ -22,6 +23,9 @@ class Pace:
         """So many rays took so long."""
         key, found = (way, _octave(rays)), rays / max(seconds, 1e-6)
         before = self._speed.get(key, found)
+        for other in self._speed:  # a size that was slow once, while the machine was busy, is tried again some day
+            if other[0] == way:
+                self._speed[other] *= FORGETTING
         self._speed[key] = math.exp(MEMORY * math.log(before) + (1 - MEMORY) * math.log(found))
 
     def speed(self, way: Hashable, rays: float) -> float:

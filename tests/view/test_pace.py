@@ -33,3 +33,21 @@ def test_ways_of_drawing_are_kept_apart():
     pace.note("features", 100_000, 1.0)
     assert pace.seconds("color", 100_000) == pytest.approx(0.01)
     assert pace.seconds("features", 100_000) == pytest.approx(1.0)
+
+
+def test_a_size_that_was_slow_once_is_tried_again():
+    """A machine that draws 400,000 rays a second and was busy for a moment."""
+    pace, budget, most = Pace(), 0.048, 512 * 512
+    for octave in range(12, 19):
+        pace.note("way", 1 << octave, 0.4 * (1 << octave) / (1 << 12))
+    assert pace.rays("way", budget, most) == 64 * 64
+    for _ in range(400):
+        rays = pace.rays("way", budget, most)
+        pace.note("way", int(rays), rays / 4e5)
+    drawn = []
+    for _ in range(100):
+        rays = pace.rays("way", budget, most)
+        pace.note("way", int(rays), rays / 4e5)
+        drawn.append(rays)
+    assert sorted(drawn)[50] > 14_000
+    assert sum(rays / 4e5 > 1.5 * budget for rays in drawn) < 10
