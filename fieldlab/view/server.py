@@ -17,6 +17,7 @@ from fieldlab.view.scheduler import Drawn, Job, Scheduler
 from fieldlab.view.subject import Subject
 from fieldlab.view.tasks import Tasks
 from fieldlab.view.turns import Turns
+from fieldlab.view.uploads import Uploads
 from fieldlab.view.visitor import Visitor, Wish
 
 log = logging.getLogger(__name__)
@@ -119,6 +120,7 @@ class Viewer:
             log.warning("a page of another site was refused")
             return
         visitor = Visitor(handle, self.subjects)
+        handle.gui._current_file_upload_states = Uploads(lambda why: visitor.tell("The file is not taken", why))
         try:
             for panel in self.panels:
                 panel(self, visitor)

@@ -103,5 +103,8 @@ class Tasks:
     def _run(self) -> None:
         while (task := self._queue.get()) is not None:
             self._now = task
-            task.run()
+            try:
+                task.run()
+            except Exception:  # of who watches; others' tasks go on
+                log.exception("%s could not be told about", task.name)
             self._now = None

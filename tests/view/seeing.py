@@ -20,7 +20,7 @@ class Client:
         self.client_id, self.atomic = number, nullcontext
         self.told: list[str] = []
         self.pictures: list[np.ndarray] = []
-        self.gui = None if server is None else server.gui
+        self.gui = SimpleNamespace() if server is None else server.gui
         self.scene = self if server is None else server.scene
         self.camera = SimpleNamespace(wxyz=np.zeros(4), position=np.zeros(3), fov=0.8, aspect=1.25, image_width=60,
                                       image_height=48, on_update=lambda word: word)  # fmt: skip

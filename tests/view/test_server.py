@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import socket
 import time
@@ -103,3 +104,22 @@ def test_who_has_gone_does_not_come(viewer):
     viewer.scheduler.add(1003, lambda: None)
     assert viewer._draw(Job(1003, None, 1.0, False, lambda: False)) is None
     assert 1003 not in viewer.scheduler._clients
+
+
+def test_large_files_are_refused_before_they_come():
+    from viser._gui_api import GuiApi
+
+    from fieldlab.view.uploads import AT_ONCE, LARGEST_UPLOAD, MOST_PARTS, Uploads
+
+    source = inspect.getsource(GuiApi)
+    assert "self._current_file_upload_states[message.transfer_uuid] = {" in source  # what this takes the place of
+    told: list[str] = []
+    made = Uploads(told.append)
+    made["large"] = {"total_bytes": LARGEST_UPLOAD + 1, "part_count": 1}
+    made["many"] = {"total_bytes": 1, "part_count": MOST_PARTS + 1}
+    assert not made
+    assert len(told) == 2
+    for i in range(AT_ONCE + 2):
+        made[str(i)] = {"total_bytes": 1000, "part_count": 1}
+    assert len(made) == AT_ONCE
+    assert "MB" in told[0]

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 SIZES = {"960 x 540": (960, 540), "640 x 360": (640, 360), "1280 x 720": (1280, 720), "1920 x 1080": (1920, 1080),
          "512 x 512": (512, 512)}  # fmt: skip
 PREVIEW = 20.0  # views a second
-LARGEST_UPLOAD = 64 << 20
 DRAWN = 200  # points of the line in the page
 
 
@@ -168,8 +167,6 @@ class PathPanel:
         self.said.content = f"saved: {path}"
 
     def _load(self, content: bytes) -> None:
-        if len(content) > LARGEST_UPLOAD:
-            return
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "path.json"
             file.write_bytes(content)

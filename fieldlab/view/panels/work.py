@@ -28,6 +28,7 @@ class Work:
         self.stop.on_click(lambda _: self.cancel())
         self.task: Task | None = None
         self._told = self._began = 0.0
+        visitor.leaving.append(self.cancel)  # nobody else could, and others wait for their turn
 
     def begin(self, task: Task) -> bool:
         """Do a task and show how it gets on; one at a time here. Whether it will be done."""
