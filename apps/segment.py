@@ -191,8 +191,8 @@ def _show(session: SegmentSession, console: Console) -> None:
 
 def _picture(folder: Run, session: SegmentSession, made: Hierarchy, info: RunInfo) -> Path:
     """Two views at three thresholds, in the run's renders/."""
+    from fieldlab.export.parts_picture import parts_picture
     from fieldlab.export.pictures import write_picture
-    from fieldlab.segment.picture import parts_picture
     from fieldlab.segment.segmentation import Segmentation
 
     file = folder.path / "renders" / "parts.png"
