@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 MOVES = 24
 STEP = 9  # pixels the pointer goes at a time
@@ -45,6 +46,12 @@ def pointer_to_pixels(address: str, side: int, busy: Callable[[], bool]) -> list
         side: of the window, in pixels.
         busy: whether pictures are still being refined; each move waits for rest.
     """
+    # On a thread of its own, because Playwright refuses where an event loop runs, as in a notebook.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(_drag, address, side, busy).result()
+
+
+def _drag(address: str, side: int, busy: Callable[[], bool]) -> list[float]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as program:

@@ -23,7 +23,7 @@ MOST_POINTS = 200_000
 NEIGHBORS = 16
 OPAQUE = 0.9  # of pixels whose points are on the surface
 ROUNDS, ALIKE = 3, 0.2  # of smoothing: how often, and the distance of features that are still alike
-NOISE = 0.08  # cost of a boundary below which nothing is told apart
+NOISE = 0.1  # cost of a boundary, as a share of the highest, below which nothing is told apart
 CHUNK = 1 << 16  # edges at a time
 LEAST_SHARE = 1 / 2000  # of all points, of the smallest part
 LEAST_POINTS = 12
@@ -100,7 +100,8 @@ def build_hierarchy(points: Tensor, features: Tensor, least: int | None = None, 
         leaf = leaf.clone()
         leaf[~known] = leaf[known][torch.from_numpy(np.asarray(nearest))]
     _, leaf = leaf.unique(return_inverse=True)
-    return Hierarchy.of(merged_below(merge_parts(leaf, features, first, second, weight), NOISE), points)
+    merged = merge_parts(leaf, features, first, second, weight)
+    return Hierarchy.of(merged_below(merged, NOISE * float(merged.birth.max())), points)
 
 
 def local_change(n: int, first: Tensor, second: Tensor, length: Tensor) -> Tensor:

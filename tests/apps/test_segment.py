@@ -199,7 +199,7 @@ def test_the_hierarchy_and_its_baselines_in_one_table(data, radiance, tmp_path):
 def test_a_part_is_taken_out_and_alone_is_a_field(radiance, segmented, tmp_path, capsys):
     """What edits by part leave: without the largest part less is seen, and it alone shows nothing of the others."""
     tree = read_hierarchy(segmented)
-    row = tree.parts(float(tree.thresholds(3)[1]))[1]
+    other, row = tree.parts(float(tree.thresholds(3)[1]))[:2]
     part = str(int(tree.ids[row]))
     others = tree.points[~tree.within(row)]
     for verb, name in (("remove", part), ("keep", tree.names[row])):
@@ -217,6 +217,7 @@ def test_a_part_is_taken_out_and_alone_is_a_field(radiance, segmented, tmp_path,
     base = ["edit", str(segmented), "--out", str(tmp_path / "none")]
     assert "no such part" in failure(capsys, [*base, "remove part 99999"])
     assert "no part has this name" in failure(capsys, [*base, "remove part handle"])
-    gone = failure(capsys, ["edit", str(tmp_path / "keep"), "remove part 1", "--out", "x"])
+    away = f"remove part {int(tree.ids[other])}"
+    gone = failure(capsys, ["edit", str(tmp_path / "keep"), away, "--out", str(tmp_path / "x")])
     assert "earlier edits left nothing" in gone
     assert "fieldlab segment" in failure(capsys, ["edit", str(radiance), "remove part 1", "--out", "x"])
