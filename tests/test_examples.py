@@ -54,7 +54,7 @@ def test_operations():
 
 @pytest.mark.slow
 def test_parts(tmp_path):
-    arguments = ["--size", "64", "--views", "12", "--steps", "250", "--segment-steps", "80", "--resolution", "64"]
+    arguments = ["--size", "64", "--views", "12", "--steps", "250", "--segment-steps", "400", "--resolution", "64"]
     out = run_example("06_parts.py", *arguments, "--out", str(tmp_path))
     covering = float(out.split("covering: ")[1].split(",")[0])
     assert covering > 0.3
