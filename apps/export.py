@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fieldlab.apps.progress import Bar
-    from fieldlab.export.mesh import Mesh, MeshReport
+    from fieldlab.export.mesh import Mesh
+    from fieldlab.export.surface.extract import MeshReport
     from fieldlab.render.model import RadianceModel
     from fieldlab.segment.segmentation import Segmentation
     from fieldlab.train.session import RunInfo
@@ -104,9 +105,9 @@ def is_segmented(info: RunInfo) -> bool:
 def _export_mesh(
     args: Export, model: RadianceModel, info: RunInfo, segmentation: Segmentation | None, bar: Bar, console: Console
 ) -> None:
-    from fieldlab.export.mesh import extract_mesh
     from fieldlab.export.mesh_files import write_mesh
     from fieldlab.export.parts import leaves_of_faces, write_parts
+    from fieldlab.export.surface.extract import extract_mesh
 
     mesh, report = extract_mesh(
         model, cameras=info.scene.cameras["train"], resolution=args.resolution, level=args.level, faces=args.faces,

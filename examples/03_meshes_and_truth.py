@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from fieldlab.data.procedural import ground_truth_sdf
-from fieldlab.export.mesh import extract_mesh
 from fieldlab.export.mesh_files import write_mesh
+from fieldlab.export.surface.extract import extract_mesh
 from fieldlab.train.session import load_run
 
 parser = argparse.ArgumentParser()

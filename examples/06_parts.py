@@ -11,9 +11,9 @@ import torch
 
 from fieldlab.data.procedural import ProceduralOptions, load_procedural, write_dataset
 from fieldlab.distill.editing import edited_model
-from fieldlab.export.mesh import extract_mesh
 from fieldlab.export.parts import leaves_of_faces, write_parts
 from fieldlab.export.pictures import labeled, sheet, to_uint8, write_picture
+from fieldlab.export.surface.extract import extract_mesh
 from fieldlab.segment.config import SegmentSettings
 from fieldlab.segment.evaluate import evaluate
 from fieldlab.segment.finder import finder

@@ -14,12 +14,20 @@ from fieldlab.data.cameras import CameraModel, Cameras
 from fieldlab.errors import ConfigError, RunFolderError
 from fieldlab.export import density_grid
 from fieldlab.export.cameras_path import View, look_at, orbit
-from fieldlab.export.density_grid import DensityGrid, sample_density
-from fieldlab.export.level import surface_level, thin_wall_level
-from fieldlab.export.mesh import Mesh, MeshReport, decimated, extract_mesh, isosurface, vertex_colors, without_floaters
+from fieldlab.export.mesh import Mesh
 from fieldlab.export.mesh_files import write_mesh, write_points
 from fieldlab.export.mesh_picture import mesh_picture
 from fieldlab.export.points import surface_points
+from fieldlab.export.surface.density_grid import DensityGrid, sample_density
+from fieldlab.export.surface.extract import (
+    MeshReport,
+    decimated,
+    extract_mesh,
+    isosurface,
+    vertex_colors,
+    without_floaters,
+)
+from fieldlab.export.surface.level import surface_level, thin_wall_level
 from fieldlab.fields.base import Field, FieldConfig
 from fieldlab.render.model import ModelConfig, RadianceModel
 from fieldlab.render.occupancy import NEVER, OccupancyGrid

@@ -10,11 +10,12 @@ import torch
 
 from fieldlab.errors import FieldlabError
 from fieldlab.export.labels import write_labels
-from fieldlab.export.mesh import Mesh, extract_mesh
+from fieldlab.export.mesh import Mesh
 from fieldlab.export.mesh_files import write_mesh, write_points
 from fieldlab.export.parts import leaves_of_faces, write_parts
 from fieldlab.export.pictures import to_uint8, write_picture
 from fieldlab.export.points import surface_points
+from fieldlab.export.surface.extract import extract_mesh
 from fieldlab.segment.segmentation import Segmentation
 from fieldlab.view.channels import paint
 from fieldlab.view.panels.work import Work
