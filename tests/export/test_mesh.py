@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from fieldlab.data.cameras import CameraModel, Cameras
 from fieldlab.errors import ConfigError, RunFolderError
-from fieldlab.export import density_grid
 from fieldlab.export.cameras_path import View, look_at, orbit
 from fieldlab.export.mesh import Mesh
 from fieldlab.export.mesh_files import write_mesh, write_points
 from fieldlab.export.mesh_picture import mesh_picture
 from fieldlab.export.points import surface_points
+from fieldlab.export.surface import density_grid
 from fieldlab.export.surface.density_grid import DensityGrid, sample_density
 from fieldlab.export.surface.extract import (
     MeshReport,
