@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fieldlab.apps.options import Device, OptionalBackground, OptionalFile, RunFolder
+from fieldlab.apps.options import Device, OptionalBackground, OptionalFile, OptionalText, RunFolder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from fieldlab.train.session import RunInfo
 
 SHEET_HEIGHT = 320
+SEGMENT_THRESHOLDS = 50
 TABLE_ROWS = 40
 
 
 @dataclass
 class Eval:
-    """Measure PSNR, SSIM and LPIPS on held-out views, or how well parts agree with exact labels."""
+    """Measure PSNR, SSIM and LPIPS on held-out views, how well parts agree with exact labels, or an exported mesh."""
 
     run: RunFolder
     """The folder that fieldlab train made."""
@@ -35,7 +36,8 @@ class Eval:
     json: OptionalFile = None
     """Write the numbers to this file."""
     sheet: OptionalFile = None
-    """Write photographs, renders and error maps side by side to this picture (.png, .jpg)."""
+    """Write photographs, renders and error maps side by side to this picture (.png, .jpg); with --mesh photographs,
+    renders, the mesh and its shape."""
     sheet_views: int = 8
     """How many views the sheet shows, evenly chosen."""
     data: OptionalFile = None
@@ -45,8 +47,17 @@ class Eval:
     segments: OptionalFile = None
     """Measure the parts of a segmented run instead, against exact labels in this folder: NAME.npz with ids [L,H,W] and
     depth [H,W], or pictures of labels in a folder per level."""
-    thresholds: int = 50
-    """Number of thresholds at which --segments looks at parts, spread over all different cuts."""
+    mesh: OptionalFile = None
+    """Measure this mesh of the run instead (.glb, .obj, .ply, .stl): triangles, components, watertightness, and its
+    PSNR beside that of the field."""
+    truth: OptionalFile = None
+    """The true surface for --mesh, a mesh or points in world units: Chamfer distance, F-score, normal consistency."""
+    truth_depth: OptionalFile = None
+    """Folder of NAME.npz with depth [H,W] along the rays of the training views: recall counts only the surface that
+    they see."""
+    thresholds: OptionalText = None
+    """With --mesh the distances of the F-score as shares of the diagonal of the truth (default: 0.005,0.01); with
+    --segments the number of thresholds at which parts are looked at, spread over all different cuts (default: 50)."""
     lpips_weights: OptionalFile = None
     """Safetensors file with LPIPS weights (AlexNet); the variable FIELDLAB_LPIPS names one too. LPIPS is left out
     without it."""
@@ -64,7 +75,21 @@ class Evaluation:
 
 def run(args: Eval) -> object:
     """Evaluate, print a table, and write what was asked for."""
-    return eval_segments(args) if args.segments is not None else eval_pictures(args)
+    from fieldlab.errors import ConfigError
+
+    if args.sheet_views < 1:
+        raise ConfigError("a sheet shows one view at least", field="--sheet-views", found=args.sheet_views)
+    if args.segments is not None and args.mesh is not None:
+        raise ConfigError("parts and a mesh are measured one after the other", field="--segments, --mesh")
+    if args.mesh is None and (args.truth is not None or args.truth_depth is not None):
+        raise ConfigError("there is no mesh to compare with the true surface", field="--truth", hint="give --mesh too")
+    if args.segments is not None:
+        return eval_segments(args)
+    if args.mesh is not None:
+        from fieldlab.apps.eval_mesh import eval_mesh
+
+        return eval_mesh(args)
+    return eval_pictures(args)
 
 
 def eval_segments(args: Eval) -> dict[str, Any]:
@@ -78,8 +103,9 @@ def eval_segments(args: Eval) -> dict[str, Any]:
     from fieldlab.segment.evaluate import evaluate as evaluate_segments
     from fieldlab.segment.segmentation import Segmentation
 
-    if args.thresholds < 1:
-        raise ConfigError("parts are looked at at one threshold at least", field="--thresholds", found=args.thresholds)
+    count = SEGMENT_THRESHOLDS if args.thresholds is None else args.thresholds
+    if not str(count).isdecimal() or int(count) < 1:
+        raise ConfigError("parts are looked at at one threshold at least", field="--thresholds", found=count)
     assert args.segments is not None
     if not args.segments.is_dir():
         raise DataError("there are no labels", file=args.segments, expected="a folder of NAME.npz")
@@ -89,7 +115,7 @@ def eval_segments(args: Eval) -> dict[str, Any]:
         raise DataError("the run has no such split of views", file=info.run.path, field="--split", found=args.split,
                         expected=", ".join(info.scene.cameras))  # fmt: skip
     cameras, names = info.scene.cameras[args.split], info.scene.names[args.split]
-    thresholds = segmentation.hierarchy.thresholds(args.thresholds)
+    thresholds = segmentation.hierarchy.thresholds(int(count))
     with progress_bar(console) as bar:
         found = evaluate_segments(
             lambda i: segmentation.labels(cameras, i, thresholds).numpy(), cameras, names, args.segments,
@@ -122,7 +148,6 @@ def eval_pictures(args: Eval) -> Evaluation:
     from rich.console import Console
 
     from fieldlab.apps.train import choose_device
-    from fieldlab.errors import ConfigError
     from fieldlab.export.pictures import check_picture_path, sheet, write_picture
     from fieldlab.files import write_json
     from fieldlab.train.reload import reload_views
@@ -130,8 +155,6 @@ def eval_pictures(args: Eval) -> Evaluation:
 
     if args.sheet is not None:
         check_picture_path(args.sheet)
-    if args.sheet_views < 1:
-        raise ConfigError("a sheet shows one view at least", field="--sheet-views", found=args.sheet_views)
     console = Console(stderr=True)
     model, info = load_run(args.run, choose_device(args.device))
     with console.status("reading the photographs"):
@@ -157,10 +180,7 @@ def evaluate(model: RadianceModel, views: Views, background: Tensor, args: Eval,
 
     weights = args.lpips_weights or os.environ.get("FIELDLAB_LPIPS")
     network = load_lpips(weights) if weights else None
-    count = len(views) if args.sheet is not None else 0
-    shown = {
-        round(i * (count - 1) / max(min(args.sheet_views, count) - 1, 1)) for i in range(min(args.sheet_views, count))
-    }
+    shown = shown_views(len(views), args.sheet_views) if args.sheet is not None else set()
     found = Evaluation([], {})
     with progress_bar(console) as bar:
         for i, (score, made, target) in enumerate(evaluate_views(model, views, background, network)):
@@ -169,6 +189,12 @@ def evaluate(model: RadianceModel, views: Views, background: Tensor, args: Eval,
                 found.rows[i] = sheet_row(score, made, target)
             bar.show("rendering views", i + 1, len(views))
     return found
+
+
+def shown_views(count: int, most: int) -> set[int]:
+    """The numbers of at most ``most`` of ``count`` views, evenly chosen."""
+    shown = min(most, count)
+    return {round(i * (count - 1) / max(shown - 1, 1)) for i in range(shown)}
 
 
 def sheet_row(score: ViewScore, made: Tensor, target: Tensor) -> list[np.ndarray]:

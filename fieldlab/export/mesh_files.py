@@ -67,14 +67,17 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
 
 
 def write_points(
-    path: str | Path, positions: np.ndarray, normals: np.ndarray, colors: np.ndarray, nodes: np.ndarray | None = None
-) -> None:
-    """Write a point cloud as binary PLY: float32 x y z nx ny nz and uint8 red green blue, perhaps int32 node.
+    path: str | Path, positions: np.ndarray, normals: np.ndarray, colors: np.ndarray, nodes: np.ndarray | None = None,
+    confidence: np.ndarray | None = None,
+) -> None:  # fmt: skip
+    """Write a point cloud as binary PLY: float32 x y z nx ny nz and uint8 red green blue, perhaps int32 node and
+    float32 confidence.
 
     Args:
         positions, normals: [P,3].
         colors: uint8 [P,3].
         nodes: ids of the parts that points belong to, int32 [P], -1 for none.
+        confidence: [P] in [0,1], see :class:`fieldlab.export.points.PointCloud`.
 
     Raises:
         ConfigError: the suffix is unknown.
@@ -84,15 +87,17 @@ def write_points(
     check_points_path(path)
     names = ("x", "y", "z", "nx", "ny", "nz")
     kinds = [(n, "<f4") for n in names] + [(n, "u1") for n in ("red", "green", "blue")]
-    rows = np.empty(len(positions), dtype=kinds if nodes is None else [*kinds, ("node", "<i4")])
-    if nodes is not None:
-        rows["node"] = nodes
+    extras = [("node", "<i4", "int", nodes), ("confidence", "<f4", "float", confidence)]
+    given = [extra for extra in extras if extra[3] is not None]
+    rows = np.empty(len(positions), dtype=[*kinds, *((n, kind) for n, kind, _, _ in given)])
+    for n, _, _, values in given:
+        rows[n] = values
     for i in range(3):
         rows[names[i]], rows[names[3 + i]] = positions[:, i], normals[:, i]
         rows[("red", "green", "blue")[i]] = colors[:, i]
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(rows)}"]
     header += [f"property float {n}" for n in names] + [f"property uchar {n}" for n in ("red", "green", "blue")]
-    header += [] if nodes is None else ["property int node"]
+    header += [f"property {word} {n}" for n, _, word, _ in given]
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as file:

@@ -19,18 +19,48 @@ PIXELS_PER_POINT = 4  # many pixels see nothing, the edge of something, or what 
 SMALLEST_SIDE = 160  # pictures are not made smaller than this
 STEEPEST = 6.0  # tangent of the steepest slant, seen from the camera, that still is a surface and not an edge
 VOXELS = 1024  # along the longest side of the box; one point is kept in each
+AGREES = 0.02  # share of the distance within which two cameras see the same surface
+OPAQUE = 0.5  # opacity from which a pixel shows something
+POINTS_PER_CELL = 8  # of the coarse pictures in which points hide each other
+HIDDEN = 1.05  # times the distance of the nearest point in the cell, from which on a point is hidden by it
 
 
 @dataclass
 class PointCloud:
-    """positions float32 [P,3] in world units, unit normals float32 [P,3] facing the camera, colors uint8 [P,3]."""
+    """Points of surfaces.
+
+    Args:
+        positions: float32 [P,3], world units.
+        normals: float32 [P,3], unit, facing the camera that saw the point.
+        colors: uint8 [P,3].
+        confidence: float32 [P] in [0,1]: the opacity of the pixel that saw the point, times a / (v + 1), where v other
+            cameras could see it, nothing being in front, and a of them do see a surface there. It is 0 for what a
+            single camera shows and nears the opacity as more cameras agree.
+    """
 
     positions: np.ndarray
     normals: np.ndarray
     colors: np.ndarray
+    confidence: np.ndarray
 
     def __len__(self) -> int:
         return len(self.positions)
+
+
+@dataclass
+class _Seen:
+    """The P reliable pixels of one picture, and its depth, all on the CPU.
+
+    Args:
+        positions, normals, colors: float32 [P,3]; opacity: float32 [P].
+        depth: float32 [H,W], distances; infinite where nothing is seen and NaN where one pixel shows two things.
+    """
+
+    positions: Tensor
+    normals: Tensor
+    colors: Tensor
+    opacity: Tensor
+    depth: Tensor
 
 
 @torch.no_grad()
@@ -68,16 +98,43 @@ def surface_points(
         parts.append(_seen_by(model, small, i))
         if on_share is not None:
             on_share((i + 1) / len(small))
-    positions, normals, colors = (torch.cat(column) for column in zip(*parts, strict=True))
+    positions, normals, colors, opacity = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("positions", "normals", "colors", "opacity")
+    )
+    view = torch.cat([torch.full((len(part.positions),), i) for i, part in enumerate(parts)])
     chosen = _thinned(positions, model.aabb.cpu(), count)
     if len(chosen) == 0:
         raise ConfigError("no camera sees a surface inside the box", hint="train longer, or look at a render first")
-    rgb = (colors[chosen].clamp(0, 1) * 255 + 0.5).byte()
-    return PointCloud(positions[chosen].numpy(), normals[chosen].numpy(), rgb.numpy())
+    positions, normals, rgb = positions[chosen], normals[chosen], (colors[chosen].clamp(0, 1) * 255 + 0.5).byte()
+    agreement = _agreement(small.to("cpu"), [part.depth for part in parts], positions, normals, view[chosen])
+    confidence = opacity[chosen].clamp(0, 1) * agreement
+    return PointCloud(positions.numpy(), normals.numpy(), rgb.numpy(), confidence.numpy())
 
 
-def _seen_by(model: RadianceModel, cameras: Cameras, i: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Positions, normals and colors [P,3] on the CPU of the reliable pixels of picture ``i``."""
+def points_in_view(cloud: PointCloud, cameras: Cameras, i: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which points camera ``i`` (on the CPU) sees, int64 [K], and at which pixels, float64 [K,2].
+
+    It sees the front of those that no nearer point hides; each point covers a cell of a coarse picture that holds
+    several of them, so no rendering is needed.
+    """
+    positions = torch.from_numpy(cloud.positions).float()
+    to_camera = cameras.origins[i] - positions
+    pixels, _, valid = cameras.project(i, positions)
+    rows = valid.nonzero()[:, 0]
+    if len(rows) == 0:
+        return np.zeros(0, dtype=np.int64), np.zeros((0, 2))
+    distance, size = to_camera[rows].norm(dim=-1), cameras.size[i]
+    side = max(1.0, math.sqrt(POINTS_PER_CELL * int(size.prod()) / len(rows)))
+    column, row = (pixels[rows] / side).long().unbind(-1)
+    place = row * (int(size[0] / side) + 1) + column
+    nearest = torch.full((int(place.max()) + 1,), torch.inf).scatter_reduce(0, place, distance, "amin")
+    front = (to_camera * torch.from_numpy(cloud.normals)).sum(-1)[rows] > 0
+    kept = rows[front & (distance <= HIDDEN * nearest[place])]
+    return kept.numpy(), pixels[kept].double().numpy()
+
+
+def _seen_by(model: RadianceModel, cameras: Cameras, i: int) -> _Seen:
+    """What picture ``i`` shows."""
     seen = model.render_image(cameras, i, channels=("rgb", "depth", "opacity", "normal"))
     depth, opacity = seen["depth"][..., 0], seen["opacity"][..., 0]
     rays = cameras[i].to(depth.device).image_rays(0)
@@ -85,15 +142,42 @@ def _seen_by(model: RadianceModel, cameras: Cameras, i: int) -> tuple[Tensor, Te
     aabb = model.aabb.to(depth.device)
     inside = ((positions >= aabb[0]) & (positions <= aabb[1])).all(-1)
     normals = seen["normal"].reshape(-1, 3)
-    good = (
-        inside
-        & (opacity > 0.5).flatten()
-        & ~_edges(depth, float(cameras.intrinsics[i, :2].min())).flatten()
-        & (normals.norm(dim=-1) > 0.5)
-    )
+    edges = _edges(depth, float(cameras.intrinsics[i, :2].min()))
+    good = inside & (opacity > OPAQUE).flatten() & ~edges.flatten() & (normals.norm(dim=-1) > 0.5)
     # With half the light passing through, the picture's color is half background; only opaque pixels show the thing.
     color = seen["rgb"].reshape(-1, 3)
-    return positions[good].cpu(), normals[good].cpu(), color[good].cpu()
+    known = torch.where(opacity > OPAQUE, depth, torch.inf).masked_fill(edges, torch.nan)
+    found = (positions[good], normals[good], color[good], opacity.flatten()[good], known)
+    return _Seen(*(tensor.cpu() for tensor in found))
+
+
+def _agreement(cameras: Cameras, depths: list[Tensor], points: Tensor, normals: Tensor, view: Tensor) -> Tensor:
+    """How far other cameras confirm points of surfaces, a / (v + 1) as :class:`PointCloud` says, float32 [P].
+
+    A camera sees a surface through a pixel near the point, not through the point itself: its distance is compared with
+    where that pixel's ray meets the plane through the point. Cameras that look along this plane have no say.
+
+    Args:
+        cameras: V of them.
+        depths: of each the picture of :class:`_Seen`.
+        points, normals: float32 [P,3].
+        view: int64 [P], the camera that each point is from.
+    """
+    agree, could = torch.zeros(len(points)), torch.zeros(len(points))
+    for i, depth in enumerate(depths):
+        pixels, _, valid = cameras.project(i, points)
+        width, height = cameras.size[i].tolist()
+        rows = (valid & (view != i)).nonzero()[:, 0]
+        at = torch.minimum(pixels[rows].long(), torch.tensor([width - 1, height - 1]))
+        rays = cameras.rays(torch.full((len(rows),), i), at + 0.5)
+        slant = (rays.directions * normals[rows]).sum(-1)
+        expected = ((points[rows] - rays.origins) * normals[rows]).sum(-1) / slant
+        found, slack = depth[at[:, 1], at[:, 0]], AGREES * expected.abs()
+        # Comparisons with NaN are false: where a pixel shows two things it speaks neither for a point nor against.
+        says = (slant.abs() * STEEPEST > 1) & (found >= expected - slack)
+        could[rows] += says
+        agree[rows] += says & (found <= expected + slack)
+    return agree / (could + 1)
 
 
 def _edges(depth: Tensor, focal: float) -> Tensor:

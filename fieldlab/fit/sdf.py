@@ -11,9 +11,10 @@ from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.export.mesh import Mesh
+from fieldlab.export.mesh_queries import sample_surface
 from fieldlab.fit.fitting import Task
 from fieldlab.fit.signal import Signal
-from fieldlab.fit.solid import Solid, sample_surface
+from fieldlab.fit.solid import Solid
 
 SHARES = (4, 3, 1)  # of points on the surface, beside it, anywhere
 BESIDE = 0.01  # standard deviation of the points beside the surface

@@ -11,8 +11,8 @@ from fieldlab.data.cameras import CameraModel, Cameras
 from fieldlab.export.colormap import heat
 from fieldlab.export.mesh import Mesh
 from fieldlab.export.mesh_picture import mesh_picture
+from fieldlab.export.mesh_queries import nearest_on
 from fieldlab.export.pictures import beside, error_legend, labeled, sheet, to_uint8
-from fieldlab.fit.solid import nearest_on
 
 SIZE = 400
 FOCAL = 1.9  # of the picture's side

@@ -9,15 +9,13 @@ from typing import Any
 import igl
 import numpy as np
 import trimesh
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from fieldlab.errors import ConfigError, DataError
 from fieldlab.export.mesh import Mesh
+from fieldlab.export.mesh_queries import Topology, nearest_on, pieces, point_chunks, topology
 
 RADIUS = 0.99  # of the normalized mesh, in the cube [-1,1]^3
 SUFFIXES = (".obj", ".ply", ".stl", ".glb", ".gltf", ".off")
-CHUNK = 1 << 20  # points asked for at a time
 
 
 @dataclass(frozen=True)
@@ -34,28 +32,6 @@ class Placement:
     def original(self, points: np.ndarray) -> np.ndarray:
         """The inverse of ``normalized``."""
         return points * self.scale + np.asarray(self.center)
-
-
-@dataclass(frozen=True)
-class Topology:
-    """What keeps a mesh from bounding a volume: edges of one face, edges of more than two, faces that disagree with a
-    neighbor about which side is outside."""
-
-    open_edges: int
-    crowded_edges: int
-    consistent: bool
-
-    @property
-    def closed(self) -> bool:
-        """Whether the mesh bounds a volume."""
-        return self.open_edges == 0 and self.crowded_edges == 0 and self.consistent
-
-    def describe(self) -> str:
-        """What was found, in words."""
-        found = [f"{self.open_edges} open edges"] if self.open_edges else []
-        found += [f"{self.crowded_edges} edges of more than two faces"] if self.crowded_edges else []
-        found += [] if self.consistent else ["faces that disagree about which side is outside"]
-        return ", ".join(found) or "a closed surface"
 
 
 class Solid:
@@ -76,11 +52,7 @@ class Solid:
 
     def topology(self) -> Topology:
         """Whether the mesh bounds a volume."""
-        faces = self.mesh.faces
-        directed = np.concatenate((faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]))
-        _, counts = np.unique(np.sort(directed, axis=1), axis=0, return_counts=True)
-        consistent = len(np.unique(directed, axis=0)) == len(directed)
-        return Topology(int((counts == 1).sum()), int((counts > 2).sum()), consistent)
+        return topology(self.mesh.faces)
 
     def nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Distance float64 [P] to the surface and the nearest face int64 [P], of points float64 [P,3]."""
@@ -89,7 +61,7 @@ class Solid:
     def inside(self, points: np.ndarray) -> np.ndarray:
         """Whether points [P,3] are inside, bool [P]."""
         vertices, faces = self.mesh.vertices, self.mesh.faces
-        parts = [igl.fast_winding_number(vertices, faces, part) > 0.5 for part in _chunks(points)]
+        parts = [igl.fast_winding_number(vertices, faces, part) > 0.5 for part in point_chunks(points)]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=bool)
 
     def signed_distance(self, points: np.ndarray) -> np.ndarray:
@@ -103,10 +75,7 @@ def turned_outward(mesh: Mesh) -> Mesh:
 
     A piece of negative volume inside an odd number of others is a hole (the inner wall of a hollow shell) and stays.
     """
-    edges = np.concatenate((mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]]))
-    n = len(mesh.vertices)
-    graph = coo_matrix((np.ones(len(edges)), edges.T), shape=(n, n))
-    piece = connected_components(graph, directed=False)[1][mesh.faces[:, 0]]
+    piece = pieces(mesh.faces)
     volume = np.bincount(piece, weights=np.linalg.det(mesh.vertices[mesh.faces]))  # six times
     faces = mesh.faces.copy()
     if volume.sum() < 0:
@@ -121,34 +90,6 @@ def turned_outward(mesh: Mesh) -> Mesh:
         if around % 2 == 0:
             faces[piece == k] = faces[piece == k][:, ::-1]
     return Mesh(mesh.vertices, faces)
-
-
-def nearest_on(mesh: Mesh, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance float64 [P] to the nearest point of a mesh and the face int64 [P] it is on."""
-    if len(points) == 0:
-        return np.zeros(0), np.zeros(0, dtype=np.int64)
-    found = [igl.point_mesh_squared_distance(part, mesh.vertices, mesh.faces)[:2] for part in _chunks(points)]
-    squared, face = (np.concatenate(column) for column in zip(*found, strict=True))
-    return np.sqrt(squared), face.astype(np.int64)
-
-
-def sample_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Points float64 [count,3] spread evenly over the area of a mesh, and the faces int64 [count] they are on."""
-    corners = mesh.vertices[mesh.faces]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    ends = np.cumsum(area)
-    face = np.searchsorted(ends, rng.random(count) * ends[-1], side="right").clip(max=len(area) - 1)
-    root, share = np.sqrt(rng.random(count)), rng.random(count)  # Osada et al. 2002, eq. 1
-    weights = np.stack((1 - root, root * (1 - share), root * share), axis=1)
-    return (corners[face] * weights[:, :, None]).sum(1), face
-
-
-def face_normals(mesh: Mesh) -> np.ndarray:
-    """Unit normals float64 [F,3]; zero where a face has no area."""
-    corners = mesh.vertices[mesh.faces]
-    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    length = np.linalg.norm(across, axis=1, keepdims=True)
-    return np.divide(across, length, out=np.zeros_like(across), where=length > 0)
 
 
 def read_solid(path: Path, sign: str) -> Solid:
@@ -211,7 +152,3 @@ def read_mesh(path: Path) -> Mesh:
         raise DataError("a mesh has no surface", file=path, found=f"{len(faces)} triangles",
                         expected="triangles with finite corners")  # fmt: skip
     return Mesh(vertices, faces)
-
-
-def _chunks(points: np.ndarray) -> list[np.ndarray]:
-    return [np.ascontiguousarray(points[start : start + CHUNK]) for start in range(0, len(points), CHUNK)]

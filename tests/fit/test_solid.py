@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from fieldlab.errors import ConfigError, DataError
 from fieldlab.export.mesh import Mesh
-from fieldlab.fit.solid import RADIUS, Solid, face_normals, nearest_on, read_mesh, read_solid, sample_surface
+from fieldlab.export.mesh_queries import face_normals, nearest_on, sample_surface
+from fieldlab.fit.solid import RADIUS, Solid, read_mesh, read_solid
 from tests.fit.shapes import plate, sphere, torus
 
 
