@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -37,17 +38,19 @@ class Node:
     children: list[Node] = field(default_factory=list)
 
 
-def glb(root: Node, placement: Placement = AS_IT_IS) -> bytes:
-    """The file of a scene graph whose meshes are in the scene's coordinates, or in parts of one textured mesh.
+def glb(roots: Node | Sequence[Node], placement: Placement = AS_IT_IS) -> bytes:
+    """The file of a scene graph, of one root or several, whose meshes are in the scene's coordinates.
 
-    The placement is recorded in the extras of the scene, under ``fieldlab``.
+    Meshes with the same pictures (the same arrays) share them in the file. The placement is recorded in the extras of
+    the scene, under ``fieldlab``.
 
     Raises:
-        ValueError: it is larger than the format can hold (4 GiB).
+        ValueError: it is larger than the format can hold (4 GiB), or a number in it is not finite.
     """
     writer = _Writer(placement)
-    top = writer.node(root)
-    writer.made["scenes"] = [{"nodes": [top], "extras": {"fieldlab": placement.record()}}]
+    top = writer.nodes([roots] if isinstance(roots, Node) else roots)
+    # A list in a file may not be empty.
+    writer.add("scenes", ({"nodes": top} if top else {}) | {"extras": {"fieldlab": placement.record()}})
     return writer.bytes()
 
 
@@ -63,7 +66,7 @@ class _Writer:
     def __init__(self, placement: Placement) -> None:
         self.placement = placement
         self.binary = bytearray()
-        self.materials: dict[int | None, int] = {}
+        self.materials: dict[tuple[int, int] | None, int] = {}
         self.made: dict[str, Any] = {
             "asset": {"version": "2.0", "generator": f"fieldlab {_version()}"}, "scene": 0, "scenes": [], "nodes": [],
             "meshes": [], "accessors": [], "bufferViews": [], "materials": [],
@@ -73,17 +76,21 @@ class _Writer:
         self.made.setdefault(kind, []).append(thing)
         return len(self.made[kind]) - 1
 
-    def node(self, node: Node) -> int:
-        """Write a node after its children; its number."""
-        children = [self.node(child) for child in node.children]
-        entry: dict[str, Any] = {"name": node.name}
-        if children:
-            entry["children"] = children
-        if node.mesh is not None and len(node.mesh.faces):
-            entry["mesh"] = self.mesh(node.name, self.placement.mesh(node.mesh))
-        if node.extras:
-            entry["extras"] = node.extras
-        return self.add("nodes", entry)
+    def nodes(self, roots: Sequence[Node]) -> list[int]:
+        """Write nodes and all below them, level by level, as trees can be deeper than calls can; the roots' numbers."""
+        nodes = list(roots)
+        for node in nodes:
+            first = len(nodes)
+            nodes += node.children
+            entry: dict[str, Any] = {"name": node.name}
+            if node.children:
+                entry["children"] = list(range(first, len(nodes)))
+            if node.mesh is not None and len(node.mesh.faces):
+                entry["mesh"] = self.mesh(node.name, self.placement.mesh(node.mesh))
+            if node.extras:
+                entry["extras"] = node.extras
+            self.add("nodes", entry)
+        return list(range(len(roots)))
 
     def mesh(self, name: str, mesh: Mesh) -> int:
         flat = split_at_seams(mesh)
@@ -105,8 +112,8 @@ class _Writer:
         return self.add("meshes", {"name": name, "primitives": [primitive]})
 
     def material(self, texture: Texture | None) -> int:
-        """One for every picture: matte, both sides drawn, since the surface of what was seen can be open."""
-        key = None if texture is None else id(texture.color)
+        """One for all meshes with the same pictures: matte, and drawn from both sides, since surfaces may be open."""
+        key = None if texture is None else (id(texture.color), id(texture.normal))
         if key not in self.materials:
             surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
             material: dict[str, Any] = {"name": "field", "pbrMetallicRoughness": surface, "doubleSided": True}
@@ -183,7 +190,7 @@ def split_at_seams(mesh: Mesh) -> Flat:
     """The mesh with a vertex for each of its positions on the texture."""
     normals = np.asarray(mesh.normals(), np.float32)
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
-    normals = np.where(lengths > 0.5, normals / np.maximum(lengths, 1e-12), np.float32([0, 0, 1])).astype(np.float32)
+    normals = np.where(lengths > 0.5, normals / np.maximum(lengths, 1e-12), (0.0, 0.0, 1.0)).astype(np.float32)
     positions = mesh.vertices.astype(np.float32)
     if mesh.texture is None:
         return Flat(positions, normals, mesh.faces, mesh.colors, None)

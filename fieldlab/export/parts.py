@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-import trimesh
 from numpy.typing import NDArray
 
+from fieldlab.export.cap import capped
+from fieldlab.export.gltf import Node, glb
 from fieldlab.export.mesh import Mesh
-from fieldlab.export.mesh_files import check_mesh_path
+from fieldlab.export.mesh_files import check_parts_path
+from fieldlab.export.obj_file import write_obj
+from fieldlab.export.placement import AS_IT_IS, Placement
+from fieldlab.export.ply_file import mesh_ply
 from fieldlab.files import write_bytes
 from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.segment.labels import Labeler
 
-WORLD = "world"
+WORLD = "world"  # what readers call the scene itself
 
 
 def leaves_of_faces(mesh: Mesh, labeler: Labeler) -> NDArray[np.int64]:
@@ -42,77 +47,95 @@ def _told_apart(names: list[str], ids: list[int]) -> list[str]:
     return _told_apart([f"{name}_{i}" if count[name] > 1 else name for name, i in zip(names, ids, strict=True)], ids)
 
 
-def parts_scene(mesh: Mesh, leaf: NDArray[np.int64], tree: Hierarchy) -> trimesh.Scene:
-    """A scene whose nodes are those of the tree that have faces at or below them, each leaf with its own mesh."""
-    names = node_names(tree)
-    has_faces = np.zeros(len(names), bool)
-    has_faces[np.unique(leaf)] = True
+def parts_scene(mesh: Mesh, leaf: NDArray[np.int64], tree: Hierarchy) -> list[Node]:
+    """The roots of a scene graph of those nodes of the tree that have faces at or below them, each leaf with its mesh.
+
+    Extras of each are ``node_id``, ``birth`` and ``name``, as people gave it.
+
+    Args:
+        leaf: row of the part of each face, [F].
+    """
+    # Faces of other parts around a vertex still say how the surface runs there.
+    whole, names = replace(mesh, vertex_normals=mesh.normals()), node_names(tree)
+    own = set(np.unique(leaf).tolist())
+    nodes: dict[int, Node] = {}
     for row in tree.bottom_up():
-        above = int(tree.parent[row])
-        if above >= 0:
-            has_faces[above] |= has_faces[row]
-    scene = trimesh.Scene(base_frame=WORLD)
-    for row in reversed(tree.bottom_up()):
-        if not has_faces[row]:
-            continue
-        above = int(tree.parent[row])
-        parent = WORLD if above < 0 else names[above]
-        extras = {"node_id": int(tree.ids[row]), "birth": float(tree.birth[row])}
-        own = leaf == row
-        if own.any():
-            scene.add_geometry(mesh.kept(own).to_trimesh(), names[row], f"{names[row]}_mesh", parent, metadata=extras)
-        else:
-            scene.graph.update(frame_to=names[row], frame_from=parent, matrix=np.eye(4), metadata=extras)
-    return scene
+        children = [nodes[child] for child in tree.children(row) if child in nodes]
+        if row in own or children:
+            extras = {"node_id": int(tree.ids[row]), "birth": float(tree.birth[row]), "name": tree.names[row]}
+            nodes[row] = Node(names[row], whole.kept(leaf == row) if row in own else None, extras, children)
+    return [node for row, node in sorted(nodes.items()) if tree.parent[row] < 0]
 
 
-def write_parts(path: str | Path, mesh: Mesh, leaf: NDArray[np.int64], tree: Hierarchy) -> None:
+def closed_parts(mesh: Mesh, leaf: NDArray[np.int64]) -> tuple[Mesh, NDArray[np.int64]]:
+    """A mesh in which every part is closed by caps of its own and shares no vertices with others, and the rows of the
+    parts of its faces.
+
+    Args:
+        leaf: row of the part of each face, [F].
+    """
+    whole, rows = replace(mesh, vertex_normals=mesh.normals()), np.unique(leaf)
+    pieces = [capped(whole.kept(leaf == row)) for row in rows]
+    if not pieces:
+        return mesh, leaf
+    return _side_by_side(pieces), np.repeat(rows, [len(piece.faces) for piece in pieces])
+
+
+def _side_by_side(pieces: list[Mesh]) -> Mesh:
+    """Pieces of one mesh in another."""
+    starts = np.cumsum([0, *(len(piece.vertices) for piece in pieces)])
+    faces = np.concatenate([piece.faces + start for piece, start in zip(pieces, starts, strict=False)])
+    made = Mesh(np.concatenate([piece.vertices for piece in pieces]), faces)
+    made.vertex_normals = np.concatenate([piece.normals() for piece in pieces])
+    colors = [piece.colors for piece in pieces if piece.colors is not None]
+    made.colors = np.concatenate(colors) if colors else None
+    textures = [piece.texture for piece in pieces if piece.texture is not None]
+    if textures:
+        starts = np.cumsum([0, *(len(texture.uv) for texture in textures)])
+        corners = np.concatenate([texture.corners + at for texture, at in zip(textures, starts, strict=False)])
+        made.texture = replace(textures[0], uv=np.concatenate([texture.uv for texture in textures]), corners=corners)
+    return made
+
+
+def write_parts(
+    path: str | Path, mesh: Mesh, leaf: NDArray[np.int64], tree: Hierarchy, placement: Placement = AS_IT_IS,
+    closed: bool = False,
+) -> None:  # fmt: skip
     """Write a mesh in parts: .glb with a node tree, .obj with groups, .ply with ``node`` int32 per face.
 
+    Args:
+        leaf: row of the part of each face, [F].
+        placement: from the mesh's coordinates to the file's.
+        closed: close the holes of each part, also those that its neighbors leave.
+
     Raises:
-        ConfigError: the suffix is unknown.
-        RunFolderError: the file cannot be written.
+        ConfigError: the suffix is unknown or of a format without parts, or a folder is in the place of the file.
+        RunFolderError: a file cannot be written.
+        ValueError: a .glb is larger than the format can hold (4 GiB).
     """
     path = Path(path)
-    check_mesh_path(path)
-    if path.suffix.lower() == ".glb":
-        data = parts_scene(mesh, leaf, tree).export(file_type="glb", include_normals=True)
-        assert isinstance(data, bytes)
-    elif path.suffix.lower() == ".obj":
-        data = _obj(mesh, leaf, tree).encode()
+    check_parts_path(path)
+    if closed:
+        mesh, leaf = closed_parts(mesh, leaf)
+    suffix = path.suffix.lower()
+    if suffix == ".obj":
+        groups = {name: leaf == row for row, name in _group_names(leaf, tree).items()}
+        write_obj(path, mesh, placement, groups)
+    elif suffix == ".glb":
+        write_bytes(path, glb(parts_scene(mesh, leaf, tree), placement))
     else:
-        data = _ply(mesh, tree.ids.numpy()[leaf])
-    write_bytes(path, data)
+        write_bytes(path, mesh_ply(mesh, placement, tree.ids.numpy()[leaf]))
 
 
-def _obj(mesh: Mesh, leaf: NDArray[np.int64], tree: Hierarchy) -> str:
-    """Groups named by all names from the root down, so that tools that know hierarchies of groups find one."""
+def _group_names(leaf: NDArray[np.int64], tree: Hierarchy) -> dict[int, str]:
+    """For the row of every part with faces all names from the root down, so that tools that know hierarchies of groups
+    find one."""
     names = _told_apart([name.replace(" ", "_") for name in node_names(tree)], tree.ids.tolist())
-    colors = np.zeros((len(mesh.vertices), 0)) if mesh.colors is None else mesh.colors / 255
-    rows = np.concatenate((mesh.vertices, colors), axis=1)
-    lines = ["v " + " ".join(f"{value:.8g}" for value in row) for row in rows]
+    made = {}
     for row in np.unique(leaf).tolist():
         path, at = [], row
         while at >= 0:
             path.append(names[at])
             at = int(tree.parent[at])
-        lines.append("g " + " ".join(reversed(path)))
-        lines += [f"f {a} {b} {c}" for a, b, c in (mesh.faces[leaf == row] + 1).tolist()]
-    return "\n".join(lines) + "\n"
-
-
-def _ply(mesh: Mesh, nodes: NDArray[np.int32]) -> bytes:
-    vertex = [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
-    vertices = np.zeros(len(mesh.vertices), vertex)
-    for k, name in enumerate("xyz"):
-        vertices[name] = mesh.vertices[:, k]
-    for k, name in enumerate(("red", "green", "blue")):
-        vertices[name] = 255 if mesh.colors is None else mesh.colors[:, k]
-    faces = np.zeros(len(mesh.faces), [("count", "u1"), ("corners", "<i4", 3), ("node", "<i4")])
-    faces["count"], faces["corners"], faces["node"] = 3, mesh.faces, nodes
-    header = "\n".join([
-        "ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}",
-        *(f"property {'float' if kind == '<f4' else 'uchar'} {name}" for name, kind in vertex),
-        f"element face {len(faces)}", "property list uchar int vertex_indices", "property int node", "end_header\n",
-    ])  # fmt: skip
-    return header.encode() + vertices.tobytes() + faces.tobytes()
+        made[row] = " ".join(reversed(path))
+    return made

@@ -6,9 +6,10 @@ import numpy as np
 
 
 def tangents(positions: np.ndarray, normals: np.ndarray, uv: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Unit tangents and the sign of the bitangent, float32 [N,4], as glTF has them: bitangent = w cross(normal, tangent).
+    """Unit tangents and the sign w of the bitangent, float32 [N,4], as glTF has them.
 
-    Each is the direction of growing u, the mean of the faces around, made perpendicular to the normal.
+    The bitangent is w cross(normal, tangent). Each tangent is the direction of growing u, the mean of the faces around,
+    made perpendicular to the normal.
 
     Args:
         positions, normals: [N,3], unit normals.

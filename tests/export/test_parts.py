@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import trimesh
+from glb_bytes import Glb, assert_valid
+from textured import textured
 
 from fieldlab.errors import ConfigError
 from fieldlab.export.mesh import Mesh
-from fieldlab.export.parts import leaves_of_faces, node_names, parts_scene, write_parts
+from fieldlab.export.parts import closed_parts, leaves_of_faces, node_names, parts_scene, write_parts
+from fieldlab.export.placement import placement
 from fieldlab.segment.hierarchy import Hierarchy, palette
 from fieldlab.segment.labels import Labeler
 
@@ -84,15 +88,16 @@ def test_a_glb_opens_with_the_tree_as_its_scene_graph(parts, tmp_path):
         assert np.allclose(transform, np.eye(4))
         assert len(part.faces) == 12
         assert np.allclose(part.centroid, (x + 0.1, 0.1, 0.1), atol=1e-4)
-        assert part.visual.kind == "vertex"
     assert scene.graph.transforms.edge_data["body", "wheel_7"]["metadata"]["node_id"] == 7
 
 
 def test_parts_that_no_face_shows_are_left_out(parts):
     made, leaf, tree = parts
     only = made.kept(leaf == 2)
-    scene = parts_scene(only, leaf[leaf == 2], tree)
-    assert set(scene.graph.nodes) == {"world", "toy", "lid"}
+    (root,) = parts_scene(only, leaf[leaf == 2], tree)
+    assert root.name == "toy"
+    assert [child.name for child in root.children] == ["lid"]
+    assert parts_scene(only.kept(leaf[leaf == 2] < 0), leaf[:0], tree) == []
 
 
 def test_an_obj_has_groups(parts, tmp_path):
@@ -114,3 +119,84 @@ def test_a_ply_has_a_node_per_face(parts, tmp_path):
     assert np.asarray(found).ravel().tolist() == [2] * 12 + [7] * 12 + [9] * 12
     with pytest.raises(ConfigError, match="kind of file"):
         write_parts(tmp_path / "parts.stl", *parts)
+
+
+def test_names_stay_in_the_extras_as_people_gave_them(parts, tmp_path):
+    made, leaf, tree = parts
+    tree.names[:] = ["world", "b\nody", "Deckel «ü»", "wheel", "wheel"]
+    write_parts(tmp_path / "parts.glb", made, leaf, tree)
+    nodes = Glb((tmp_path / "parts.glb").read_bytes()).nodes()
+    assert {name: node["extras"]["name"] for name, node in nodes.items()} == dict(
+        zip(node_names(tree), tree.names, strict=True)
+    )
+    assert nodes["wheel_7"]["extras"] == {"node_id": 7, "birth": pytest.approx(0.1), "name": "wheel"}
+    assert "mesh" not in nodes["b ody"]
+    scene = trimesh.load(tmp_path / "parts.glb")
+    assert scene.graph.transforms.parents["world_0"] == "world"
+    assert_valid(tmp_path / "parts.glb")
+
+
+def test_several_roots_stay_roots(parts, tmp_path):
+    made, leaf, tree = parts
+    tree.parent = torch.tensor([-1, -1, -1, 1, 1])
+    write_parts(tmp_path / "parts.glb", made, leaf, tree)
+    nodes = Glb((tmp_path / "parts.glb").read_bytes()).nodes()
+    assert {name: node["above"] for name, node in nodes.items()} == {
+        "body": None, "lid": None, "wheel_7": "body", "wheel_9": "body"
+    }  # fmt: skip
+    scene = trimesh.load(tmp_path / "parts.glb")
+    assert scene.graph.transforms.parents["body"] == "world"
+    assert scene.graph.transforms.parents["lid"] == "world"
+    assert_valid(tmp_path / "parts.glb")
+
+
+def split_box(closed: bool, tmp_path: Path, suffix: str = ".glb") -> tuple[Mesh, np.ndarray, Hierarchy, Path]:
+    """A textured box whose halves are two parts of one object, in a file."""
+    made, tree = textured(), hierarchy()
+    leaf = np.where(made.vertices[made.faces][..., 0].mean(1) < 0, 3, 4)
+    path = tmp_path / f"box{suffix}"
+    write_parts(path, made, leaf, tree, placement("y-up", 2.0), closed)
+    return made, leaf, tree, path
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_textured_parts_share_their_pictures(tmp_path, closed):
+    made, leaf, _, path = split_box(closed, tmp_path)
+    file = Glb(path.read_bytes())
+    assert (len(file.json["images"]), len(file.json["materials"]), len(file.json["meshes"])) == (2, 1, 2)
+    for index, row in enumerate((3, 4)):
+        attributes, faces = file.mesh(index)
+        turned = placement("y-up", 2.0).points(made.vertices)
+        count = (leaf == row).sum()
+        assert (len(faces) > count) == closed
+        assert np.allclose(attributes["POSITION"][faces[:count]], turned[made.faces[leaf == row]], atol=1e-6)
+        normals = placement("y-up", 2.0).directions(made.normals())[made.faces[leaf == row]]
+        assert np.allclose(attributes["NORMAL"][faces[:count]], normals, atol=1e-6)  # no crease between parts
+        if closed:
+            whole = trimesh.Trimesh(attributes["POSITION"], faces)
+            whole.merge_vertices(merge_tex=True, merge_norm=True)
+            assert whole.is_watertight
+    assert_valid(path)
+
+
+def test_closed_parts_are_closed_in_every_format(tmp_path):
+    made, leaf, tree, path = split_box(True, tmp_path, ".obj")
+    mesh, rows = closed_parts(made, leaf)
+    for row in (3, 4):
+        part = mesh.kept(rows == row)
+        assert trimesh.Trimesh(part.vertices, part.faces, process=False).is_watertight
+    lines = path.read_text().splitlines()
+    assert [line for line in lines if line.startswith("g ")] == ["g toy body wheel_7", "g toy body wheel_9"]
+    faces = np.array([[corner.split("/") for corner in line.split()[1:]] for line in lines if line[:2] == "f "], int)
+    assert np.array_equal(faces[..., 0] - 1, mesh.faces)
+    assert np.array_equal(faces[..., 1] - 1, mesh.texture.corners)
+    assert (tmp_path / "box.png").is_file()
+    *_, path = split_box(True, tmp_path, ".ply")
+    loaded = trimesh.load(path, process=False)
+    assert np.array_equal(loaded.metadata["_ply_raw"]["face"]["data"]["node"].ravel(), tree.ids.numpy()[rows])
+    assert loaded.is_watertight
+
+
+def test_nothing_can_be_closed():
+    nothing = mesh().kept(np.zeros(36, dtype=bool))
+    assert len(closed_parts(nothing, np.zeros(0, dtype=np.int64))[0].faces) == 0

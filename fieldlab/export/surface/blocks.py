@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool3d
 
 from fieldlab.data.images import available_memory
 from fieldlab.errors import ConfigError
@@ -114,13 +115,11 @@ def sample_blocks(
             found.append(_evaluate(surface, grid, wanted[at : at + AT_ONCE]))
             if on_share is not None:
                 on_share((len(keys) + at + len(found[-1])) / (len(keys) + len(wanted)))
-        made = torch.cat(found)
-        # What holds no surface is dropped at once: only its sign was wanted.
-        crossed = _mixed(made.flatten(1))
-        beyond = _beyond(grid, wanted[crossed], made[crossed])
-        keys, order = torch.cat((keys, wanted)).sort()
-        values = torch.cat((values, made))[order]
-        wanted = beyond[~torch.isin(beyond, keys)]
+        new, order = torch.cat((keys, wanted)).sort()
+        values = torch.cat((values, *found))[order]
+        known = SparseValues(grid, new, values)
+        beyond = [_beyond(known, wanted[at : at + AT_ONCE]) for at in range(0, len(wanted), AT_ONCE)]
+        keys, wanted = new, torch.unique(torch.cat(beyond))
     return SparseValues(grid, keys, values)
 
 
@@ -153,22 +152,40 @@ def _evaluate(surface: Implicit, grid: Grid, keys: Tensor) -> Tensor:
     return made.view(-1, BLOCK, BLOCK, BLOCK)
 
 
-def _mixed(values: Tensor) -> Tensor:
-    """bool [B]: rows [B,N] with both signs."""
-    return (values.amin(1) < 0) & (values.amax(1) > 0)
-
-
-def _beyond(grid: Grid, keys: Tensor, values: Tensor) -> Tensor:
-    """Sorted keys of the blocks into which the surface leaves through the faces of these."""
-    counts, found = grid.blocks, []
-    for axis in range(3):
-        for side, layer in ((-1, 0), (1, BLOCK - 1)):
-            leaves = _mixed(values.select(axis + 1, layer).flatten(1))
-            blocks = grid.of(keys[leaves])
-            blocks[:, axis] += side
-            blocks = blocks[((blocks >= 0) & (blocks < counts)).all(-1)]
-            found.append(grid.keys(blocks))
+def _beyond(known: SparseValues, keys: Tensor) -> Tensor:
+    """Keys of the unknown blocks into which the surface goes on from these: those that have a corner of a cell whose
+    other corners are known to be on both sides."""
+    grid = known.grid
+    directions = torch.cartesian_prod(*[torch.tensor([-1, 0, 1])] * 3)
+    around = grid.of(keys)[:, None] + directions
+    exists = ((around >= 0) & (around < grid.blocks)).all(-1)
+    numbers = grid.keys(around.view(-1, 3)).view(-1, 27)
+    rows = torch.where(exists, known.rows(numbers.flatten()).view(-1, 27), -1)
+    missing = exists & (rows < 0)
+    if not bool(missing.any()):
+        return keys[:0]
+    low, high = _with_margin(known.values, rows, torch.inf), _with_margin(known.values, rows, -torch.inf)
+    # Of every cell the lowest and the highest of the known corners.
+    lowest, highest = -max_pool3d(-low[:, None], 2, 1)[:, 0], max_pool3d(high[:, None], 2, 1)[:, 0]
+    crossed = (lowest < 0) & (highest > 0)
+    ends = {-1: slice(0, 1), 0: slice(None), 1: slice(BLOCK, BLOCK + 1)}
+    found = []
+    for number, direction in enumerate(directions.tolist()):
+        x, y, z = (ends[d] for d in direction)
+        goes_on = crossed[:, x, y, z].flatten(1).any(1) & missing[:, number]
+        found.append(numbers[goes_on, number])
     return torch.unique(torch.cat(found))
+
+
+def _with_margin(values: Tensor, rows: Tensor, unknown: float) -> Tensor:
+    """float32 [B,10,10,10]: blocks with one layer of their 26 neighbors around them, rows [B,27] in order."""
+    at = torch.arange(-1, BLOCK + 1)
+    block, local = at.div(BLOCK, rounding_mode="floor") + 1, at % BLOCK
+    neighbor = (block[:, None, None] * 3 + block[:, None]) * 3 + block
+    place = (local[:, None, None] * BLOCK + local[:, None]) * BLOCK + local
+    row = rows[:, neighbor.flatten()]
+    found = values.view(len(values), -1)[row.clamp_min(0), place.flatten()]
+    return torch.where(row >= 0, found, unknown).view(-1, *[BLOCK + 2] * 3)
 
 
 def _check_memory(blocks: int, grid: Grid) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from fieldlab.data.cameras import Cameras, Rays
+from fieldlab.data.cameras import CameraModel, Cameras, Rays
 from fieldlab.errors import ConfigError
 from fieldlab.ops.composite import composite, visible
 from fieldlab.ops.samples import Samples, keep, sum_before
@@ -19,6 +19,7 @@ MOST_VIEWS = 128
 MOST_RAYS = 6_000_000
 CHUNK = 1 << 14
 OPAQUE = 0.5
+HIDDEN = -1e9  # far behind everything: what a view says of points it cannot see
 # Where this share of what a ray sees has come together is the surface. A field that was trained briefly is soft: half
 # of the light is stopped well behind the surface, and the more so the more obliquely the ray meets it.
 FRONT = 0.3
@@ -38,6 +39,10 @@ class DepthViews:
     cameras: Cameras
     depth: list[Tensor]
     softness: float
+    _pinholes: list[Pinhole | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pinholes = [Pinhole.of(self.cameras, i, depth) for i, depth in enumerate(self.depth)]
 
     def __len__(self) -> int:
         return len(self.depth)
@@ -50,15 +55,74 @@ class DepthViews:
             yield rays.origins[seen] + depth.flatten()[seen, None] * rays.directions[seen]
 
     def ahead(self, i: int, points: Tensor) -> Tensor:
-        """How far points [P,3] lie in front of what view ``i`` sees in their direction, [P]: negative behind it,
-        infinite where it sees nothing, nan outside the picture."""
+        """How far points [3,P] lie in front of what view ``i`` sees in their direction, [P]: negative behind it,
+        infinite where it sees nothing, ``HIDDEN`` outside the picture."""
+        pinhole = self._pinholes[i]
+        if pinhole is not None:
+            return pinhole.ahead(points)
         depth = self.depth[i]
         height, width = depth.shape
-        pixels, _, valid = self.cameras.project(i, points)
-        column = pixels[:, 0].long().clamp_(0, width - 1)
-        row = pixels[:, 1].long().clamp_(0, height - 1)
-        found = depth[row, column] - (points - self.cameras.origins[i]).norm(dim=-1)
-        return torch.where(valid, found, torch.nan)
+        pixels, _, valid = self.cameras.project(i, points.T)
+        column, row = pixels[:, 0].long().clamp_(0, width - 1), pixels[:, 1].long().clamp_(0, height - 1)
+        found = depth[row, column] - (points.T - self.cameras.origins[i]).norm(dim=-1)
+        return torch.where(valid, found, HIDDEN)
+
+
+    def sightings(self, points: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+        """Who sees world points [P,3], on what is seen to within ``tolerance`` world units.
+
+        Returns:
+            int64 [P], the number of views; float32 [P,3], the sum of the unit directions they look in.
+        """
+        count, directions = torch.zeros(len(points), dtype=torch.int64), torch.zeros(3, len(points))
+        rows = points.T.contiguous()
+        for i in range(len(self)):
+            seen = self.ahead(i, rows).abs() <= tolerance
+            count += seen
+            directions += seen * torch.nn.functional.normalize(rows - self.cameras.origins[i][:, None], dim=0)
+        return count, directions.T
+
+
+@dataclass
+class Pinhole:
+    """A depth picture without distortion, laid out to be asked for many points: this is where fusing spends its time.
+
+    Args:
+        to_pixels: float32 [3,4] from world points to pixel coordinates times z-depth, and z-depth.
+        depth: float32 [H*W+1] z-depth, and ``HIDDEN`` for all that is outside.
+        slant: float32 [H*W+1] length of the ray for each unit of z-depth.
+    """
+
+    width: int
+    height: int
+    to_pixels: Tensor
+    depth: Tensor
+    slant: Tensor
+
+    @staticmethod
+    def of(cameras: Cameras, i: int, depth: Tensor) -> Pinhole | None:
+        """View ``i`` if it is a perspective camera without distortion."""
+        if int(cameras.model[i]) != CameraModel.PERSPECTIVE or bool((cameras.distortion[i] != 0).any()):
+            return None
+        fx, fy, cx, cy = cameras.intrinsics[i].tolist()
+        pose = cameras.camera_to_world[i]
+        rotation = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]) @ pose[:, :3].T
+        to_pixels = torch.cat((rotation, -rotation @ pose[:, 3:]), dim=1)
+        slant = 1 / (cameras.image_rays(i).directions @ pose[:, 2])
+        height, width = depth.shape
+        outside = torch.tensor([HIDDEN])
+        return Pinhole(
+            width, height, to_pixels, torch.cat((depth.flatten() / slant, outside)), torch.cat((slant, torch.ones(1)))
+        )
+
+    def ahead(self, points: Tensor) -> Tensor:
+        u, v, z = torch.addmm(self.to_pixels[:, 3:], self.to_pixels[:, :3], points)
+        inverse = z.reciprocal()
+        u, v = u * inverse, v * inverse
+        seen = (z > 1e-8) & (u >= 0) & (u < self.width) & (v >= 0) & (v < self.height)
+        place = v.to(torch.int32) * self.width + u.to(torch.int32)
+        place = torch.where(seen, place, self.width * self.height)
+        return (self.depth.index_select(0, place) - z) * self.slant.index_select(0, place)
 
 
 @torch.no_grad()
@@ -75,7 +139,7 @@ def see_depth(model: RadianceModel, cameras: Cameras, on_share: Callable[[float]
         raise ConfigError("there are no cameras to see the surface from", expected="one at least")
     views = min(len(cameras), MOST_VIEWS)
     chosen = cameras.to("cpu")[torch.linspace(0, len(cameras) - 1, views).round().long()]
-    small = chosen.scaled(min(1.0, math.sqrt(MOST_RAYS / int(chosen.pixel_counts().sum()))))
+    small = _without_distortion(chosen.scaled(min(1.0, math.sqrt(MOST_RAYS / int(chosen.pixel_counts().sum())))))
     pictures, softness = [], []
     for i in range(views):
         width, height = small.size[i].tolist()
@@ -88,6 +152,12 @@ def see_depth(model: RadianceModel, cameras: Cameras, on_share: Callable[[float]
             on_share((i + 1) / views)
     thick = torch.cat(softness)
     return DepthViews(small, pictures, float(thick.median()) if len(thick) else 0.0)
+
+
+def _without_distortion(cameras: Cameras) -> Cameras:
+    """Perspective cameras as ideal pinholes: depth pictures need not be those of the photographs, only quick to ask."""
+    straight = (cameras.model == CameraModel.PERSPECTIVE)[:, None]
+    return replace(cameras, distortion=torch.where(straight, 0.0, cameras.distortion))
 
 
 def front_and_back(model: RadianceModel, rays: Rays) -> tuple[Tensor, Tensor]:

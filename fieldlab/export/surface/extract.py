@@ -1,4 +1,4 @@
-"""From a field to a colored triangle mesh in world units: marching cubes, cleaning, decimation and colors."""
+"""From a field to a clean triangle mesh in world units."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import fast_simplification
 import numpy as np
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from skimage.measure import marching_cubes
-from torch import Tensor
 
 from fieldlab.data.cameras import Cameras
 from fieldlab.errors import ConfigError
 from fieldlab.export.mesh import Mesh
-from fieldlab.export.surface.density_grid import DensityGrid, sample_density
+from fieldlab.export.surface.blocks import Grid, sample_blocks
+from fieldlab.export.surface.clean import Cleaning, cleaned
+from fieldlab.export.surface.contour import contour
+from fieldlab.export.surface.depth_views import DepthViews, see_depth
+from fieldlab.export.surface.implicit import FusedDepth, Implicit, LevelSet
 from fieldlab.export.surface.level import surface_level
+from fieldlab.export.surface.refine import decimated, gradients, onto_surface, smoothed
+from fieldlab.export.texture.field_colors import vertex_colors
 from fieldlab.render.model import RadianceModel
 
-LOG_RANGE = 4.0  # densities further than e^4 from the level say "inside" or "outside", not how far
-SMALLEST_PART = 0.04  # of the largest part's diagonal; smaller parts are floaters
-FAINTEST_PART = 2.0  # times the level; parts that never get denser are haze
-COLOR_SAMPLES = 8
+METHODS = ("auto", "depth", "density")
+SOFTNESS = 4.0  # times the softness of the field: how far views are believed around what they see
+LEAST_CELLS = 3.0  # and at least so many cells, so that there is something to interpolate
+SMOOTHING = 5  # rounds at 256 cells
+CUT = 0.002  # share of the mesh's area on a face of the box from which the box is said to cut it
 COLOR_DEPTH = (-1.5, 2.5)  # where colors are gathered, in cells from outside to inside of the surface
+COLOR_CELLS = 256  # along the box, whatever the resolution of the mesh
+
+Tell = Callable[[str, float], object]
 
 
 @dataclass
@@ -33,19 +38,42 @@ class MeshReport:
     """What was done to make a mesh.
 
     Args:
-        level: density of the surface per world unit, and whether it was chosen automatically.
-        densities: lowest and highest density on the grid.
+        method: ``depth`` or ``density``.
+        views: depth pictures used.
         cell: size of a grid cell in world units.
-        parts_removed, faces_removed: floaters.
+        level, automatic: density of the surface per world unit, and whether it was chosen automatically; None for
+            fused depth, which needs no level.
+        cleaning: what was taken away.
+        faces_before_decimation: triangles of the clean mesh.
+        cut: faces of the box that cut through the surface, such as ``-z``.
     """
 
-    level: float
-    automatic: bool
-    densities: tuple[float, float]
+    method: str
+    views: int
     cell: float
-    parts_removed: int = 0
-    faces_removed: int = 0
-    faces_before_decimation: int = field(default=0)
+    level: float | None = None
+    automatic: bool = True
+    cleaning: Cleaning = field(default_factory=Cleaning)
+    faces_before_decimation: int = 0
+    cut: tuple[str, ...] = ()
+
+
+@dataclass
+class Surface:
+    """A clean mesh without colors, and what coloring it needs to know.
+
+    Args:
+        mesh: with the normals of the implicit function.
+        directions: unit float32 [V,3] in which the cameras that see each vertex look at it, on average; against the
+            normal where none does.
+        near, far: distances from the surface, negative outside, between which its colors are, in world units.
+    """
+
+    mesh: Mesh
+    report: MeshReport
+    directions: np.ndarray
+    near: float
+    far: float
 
 
 def extract_mesh(
@@ -55,152 +83,154 @@ def extract_mesh(
     resolution: int = 256,
     level: float | None = None,
     faces: int | None = None,
-    on_progress: Callable[[str, float], object] | None = None,
+    method: str = "auto",
+    closed: bool = False,
+    on_progress: Tell | None = None,
 ) -> tuple[Mesh, MeshReport]:
-    """The surface where the density of ``model`` passes ``level``, within its box, closed at the box's faces.
+    """The surface of a field with vertex colors; the arguments are those of :func:`extract_surface`."""
+    tell = on_progress or (lambda _stage, _share: None)
+    made = extract_surface(
+        model, cameras=cameras, resolution=resolution, level=level, faces=faces, method=method, closed=closed,
+        on_progress=on_progress,
+    )  # fmt: skip
+    made.mesh.colors = vertex_colors(
+        model, made.mesh, made.directions, made.near, made.far, lambda share: tell("color", share)
+    )
+    return made.mesh, made.report
+
+
+def extract_surface(
+    model: RadianceModel,
+    *,
+    cameras: Cameras | None = None,
+    resolution: int = 256,
+    level: float | None = None,
+    faces: int | None = None,
+    method: str = "auto",
+    closed: bool = False,
+    on_progress: Tell | None = None,
+) -> Surface:
+    """The surface of a field within its box.
 
     Args:
-        cameras: of photographs of the scene, for choosing the level.
+        cameras: of photographs of the scene.
         resolution: grid cells along the longest side of the box.
-        level: density per world unit; :func:`surface_level` when absent.
+        level: density per world unit of the surface, which then is where the density passes it; found by
+            :func:`surface_level` when absent.
         faces: reduce the mesh to about so many triangles.
+        method: ``depth`` fuses what the cameras see, ``density`` is a level of the density; ``auto`` is ``depth``
+            where there are cameras and no level is given.
+        closed: keep the surface too where no camera ever looked; it closes holes, and is a guess.
         on_progress: called with the stage and the share of it that is done.
 
     Raises:
-        ConfigError: nothing reaches that density, or an argument is impossible.
+        ConfigError: there is no surface, or an argument is impossible.
     """
     tell = on_progress or (lambda _stage, _share: None)
-    if level is not None and not 0 < level < float("inf"):
-        raise ConfigError("the density level of the mesh is impossible", found=level, expected="a number above 0")
-    if faces is not None and faces < 4:
-        raise ConfigError("the number of faces is impossible", found=faces, expected="4 or more")
-    grid = sample_density(model, resolution, lambda share: tell("density", share))
-    chosen = surface_level(model, cameras) if level is None else level
-    report = MeshReport(chosen, level is None, grid.density_range(), float(grid.spacing.max()))
-    tell("surface", 0.0)
-    mesh = isosurface(grid, chosen)
-    mesh = without_floaters(mesh, grid, chosen, report)
+    method = _checked(cameras, level, faces, method)
+    grid = Grid.over(model.aabb, resolution)
+    views = None
+    if cameras is not None and len(cameras):
+        views = see_depth(model, cameras, lambda share: tell("depth", share))
+    report = MeshReport(method, 0 if views is None else len(views), grid.cell)
+    implicit = _implicit(model, cameras, views, method, level, grid, report)
+    values = sample_blocks(implicit, grid, lambda share: tell("surface", share))
+    tell("triangles", 0.0)
+    mesh = contour(values)
+    if len(mesh.faces) == 0:
+        raise _no_surface(model, implicit)
+    report.cut = _cut_faces(mesh, grid)
+    tell("cleaning", 0.0)
+    mesh = cleaned(mesh, model, grid, views, report, closed)
     report.faces_before_decimation = len(mesh.faces)
+    if method == "depth":  # depth pictures are noisy; the noise is as large as a pixel, whatever the grid
+        mesh = smoothed(mesh, max(1, round(SMOOTHING * resolution / 256)))
     if faces is not None and faces < len(mesh.faces):
         tell("decimation", 0.0)
         mesh = decimated(mesh, faces)
-    mesh.colors = vertex_colors(model, mesh, report.cell, lambda share: tell("color", share))
-    return mesh, report
+    tell("normals", 0.0)
+    if method == "density":
+        mesh = onto_surface(mesh, implicit, grid)
+    mesh.vertex_normals = gradients(mesh, implicit, grid.cell)
+    cell = float((model.aabb[1] - model.aabb[0]).max()) / COLOR_CELLS
+    softness = 0.0 if views is None else views.softness
+    near, far = COLOR_DEPTH[0] * cell - softness, max(COLOR_DEPTH[1] * cell, 2 * softness)
+    return Surface(mesh, report, _looked_at(mesh, views, grid), near, far)
 
 
-def isosurface(grid: DensityGrid, level: float) -> Mesh:
-    """Marching cubes (Lewiner et al. 2003) on log-density, closed where the box or the occupied part ends.
+def _checked(cameras: Cameras | None, level: float | None, faces: int | None, method: str) -> str:
+    if level is not None and not 0 < level < math.inf:
+        raise ConfigError("the density level of the mesh is impossible", found=level, expected="a number above 0")
+    if faces is not None and faces < 4:
+        raise ConfigError("the number of faces is impossible", found=faces, expected="4 or more")
+    if method not in METHODS:
+        raise ConfigError("there is no such way to find the surface", found=method, expected=" | ".join(METHODS))
+    some = cameras is not None and len(cameras) > 0
+    if method == "auto":
+        return "depth" if some and level is None else "density"
+    if method == "depth" and level is not None:
+        raise ConfigError("fused depth has no density level", field="level", found=level, hint="leave one of them out")
+    if method == "depth" and not some:
+        raise ConfigError("there are no cameras whose depth could be fused", expected="one at least")
+    return method
 
-    Densities span many orders of magnitude within a cell or two; their logarithm is nearly linear there, so linear
-    interpolation finds the crossing. Nothing outside the box is known, so the surface is closed on the box itself.
 
-    Raises:
-        ConfigError: the level is not crossed anywhere.
-    """
-    low, high = grid.density_range()
-    if not level <= high:
-        raise ConfigError(
-            "no surface: nothing is as dense as the level",
-            field="level",
-            found=f"{level:.4g} per world unit",
-            expected=f"a level within the densities on the grid, {low:.3g} to {high:.3g}",
-            hint=f"train it longer, or try --level {max(high / 4, math.sqrt(max(low, 0.0) * high)):.3g}"
-            if high > 0
-            else "the field is empty: train it first",
+def _implicit(
+    model: RadianceModel, cameras: Cameras | None, views: DepthViews | None, method: str, level: float | None,
+    grid: Grid, report: MeshReport,
+) -> Implicit:  # fmt: skip
+    if method == "depth":
+        assert views is not None
+        around = max(SOFTNESS * views.softness, LEAST_CELLS * grid.cell)
+        return FusedDepth(views, around, around)
+    report.automatic = level is None
+    report.level = surface_level(model, cameras) if level is None else level
+    return LevelSet(model, report.level)
+
+
+def _no_surface(model: RadianceModel, implicit: Implicit) -> ConfigError:
+    if not isinstance(implicit, LevelSet):
+        return ConfigError(
+            "no surface: no camera sees anything inside the box",
+            hint="train longer, look at a render first, or try another box",
         )
-    with np.errstate(divide="ignore"):
-        ratio = np.log(grid.values) - np.float32(np.log(level))
-    ratio = np.clip(ratio, -LOG_RANGE, LOG_RANGE)
-    # A vertex exactly on the level would collapse the triangles around it.
-    np.copyto(ratio, np.where(ratio < 0, np.float32(-1e-3), np.float32(1e-3)), where=np.abs(ratio) < 1e-3)
-    ratio = np.pad(ratio, 1, constant_values=-LOG_RANGE)
-    vertices, faces, _, _ = marching_cubes(ratio, level=0.0, gradient_direction="ascent")
-    world = grid.origin + (vertices.astype(np.float64) - 1) * grid.spacing
-    return Mesh(np.clip(world, grid.box[0], grid.box[1]), faces.astype(np.int64))
+    low, high = implicit.lowest, implicit.densest
+    if high == 0:
+        return ConfigError("no surface: the field is empty", hint="train it first")
+    if implicit.level < low:
+        return ConfigError(
+            "no surface: everything is denser than the level", field="level", found=f"{implicit.level:.4g}",
+            expected=f"a density per world unit between {low:.3g} and {high:.3g}",
+        )  # fmt: skip
+    return ConfigError(
+        "no surface: nothing is as dense as the level", field="level", found=f"{implicit.level:.4g} per world unit",
+        expected=f"a level within the densities that exist, {low:.3g} to {high:.3g}",
+        hint=f"train it longer, or try --level {max(high / 4, math.sqrt(low * high)):.3g}",
+    )  # fmt: skip
 
 
-def without_floaters(mesh: Mesh, grid: DensityGrid, level: float, report: MeshReport) -> Mesh:
-    """The mesh without connected parts that are tiny or hardly denser than the level; the largest always stays."""
-    edges = np.concatenate((mesh.faces[:, :2], mesh.faces[:, 1:]))
-    n = len(mesh.vertices)
-    graph = coo_matrix((np.ones(len(edges), dtype=bool), (edges[:, 0], edges[:, 1])), shape=(n, n))
-    count, part = connected_components(graph, directed=False)
-    order = np.argsort(part, kind="stable")
-    starts = np.searchsorted(part[order], np.arange(count))
-    ordered = mesh.vertices[order]
-    size = np.linalg.norm(np.maximum.reduceat(ordered, starts) - np.minimum.reduceat(ordered, starts), axis=1)
-    peak = np.maximum.reduceat(_densest_near(grid, ordered), starts)
-    keep = (size >= SMALLEST_PART * size.max()) & (peak >= FAINTEST_PART * level)
-    keep[size.argmax()] = True
-    kept = keep[part[mesh.faces[:, 0]]]
-    report.parts_removed, report.faces_removed = int((~keep).sum()), int((~kept).sum())
-    return mesh if kept.all() else mesh.kept(kept)
+def _cut_faces(mesh: Mesh, grid: Grid) -> tuple[str, ...]:
+    """Names of the box's faces on which a share of the surface lies: it goes on beyond them."""
+    corners = mesh.vertices[mesh.faces]
+    areas = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    found = []
+    for axis in range(3):
+        for side, name in ((0, "-"), (1, "+")):
+            on = np.abs(corners[:, :, axis] - float(grid.box[side, axis])).max(1) < 1e-6 * grid.cell
+            if areas[on].sum() > CUT * areas.sum():
+                found.append(name + "xyz"[axis])
+    return tuple(found)
 
 
-def _densest_near(grid: DensityGrid, points: np.ndarray) -> np.ndarray:
-    """The highest density [P] among the corners of the 3^3 cells around each point [P,3]."""
-    shape = np.array(grid.values.shape)
-    low = np.floor((points - grid.origin) / grid.spacing).astype(int) - 1
-    found = np.zeros(len(points), dtype=np.float32)
-    for offset in np.ndindex(4, 4, 4):
-        x, y, z = np.clip(low + offset, 0, shape - 1).T
-        np.maximum(found, grid.values[x, y, z], out=found)
-    return found
-
-
-def decimated(mesh: Mesh, faces: int) -> Mesh:
-    """The mesh with about ``faces`` triangles, by quadric edge collapse (Garland and Heckbert 1997); without colors."""
-    vertices, triangles = fast_simplification.simplify(
-        mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32), target_count=int(faces)
-    )
-    low, high = mesh.vertices.min(0), mesh.vertices.max(0)  # the collapse may overshoot the box by a little
-    return Mesh(np.clip(vertices.astype(np.float64), low, high), triangles.astype(np.int64))
-
-
-@torch.no_grad()
-def vertex_colors(
-    model: RadianceModel,
-    mesh: Mesh,
-    cell: float,
-    on_share: Callable[[float], object] | None = None,
-    chunk: int = 1 << 15,
-) -> np.ndarray:
-    """Color uint8 [V,3] of every vertex as the field shows it from outside, looking along the normal.
-
-    Each is a short ray through the surface, composited like a ray of a picture and normalized by its opacity, so that
-    a vertex a little off the visible surface still gets the surface's color.
-
-    Args:
-        cell: the length, in world units, that ``COLOR_DEPTH`` counts in.
-    """
-    device = model.aabb.device
-    depths = torch.linspace(*COLOR_DEPTH, COLOR_SAMPLES) * cell
-    step = float(depths[1] - depths[0])
-    normals, colors = mesh.normals(), np.zeros((len(mesh.vertices), 3), dtype=np.uint8)
-    for start in range(0, len(mesh.vertices), chunk):
-        part = slice(start, start + chunk)
-        points = torch.from_numpy(mesh.vertices[part]).float().to(device)
-        directions = -torch.from_numpy(normals[part]).float().to(device)
-        # Where a vertex has no normal any direction does.
-        directions[directions.norm(dim=-1) < 0.5] = torch.tensor([0.0, 0.0, -1.0], device=device)
-        color = _along(model, points, directions, depths.to(device), step)
-        colors[part] = (color.clamp(0, 1) * 255 + 0.5).byte().cpu().numpy()
-        if on_share is not None:
-            on_share(min(1.0, (start + chunk) / len(mesh.vertices)))
-    return colors
-
-
-def _along(model: RadianceModel, points: Tensor, directions: Tensor, depths: Tensor, step: float) -> Tensor:
-    """Composited color [P,3] of short rays through points [P,3] at signed depths [K] along directions [P,3]."""
-    n, k = len(points), len(depths)
-    at = (points[:, None] + depths[:, None] * directions[:, None]).reshape(-1, 3)
-    sigma = model.density(at).view(n, k)
-    color = model.rgb(at, directions.repeat_interleave(k, dim=0)).view(n, k, 3)
-    alpha = -torch.expm1(-sigma * step)
-    clear = torch.cumprod(1 - alpha, dim=1)
-    weight = alpha * torch.cat((torch.ones_like(clear[:, :1]), clear[:, :-1]), dim=1)
-    total = weight.sum(dim=1, keepdim=True)
-    # A surface so faint that nothing is stopped shows the color at the vertex itself.
-    middle = (depths.abs() == depths.abs().min()).float()
-    weight = torch.where(total > 1e-6, weight / total.clamp_min(1e-6), middle / middle.sum())
-    return (weight.unsqueeze(-1) * color).sum(dim=1)
+def _looked_at(mesh: Mesh, views: DepthViews | None, grid: Grid) -> np.ndarray:
+    """Mean unit direction [V,3] in which the cameras see each vertex."""
+    directions = -mesh.normals().astype(np.float32)
+    if views is None:
+        return directions
+    tolerance = max(2 * views.softness, 2 * grid.cell)
+    count, total = views.sightings(torch.from_numpy(mesh.vertices).float(), tolerance)
+    seen = (count > 0) & (total.norm(dim=-1) > 1e-3)
+    mean = torch.nn.functional.normalize(total, dim=-1).numpy()
+    # A direction from behind would look at the surface through what it belongs to.
+    front = seen.numpy() & ((mean * directions).sum(1) > 0)
+    return np.where(front[:, None], mean, directions)

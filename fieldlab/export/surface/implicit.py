@@ -43,7 +43,7 @@ class LevelSet:
 
     def __init__(self, model: RadianceModel, level: float) -> None:
         self.model, self.level = model, level
-        self.densest = 0.0
+        self.densest, self.lowest = 0.0, float("inf")  # of what was evaluated, for messages
 
     @torch.no_grad()
     def values(self, points: Tensor) -> Tensor:
@@ -55,6 +55,7 @@ class LevelSet:
         sigma = self.model.density(at).float()
         sigma = torch.where(self._drawn(at), sigma, torch.zeros_like(sigma)).cpu()
         self.densest = max(self.densest, float(sigma.max()))
+        self.lowest = min(self.lowest, _smallest(sigma))
         return -(sigma / self.level).log().clamp(-LOG_RANGE, LOG_RANGE) / LOG_RANGE
 
     def _drawn(self, points: Tensor) -> Tensor:
@@ -79,6 +80,11 @@ class LevelSet:
         return 0.5 * float((self.model.aabb[1] - self.model.aabb[0]).max()) / cells
 
 
+def _smallest(sigma: Tensor) -> float:
+    """The lowest density that is not zero; infinite when there is none."""
+    return float(torch.where(sigma > 0, sigma, torch.inf).min())
+
+
 class FusedDepth:
     """What many cameras agree on: a truncated signed distance (Curless and Levoy 1996).
 
@@ -101,23 +107,16 @@ class FusedDepth:
         return torch.cat(parts) if parts else torch.zeros(0)
 
     def _values(self, points: Tensor) -> Tensor:
-        total, weights = torch.zeros(len(points)), torch.zeros(len(points))
+        total, weights, rows = torch.zeros(len(points)), torch.zeros(len(points)), points.T.contiguous()
         for i in range(len(self.views)):
-            ahead = self.views.ahead(i, points)
-            weight = (1 + ahead / self.inside).clamp(0, 1).nan_to_num(0.0)
-            total += weight * (ahead / self.outside).clamp(max=1).nan_to_num(0.0)
-            weights += weight
-        return torch.where(weights > 1e-6, total / weights.clamp_min(1e-6), -torch.ones_like(total))
+            ahead = self.views.ahead(i, rows)
+            weight = (ahead / self.inside).add_(1).clamp_(0, 1)
+            total.addcmul_(weight, ahead.div_(self.outside).clamp_(-1, 1))
+            weights.add_(weight)
+        return torch.where(weights > 1e-6, total / weights.clamp_min(1e-6), -1.0)
 
     def near(self) -> Iterator[Tensor]:
         return self.views.points()
 
     def reach(self) -> float:
         return 0.5 * self.inside
-
-    def support(self, points: Tensor, tolerance: float) -> Tensor:
-        """int64 [P]: the number of views that see world points [P,3], on what they see to within ``tolerance``."""
-        count = torch.zeros(len(points), dtype=torch.int64)
-        for i in range(len(self.views)):
-            count += torch.cat([self.views.ahead(i, part).abs() <= tolerance for part in points.split(CHUNK)])
-        return count

@@ -11,7 +11,7 @@ import torch
 from fieldlab.errors import FieldlabError
 from fieldlab.export.labels import write_labels
 from fieldlab.export.mesh import Mesh
-from fieldlab.export.mesh_files import write_mesh, write_points
+from fieldlab.export.mesh_files import MESH_SUFFIXES, PARTS_SUFFIXES, write_mesh, write_points
 from fieldlab.export.parts import leaves_of_faces, write_parts
 from fieldlab.export.pictures import to_uint8, write_picture
 from fieldlab.export.points import surface_points
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MESH, PARTS, POINTS, LABELS, PICTURE, PAGE = ("mesh", "mesh in parts", "point cloud", "labels of test views", "picture",
                                               "web page")  # fmt: skip
-SUFFIXES = {MESH: (".glb", ".ply", ".obj"), PARTS: (".glb", ".obj", ".ply"), POINTS: (".ply",), LABELS: ("",),
+SUFFIXES = {MESH: MESH_SUFFIXES, PARTS: PARTS_SUFFIXES, POINTS: (".ply",), LABELS: ("",),
             PICTURE: (".png", ".jpg"), PAGE: (".html",)}  # fmt: skip
 DETAIL = {"128": 128, "256": 256, "384": 384, "512": 512}
 MOST_LABELS = 8  # thresholds of labels
@@ -113,7 +113,7 @@ def _points(subject: Subject, path: Path, task: Task) -> Path:
     nodes = None
     if subject.labeler is not None:
         nodes = subject.labeler.nodes(torch.from_numpy(cloud.positions).float()).numpy()
-    write_points(path, cloud.positions, cloud.normals, cloud.colors, nodes)
+    write_points(path, cloud.positions, cloud.normals, cloud.colors, nodes, cloud.confidence)
     return path
 
 
