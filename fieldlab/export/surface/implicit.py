@@ -51,7 +51,7 @@ class LevelSet:
         return torch.cat(parts) if parts else torch.zeros(0)
 
     def _values(self, points: Tensor) -> Tensor:
-        at = points.to(self.model.device)
+        at = points.to(self.model.aabb.device)
         sigma = self.model.density(at).float()
         sigma = torch.where(self._drawn(at), sigma, torch.zeros_like(sigma)).cpu()
         self.densest = max(self.densest, float(sigma.max()))

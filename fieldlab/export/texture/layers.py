@@ -51,8 +51,8 @@ def _ranks(chart: np.ndarray, flat: np.ndarray, height: np.ndarray) -> tuple[np.
         keys.append((chart[face] * rows + y - low[1]) * width + x - low[0])
     face, key = np.concatenate(faces), np.concatenate(keys)
     order = np.argsort(key, kind="stable")
-    same = np.diff(key[order]) == 0
-    crowded = order[np.append(same, False) | np.append(False, same)]
+    same = np.flatnonzero(np.diff(key[order]) == 0)
+    crowded = order[np.union1d(same, same + 1)]
     face, key = face[crowded], key[crowded]
     x, y = key % width + low[0], key // width % rows + low[1]
     weights = barycentric(flat[face], np.stack((x, y), axis=1) + 0.5)

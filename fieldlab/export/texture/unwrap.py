@@ -13,7 +13,6 @@ from fieldlab.export.texture.texels import cross2
 
 USED = 0.6  # share of the texture that charts will cover, about
 SMALL = 600.0  # texels of a chart that is better part of another
-FINER = 2.0  # how much smaller than a texel is what is noticed of charts that lie over themselves
 HOLLOW = 0.4  # share of its box that a large chart must fill
 LARGE = 1 / 200  # of the picture: boxes that are worth filling
 
@@ -22,7 +21,8 @@ def unwrap(mesh: Mesh, size: int, padding: int = 4) -> tuple[np.ndarray, np.ndar
     """Lay the faces of a mesh side by side on a square picture.
 
     Charts are connected faces that look about the same way, seen from there; a face is squeezed to no less than a
-    third of its size in one direction, and all charts have the same scale. The same mesh gives the same result.
+    third of its size in one direction, and all charts have the same scale. Charts do not lie over themselves, except
+    that folds narrower than a texel may go unnoticed. The same mesh gives the same result.
 
     Args:
         mesh: any triangles; edges of more than two faces become seams.
@@ -49,8 +49,7 @@ def unwrap(mesh: Mesh, size: int, padding: int = 4) -> tuple[np.ndarray, np.ndar
     frames = _frames(directions)[chart]
     flat = np.einsum("fak,fck->fca", frames[:, :2], corners)
     height = np.einsum("fk,fck->fc", frames[:, 2], corners)
-    fine = FINER * density
-    chart = split_layers(chart, apart(flat, chart) * fine, height * fine, pairs)
+    chart = split_layers(chart, apart(flat, chart) * density, height * density, pairs)
     chart = cut_hollow(chart, flat, sides, LARGE * (size / density) ** 2, HOLLOW)
     return _packed(mesh.faces, flat, chart, sides, size, padding)
 
