@@ -1,9 +1,9 @@
-"""fieldlab export: meshes, point clouds and labels in the scene's own world units and axes."""
+"""fieldlab export: what a run has learnt, as files for other programs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from fieldlab.apps.options import Device, OptionalFile, OptionalFloat, OptionalInt, RunFolder
 
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fieldlab.apps.progress import Bar
-    from fieldlab.export.mesh import Mesh
-    from fieldlab.export.surface.extract import MeshReport
+    from fieldlab.export.placement import Placement
     from fieldlab.render.model import RadianceModel
     from fieldlab.segment.segmentation import Segmentation
     from fieldlab.train.session import RunInfo
@@ -22,32 +21,62 @@ if TYPE_CHECKING:
 
 @dataclass
 class Export:
-    """Export a colored mesh or point cloud, in the scene's own world units and axes; of a segmented run also a mesh in
-    parts and labels of views."""
+    """Export what a run has learnt for other programs: a mesh with colors or a texture, a mesh in parts, a web page, a
+    point cloud, labels, maps and cameras; in the scene's own world units and axes unless others are asked for."""
 
     run: RunFolder
     """The folder that fieldlab train, distill or segment made."""
     mesh: OptionalFile = None
-    """Write a mesh: .glb, .ply or .obj."""
-    points: OptionalFile = None
-    """Write an oriented point cloud: .ply; of a segmented run with the node of every point's finest part."""
+    """Write a mesh: .glb, .obj, .ply or .stl."""
     parts: OptionalFile = None
     """Write a mesh in parts: .glb whose node tree is the hierarchy, .obj with groups, .ply with a node per face."""
+    html: OptionalFile = None
+    """Write the mesh, and of a segmented run its parts, as one page that opens in a browser without a server."""
+    points: OptionalFile = None
+    """Write an oriented point cloud with confidences: .ply; of a segmented run with the node of every point's finest
+    part."""
     labels: OptionalFile = None
     """Write labels of views to this folder: arrays, 16-bit pictures and COCO annotations."""
+    maps: OptionalFile = None
+    """Write pictures, maps and cameras of views to this folder: a capture that other programs and fieldlab train on."""
+    cameras: OptionalFile = None
+    """Write the cameras for nerfstudio and COLMAP, with points, to this folder."""
+    resolution: int = 256
+    """Cells of the mesh along the longest side of the box."""
+    surface: Literal["auto", "depth", "density"] = "auto"
+    """Find the surface from the depth that the cameras agree on, or at a level of density; depth unless there is a
+    --level."""
+    level: OptionalFloat = None
+    """Density of the surface per world unit. By default one at which a thin wall stops half the light, or less where
+    the cameras see softer things."""
+    closed: bool = False
+    """Close the mesh where no camera looked, and every part where others were cut away."""
+    faces: OptionalInt = None
+    """Reduce the mesh to about this many triangles; by default textured meshes and pages to 200000."""
+    texture: OptionalInt = None
+    """Give meshes a texture of so many texels on a side, such as 2048, in place of vertex colors."""
+    normal_map: bool = False
+    """Give the texture a normal map of what is finer than the triangles."""
+    axes: Literal["input", "y-up", "z-up", "opencv"] = "input"
+    """Turn meshes and points until up is where other programs expect it: y-up for glTF and Unity, z-up for Blender,
+    opencv for y down. Recorded in the file."""
+    scale: float = 1.0
+    """Length of the scene's unit in meshes and point clouds, such as 100 for centimeters from meters. Recorded in the
+    file."""
+    count: int = 300_000
+    """Most points of the point cloud."""
     split: str = "test"
     """Whose views get labels: test, val or train."""
     thresholds: int = 16
     """Number of thresholds of the labels, spread over all different cuts."""
-    resolution: int = 256
-    """Cells of the mesh along the longest side of the box."""
-    level: OptionalFloat = None
-    """Density of the surface per world unit. By default one at which a thin wall stops half the light, or less where
-    the cameras see softer things."""
-    faces: OptionalInt = None
-    """Reduce the mesh to about this many triangles."""
-    count: int = 300_000
-    """Most points of the point cloud."""
+    views: str = "test"
+    """Whose maps and cameras: train, test, val, all, or a camera path (.json)."""
+    kinds: tuple[Literal["depth", "normal", "opacity", "label"], ...] = ("depth", "normal", "opacity")
+    """Which maps besides the pictures."""
+    map_format: Literal["exr", "png"] = "exr"
+    """Of depth and normals: 32-bit floats, or 16 and 8 bits."""
+    threshold: OptionalFloat = None
+    """Of the label maps; the middle one of all different cuts by default."""
     device: Device = "auto"
     """Where to evaluate the field."""
 
@@ -56,8 +85,12 @@ def run(args: Export) -> None:
     """Export with progress and say what was made."""
     from rich.console import Console
 
+    from fieldlab.apps.export_maps import export_cameras, export_maps
+    from fieldlab.apps.export_mesh import export_mesh
     from fieldlab.apps.progress import progress_bar
     from fieldlab.apps.train import choose_device
+    from fieldlab.export.cameras_path import up_direction
+    from fieldlab.export.placement import placement
     from fieldlab.segment.files import read_hierarchy
     from fieldlab.segment.segmentation import Segmentation
     from fieldlab.train.session import load_run
@@ -67,32 +100,46 @@ def run(args: Export) -> None:
     model, info = load_run(args.run, choose_device(args.device))
     segmented = args.parts is not None or args.labels is not None or is_segmented(info)
     segmentation = Segmentation(model, read_hierarchy(info.run.path)) if segmented else None
+    placed = placement(args.axes, args.scale, up_direction(info.scene.cameras["train"]))
     with progress_bar(console) as bar:
-        if args.mesh is not None or args.parts is not None:
-            _export_mesh(args, model, info, segmentation, bar, console)
+        if any(path is not None for path in (args.mesh, args.parts, args.html)):
+            export_mesh(args, model, info, segmentation, placed, bar, console)
         if args.points is not None:
-            _export_points(args.points, args.count, model, info, segmentation, bar, console)
+            _export_points(args.points, args.count, model, info, segmentation, placed, bar, console)
         if args.labels is not None:
             assert segmentation is not None
             _export_labels(args, info, segmentation, bar, console)
+        if args.maps is not None:
+            export_maps(args.maps, args.kinds, args.map_format, args.views, model, info, segmentation, args.threshold,
+                        bar, console)  # fmt: skip
+        if args.cameras is not None:
+            export_cameras(args.cameras, args.views, model, info, bar, console)
 
 
 def _check(args: Export) -> None:
     """Say what cannot be written before anything is computed."""
+    from fieldlab.apps.export_maps import check_cameras_folder, check_maps_options, check_views
+    from fieldlab.apps.export_mesh import check_mesh_options
     from fieldlab.errors import ConfigError
-    from fieldlab.export.mesh_files import check_mesh_path, check_points_path
+    from fieldlab.export.mesh_files import check_points_path
+    from fieldlab.export.placement import placement
 
-    if all(path is None for path in (args.mesh, args.points, args.parts, args.labels)):
-        raise ConfigError("there is nothing to export", hint="give --mesh FILE.glb, --points FILE.ply, or both")
-    for path in (args.mesh, args.parts):
-        if path is not None:
-            check_mesh_path(path)
+    products = (args.mesh, args.parts, args.html, args.points, args.labels, args.maps, args.cameras)
+    if all(path is None for path in products):
+        raise ConfigError("there is nothing to export", hint="give --mesh FILE.glb, --points FILE.ply, or another")
+    check_mesh_options(args)
+    placement(args.axes, args.scale)
     if args.points is not None:
         check_points_path(args.points)
     if args.labels is not None and args.labels.is_file():
         raise ConfigError("there is a file in the place of the folder", file=args.labels)
     if args.thresholds < 1:
         raise ConfigError("labels are of one threshold at least", field="--thresholds", found=args.thresholds)
+    if args.maps is not None:  # whether the run has parts is known once it is open
+        check_maps_options(args.maps, args.kinds, args.map_format, args.views, args.threshold, segmented=True)
+    if args.cameras is not None:
+        check_cameras_folder(args.cameras)
+        check_views(args.views)
 
 
 def is_segmented(info: RunInfo) -> bool:
@@ -102,31 +149,9 @@ def is_segmented(info: RunInfo) -> bool:
     return (info.run.path / TREE).is_file()
 
 
-def _export_mesh(
-    args: Export, model: RadianceModel, info: RunInfo, segmentation: Segmentation | None, bar: Bar, console: Console
-) -> None:
-    from fieldlab.export.mesh_files import write_mesh
-    from fieldlab.export.parts import leaves_of_faces, write_parts
-    from fieldlab.export.surface.extract import extract_mesh
-
-    mesh, report = extract_mesh(
-        model, cameras=info.scene.cameras["train"], resolution=args.resolution, level=args.level, faces=args.faces,
-        on_progress=bar.share,
-    )  # fmt: skip
-    if args.mesh is not None:
-        write_mesh(args.mesh, mesh)
-        console.print(f"{args.mesh}: {describe(mesh, report)}", highlight=False, soft_wrap=True)
-    if args.parts is not None:
-        assert segmentation is not None
-        leaf = leaves_of_faces(mesh, segmentation.labeler)
-        write_parts(args.parts, mesh, leaf, segmentation.hierarchy)
-        text = f"{len(set(leaf.tolist()))} parts\n  {describe(mesh, report)}"
-        console.print(f"{args.parts}: {text}", highlight=False, soft_wrap=True)
-
-
 def _export_points(
-    path: Path, count: int, model: RadianceModel, info: RunInfo, segmentation: Segmentation | None, bar: Bar,
-    console: Console,
+    path: Path, count: int, model: RadianceModel, info: RunInfo, segmentation: Segmentation | None,
+    placed: Placement, bar: Bar, console: Console,
 ) -> None:  # fmt: skip
     import torch
 
@@ -137,7 +162,7 @@ def _export_points(
     nodes = None
     if segmentation is not None:
         nodes = segmentation.labeler.nodes(torch.from_numpy(cloud.positions).float()).numpy()
-    write_points(path, cloud.positions, cloud.normals, cloud.colors, nodes)
+    write_points(path, cloud.positions, cloud.normals, cloud.colors, nodes, cloud.confidence, placed)
     console.print(f"{path}: {len(cloud):,} points", highlight=False, soft_wrap=True)
 
 
@@ -155,17 +180,3 @@ def _export_labels(args: Export, info: RunInfo, segmentation: Segmentation, bar:
                  lambda done, total: bar.show("labels", done, total))  # fmt: skip
     console.print(f"{args.labels}: labels of {len(names)} views at {len(thresholds)} thresholds", highlight=False,
                   soft_wrap=True)  # fmt: skip
-
-
-def describe(mesh: Mesh, report: MeshReport) -> str:
-    """A sentence on a mesh and how it was made."""
-    how = "chosen automatically" if report.automatic else "as asked for"
-    low, high = report.densities
-    text = (
-        f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} faces\n"
-        f"  surface at a density of {report.level:.4g} per world unit, {how} (the grid holds {low:.2g} to {high:.2g}); "
-        f"cells of {report.cell:.4g}"
-    )
-    if report.parts_removed:
-        text += f"\n  {report.parts_removed} floaters with {report.faces_removed:,} faces removed"
-    return text

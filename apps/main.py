@@ -78,10 +78,11 @@ COMMANDS = {
     "export": Command(
         "export",
         "Export",
-        "export a colored mesh or point cloud",
+        "export meshes, parts, a page, points, labels, maps and cameras",
         (
             "fieldlab export runs/fox --mesh fox.glb",
-            "fieldlab export runs/fox --mesh fox.ply --faces 100000 --points fox_points.ply",
+            "fieldlab export runs/fox --mesh fox.glb --resolution 512 --faces 200000 --texture 2048 --axes y-up",
+            "fieldlab export runs/fox --html fox.html --points fox.ply",
         ),
     ),
     "compare": Command(

@@ -13,6 +13,10 @@ from fieldlab.export.cameras_path import look_at
 from fieldlab.export.mesh import Mesh
 from fieldlab.export.mesh_picture import mesh_colors
 from fieldlab.export.texture.field_colors import surface_colors, textured, vertex_colors
+from fieldlab.fields.hashgrid import HashGridConfig
+from fieldlab.ops import native
+from fieldlab.render.model import ModelConfig
+from fieldlab.train.build import build_model
 
 NEAR, FAR = -0.05, 0.08
 
@@ -84,3 +88,23 @@ def test_a_normal_map_is_made_when_asked_for(ball, mesh):
     assert made.texture is not None
     assert made.texture.normal is not None
     assert np.abs(made.texture.normal.astype(int) - (128, 128, 255)).max() < 12  # the mesh is nearly as smooth
+
+
+def test_the_fused_renderer_and_the_separate_operations_agree():
+    """A dense field, so that colors are settled within the short rays; a corner of its box counts as empty."""
+    field = HashGridConfig(n_levels=4, log2_hashmap_size=10, finest_resolution=16)
+    model = build_model(field, ModelConfig((-1.0, -1, -1, 1, 1, 1), step=0.02, grid_resolution=32), seed=3)
+    with torch.no_grad():
+        model.field.encoding.table.uniform_(-1.0, 1.0, generator=torch.Generator().manual_seed(0))
+    occupied = torch.ones_like(model.occupancy.values, dtype=torch.bool)
+    occupied.view(32, 32, 32)[:16] = False
+    model.occupancy.exclude(~occupied)
+    points = np.random.default_rng(0).uniform(-0.9, 0.9, size=(2000, 3))
+    inward = -points / np.linalg.norm(points, axis=1, keepdims=True)
+    fused = surface_colors(model, points, inward, -0.02, 0.02).astype(int)
+    with native.use_backend("reference"):
+        separate = surface_colors(model, points, inward, -0.02, 0.02).astype(int)
+    assert np.ptp(separate, axis=0).min() > 20
+    difference = np.abs(fused - separate)
+    assert np.quantile(difference, 0.95) < 8
+    assert difference.mean() < 3

@@ -18,7 +18,7 @@ from fieldlab.export.surface.contour import contour
 from fieldlab.export.surface.depth_views import DepthViews, see_depth
 from fieldlab.export.surface.implicit import FusedDepth, Implicit, LevelSet
 from fieldlab.export.surface.level import surface_level
-from fieldlab.export.surface.refine import decimated, gradients, onto_surface, smoothed
+from fieldlab.export.surface.refine import decimated, onto_surface, smoothed, unit_gradients
 from fieldlab.export.texture.field_colors import vertex_colors
 from fieldlab.render.model import RadianceModel
 
@@ -67,6 +67,7 @@ class Surface:
         directions: unit float32 [V,3] in which the cameras that see each vertex look at it, on average; against the
             normal where none does.
         near, far: distances from the surface, negative outside, between which its colors are, in world units.
+        implicit: the function whose zero level it is.
     """
 
     mesh: Mesh
@@ -74,6 +75,13 @@ class Surface:
     directions: np.ndarray
     near: float
     far: float
+    implicit: Implicit
+
+    def normals_at(self, points: np.ndarray, face: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Unit normals float32 [N,3] of the function at points [N,3] on faces int64 [N] with weights [N,3] of their
+        corners: finer than the triangles show them."""
+        smooth = (self.mesh.normals()[self.mesh.faces[face]] * weights[:, :, None]).sum(1)
+        return unit_gradients(points, smooth, self.implicit, self.report.cell)
 
 
 def extract_mesh(
@@ -151,11 +159,11 @@ def extract_surface(
     tell("normals", 0.0)
     if method == "density":
         mesh = onto_surface(mesh, implicit, grid)
-    mesh.vertex_normals = gradients(mesh, implicit, grid.cell)
+    mesh.vertex_normals = unit_gradients(mesh.vertices, mesh.normals(), implicit, grid.cell)
     cell = float((model.aabb[1] - model.aabb[0]).max()) / COLOR_CELLS
     softness = 0.0 if views is None else views.softness
     near, far = COLOR_DEPTH[0] * cell - softness, max(COLOR_DEPTH[1] * cell, 2 * softness)
-    return Surface(mesh, report, _looked_at(mesh, views, grid), near, far)
+    return Surface(mesh, report, _looked_at(mesh, views, grid), near, far, implicit)
 
 
 def _checked(cameras: Cameras | None, level: float | None, faces: int | None, method: str) -> str:

@@ -80,10 +80,11 @@ def onto_surface(mesh: Mesh, implicit: Implicit, grid: Grid) -> Mesh:
     return replace(mesh, vertices=vertices)
 
 
-def gradients(mesh: Mesh, implicit: Implicit, cell: float) -> np.ndarray:
-    """Unit normals float32 [V,3]: the gradient of the function, where it agrees with the faces around."""
-    slope = torch.nn.functional.normalize(_gradient(implicit, torch.from_numpy(mesh.vertices), cell), dim=-1).numpy()
-    around = replace(mesh, vertex_normals=None).normals().astype(np.float32)
+def unit_gradients(points: np.ndarray, around: np.ndarray, implicit: Implicit, cell: float) -> np.ndarray:
+    """Unit normals float32 [P,3] at points [P,3]: the gradient of the function, where it agrees with the normals of the
+    triangles ``around`` [P,3]."""
+    slope = torch.nn.functional.normalize(_gradient(implicit, torch.from_numpy(points), cell), dim=-1).numpy()
+    around = (around / np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-12)).astype(np.float32)
     # Where a function is noisy, or both sides of a thin part are within reach, the triangles know better.
     return np.where(((slope * around).sum(1) > 0.5)[:, None], slope, around)
 
