@@ -24,6 +24,8 @@ HIDDEN = -1e9  # far behind everything: what a view says of points it cannot see
 # of the light is stopped well behind the surface, and the more so the more obliquely the ray meets it.
 FRONT = 0.3
 BACK = 0.7
+FINER = 2  # pixels of the pictures that are fused, for each that is rendered
+STEEPEST = 6.0  # tangent of the steepest slant that still is a surface and not an edge
 
 
 @dataclass
@@ -145,13 +147,15 @@ def see_depth(model: RadianceModel, cameras: Cameras, on_share: Callable[[float]
         width, height = small.size[i].tolist()
         rays = small.image_rays(i)
         found = [front_and_back(model, rays[at : at + CHUNK].to(model.device)) for at in range(0, len(rays), CHUNK)]
-        front, back = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
-        pictures.append(front.view(height, width))
-        softness.append((back - front)[front.isfinite()])
+        front, back, opacity = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+        opaque = opacity > OPAQUE
+        softness.append((back - front)[opaque])
+        focal = float(small.intrinsics[i, :2].min())
+        pictures.append(finer(front.view(height, width), opacity.view(height, width), STEEPEST / focal))
         if on_share is not None:
             on_share((i + 1) / views)
     thick = torch.cat(softness)
-    return DepthViews(small, pictures, float(thick.median()) if len(thick) else 0.0)
+    return DepthViews(small.scaled(FINER), pictures, float(thick.median()) if len(thick) else 0.0)
 
 
 def _without_distortion(cameras: Cameras) -> Cameras:
@@ -160,18 +164,52 @@ def _without_distortion(cameras: Cameras) -> Cameras:
     return replace(cameras, distortion=torch.where(straight, 0.0, cameras.distortion))
 
 
-def front_and_back(model: RadianceModel, rays: Rays) -> tuple[Tensor, Tensor]:
-    """Distances [N] at which the ``FRONT`` and ``BACK`` shares of what rays see have come together; infinite for rays
-    that pass more than half of the light."""
+def front_and_back(model: RadianceModel, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
+    """Distances [N] at which the ``FRONT`` and ``BACK`` shares of what rays see have come together, infinite where they
+    see nothing; and their opacity [N]."""
     samples = model.sample(rays)
     x, _ = model.points(rays, samples)
     sigmas = model.field.density(x)
     seen = visible(sigmas, samples, EARLY_STOP)
     samples, sigmas = keep(samples, seen), sigmas[seen]
     found = composite(sigmas, None, samples, EARLY_STOP)
-    opaque = found.opacity > OPAQUE
     front, back = (reached(found.weights, share * found.opacity, samples) for share in (FRONT, BACK))
-    return torch.where(opaque, front, torch.inf), torch.where(opaque, back, torch.inf)
+    return front, back, found.opacity
+
+
+def finer(depth: Tensor, opacity: Tensor, steepest: float) -> Tensor:
+    """A depth picture with ``FINER`` times as many pixels on a side, infinite where less than half is opaque.
+
+    Outlines follow the interpolated opacity, so that they are not drawn in steps of a pixel. Inverse depth, which is
+    linear on planes, is interpolated between pixels of one surface; across an edge the nearest opaque pixel counts.
+
+    Args:
+        depth, opacity: float32 [H,W]; depth is infinite where nothing is seen.
+        steepest: change of depth from pixel to pixel, as a share of it, that still is one surface.
+    """
+    height, width = depth.shape
+    (row, v), (column, u) = (_between(n) for n in (height, width))
+    places = [(row[a][:, None] * width + column[b], v[a][:, None] * u[b]) for a in (0, 1) for b in (0, 1)]
+    inverse, flat = (1 / depth).flatten(), opacity.flatten()
+    share = sum(flat[place] * weight for place, weight in places)
+    opaque = flat > 0.5 * OPAQUE
+    # The nearest pixel that sees something decides which surface it is.
+    weights = torch.stack([weight * opaque[place] for place, weight in places])
+    around = torch.stack([inverse[place] for place, _ in places])
+    nearest = around.gather(0, weights.argmax(0, keepdim=True))[0]
+    same = (around - nearest).abs() < steepest * nearest
+    weights = weights * same
+    made = (weights * torch.where(same, around, 0.0)).sum(0) / weights.sum(0).clamp_min(1e-12)
+    return torch.where((torch.as_tensor(share) > OPAQUE) & (made > 0), 1 / made, torch.inf)
+
+
+def _between(n: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """For each of ``FINER`` n pixels the two of n around its center, and their weights."""
+    at = (torch.arange(FINER * n) + 0.5) / FINER - 0.5
+    low = at.floor()
+    share = at - low
+    below, above = low.long().clamp(0, n - 1), (low.long() + 1).clamp(0, n - 1)
+    return (below, above), (1 - share, share)
 
 
 def reached(weights: Tensor, wanted: Tensor, samples: Samples) -> Tensor:
