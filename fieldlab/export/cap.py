@@ -12,6 +12,8 @@ from scipy.spatial import cKDTree
 from fieldlab.export.mesh import Mesh
 from fieldlab.export.sheet import sheet
 
+MENDINGS = 3  # rounds; a sheet can touch another one again
+
 
 def capped(mesh: Mesh) -> Mesh:
     """The mesh with all its holes closed, so that it bounds a solid.
@@ -26,13 +28,50 @@ def capped(mesh: Mesh) -> Mesh:
     """
     a, b, c = mesh.faces.T
     mesh = mesh.kept((a != b) & (b != c) & (c != a))
-    mesh, edges = _with_single_fans(mesh)
+    mesh, edges, _ = _with_single_fans(mesh)
     if not len(edges):
         return mesh
+    return _spanned(mesh, edges, None)
+
+
+def mended(mesh: Mesh) -> Mesh:
+    """The mesh without edges of more than two faces, such as collapsing edges leaves where two sheets touch: the faces
+    around them go, and the holes they leave are closed. Other holes stay as they are."""
+    for _ in range(MENDINGS):
+        crowded = _crowded(mesh)
+        if not crowded.any():
+            break
+        bad = crowded[mesh.faces].any(1)
+        beside = np.zeros(len(mesh.vertices), dtype=bool)
+        beside[mesh.faces[bad]] = True
+        used = np.zeros(len(mesh.vertices), dtype=bool)
+        used[mesh.faces[~bad]] = True
+        mesh, edges, origin = _with_single_fans(mesh.kept(~bad))
+        if len(edges):
+            mesh = _spanned(mesh, edges, beside[used][origin])
+    return mesh
+
+
+def _crowded(mesh: Mesh) -> np.ndarray:
+    """bool [V]: vertices of edges that more than two faces have, or two that disagree about which side is outside."""
+    start, end = mesh.faces.ravel(), np.roll(mesh.faces, -1, axis=1).ravel()
+    found = np.zeros(len(mesh.vertices), dtype=bool)
+    directed, whole = start * len(found) + end, np.minimum(start, end) * len(found) + np.maximum(start, end)
+    for key, most in ((directed, 1), (whole, 2)):
+        _, first, counts = np.unique(key, return_index=True, return_counts=True)
+        edges = first[counts > most]
+        found[start[edges]] = found[end[edges]] = True
+    return found
+
+
+def _spanned(mesh: Mesh, edges: np.ndarray, within: np.ndarray | None) -> Mesh:
+    """The mesh with its rims spanned; only with those whose vertices all are ``within`` (bool [V]) if that is given."""
     start, end = mesh.faces.ravel()[edges], np.roll(mesh.faces, -1, axis=1).ravel()[edges]
     values = mesh.vertices if mesh.colors is None else np.hstack((mesh.vertices, mesh.colors))
     count, faces, nearest, added = len(values), [mesh.faces], [], []
     for rim in _rims(start, end):
+        if within is not None and not within[rim].all():
+            continue
         triangles, inner = sheet(values[rim])
         names = np.concatenate((rim, count + np.arange(len(inner))))
         count += len(inner)
@@ -41,6 +80,8 @@ def capped(mesh: Mesh) -> Mesh:
         if mesh.texture is not None:
             centers = np.concatenate((values[rim], inner))[triangles, :3].mean(1)
             nearest.append(rim[cKDTree(values[rim, :3]).query(centers)[1]])
+    if not added:
+        return mesh
     made = _with(mesh, np.concatenate(added), np.concatenate(faces))
     if mesh.texture is not None:
         place = np.zeros(len(mesh.vertices), dtype=np.int64)  # rows of uv along the rims
@@ -62,10 +103,13 @@ def _with(mesh: Mesh, added: np.ndarray, faces: np.ndarray) -> Mesh:
     return made
 
 
-def _with_single_fans(mesh: Mesh) -> tuple[Mesh, np.ndarray]:
+def _with_single_fans(mesh: Mesh) -> tuple[Mesh, np.ndarray, np.ndarray]:
     """The mesh with a vertex for every fan of faces that hang together by edges, and its edges that have no neighbor.
 
     An edge goes from a corner to the next one of its face; it is named by that corner, counted three a face.
+
+    Returns:
+        the mesh; int64 [E] edges; int64 [V], the vertex that each of its vertices was.
     """
     twin = _twins(mesh.faces, len(mesh.vertices))
     sides = np.arange(len(twin))
@@ -85,7 +129,7 @@ def _with_single_fans(mesh: Mesh) -> tuple[Mesh, np.ndarray]:
         colors=None if mesh.colors is None else mesh.colors[origin],
         vertex_normals=None if mesh.vertex_normals is None else mesh.vertex_normals[origin],
     )  # fmt: skip
-    return split, np.flatnonzero(~met)
+    return split, np.flatnonzero(~met), origin
 
 
 def _twins(faces: np.ndarray, count: int) -> np.ndarray:

@@ -111,6 +111,14 @@ def _without_floaters(
     return mesh if kept.all() else mesh.kept(kept)
 
 
+def without_specks(mesh: Mesh) -> Mesh:
+    """The mesh without parts too small to be things, such as decimation leaves at the border of an open mesh."""
+    count, part = parts_of(mesh)
+    size = part_sizes(mesh, part, count)
+    kept = (size >= SMALLEST_PART * size.max())[part[mesh.faces[:, 0]]]
+    return mesh if kept.all() else mesh.kept(kept)
+
+
 @torch.no_grad()
 def _densest_inside(mesh: Mesh, model: RadianceModel, cell: float) -> np.ndarray:
     """The highest density [V] along the normal, up to three cells below the surface."""

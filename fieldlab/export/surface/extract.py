@@ -13,7 +13,7 @@ from fieldlab.data.cameras import Cameras
 from fieldlab.errors import ConfigError
 from fieldlab.export.mesh import Mesh
 from fieldlab.export.surface.blocks import Grid, sample_blocks
-from fieldlab.export.surface.clean import Cleaning, cleaned
+from fieldlab.export.surface.clean import Cleaning, cleaned, without_specks
 from fieldlab.export.surface.contour import contour
 from fieldlab.export.surface.depth_views import DepthViews, see_depth
 from fieldlab.export.surface.implicit import FusedDepth, Implicit, LevelSet
@@ -155,7 +155,7 @@ def extract_surface(
         mesh = smoothed(mesh, max(1, round(SMOOTHING * resolution / 256)))
     if faces is not None and faces < len(mesh.faces):
         tell("decimation", 0.0)
-        mesh = decimated(mesh, faces)
+        mesh = without_specks(decimated(mesh, faces))
     tell("normals", 0.0)
     if method == "density":
         mesh = onto_surface(mesh, implicit, grid)

@@ -10,6 +10,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from fieldlab.export.cap import mended
 from fieldlab.export.mesh import Mesh
 from fieldlab.export.surface.blocks import Grid
 from fieldlab.export.surface.implicit import Implicit
@@ -27,7 +28,7 @@ def decimated(mesh: Mesh, faces: int) -> Mesh:
         (mesh.vertices - low).astype(np.float32), mesh.faces.astype(np.int32), target_count=int(faces)
     )
     # The collapse may overshoot the box by a little.
-    return Mesh(np.clip(vertices.astype(np.float64) + low, low, high), triangles.astype(np.int64))
+    return mended(Mesh(np.clip(vertices.astype(np.float64) + low, low, high), triangles.astype(np.int64)))
 
 
 def smoothed(mesh: Mesh, rounds: int) -> Mesh:
