@@ -22,7 +22,7 @@ args = parser.parse_args()
 
 model, info = load_run(args.run)
 mesh, report = extract_mesh(model, cameras=info.scene.cameras["train"], resolution=args.resolution)
-print(f"{len(mesh.vertices)} vertices, {len(mesh.faces)} triangles at density {report.level:.1f} per unit")
+print(f"{len(mesh.vertices)} vertices, {len(mesh.faces)} triangles from the depth of {report.views} views")
 
 out = args.run / "exports" / "example.glb"
 write_mesh(out, mesh)  # in the units and axes of the cameras

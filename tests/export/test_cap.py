@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from textured import colored, textured
 
 from fieldlab.export import sheet as sheets
-from fieldlab.export.cap import capped
+from fieldlab.export.cap import capped, mended
 from fieldlab.export.mesh import Mesh
 from fieldlab.export.sheet import sheet
 
@@ -186,3 +186,23 @@ def test_rims_that_enclose_nothing():
 def test_a_mesh_without_faces():
     nothing = colored().kept(np.zeros(320, dtype=bool))
     assert len(capped(replace(nothing)).faces) == 0
+
+
+def test_crowded_edges_are_mended_and_other_holes_stay():
+    """Two boxes that share an edge, one of them without its far side."""
+    one = trimesh.creation.box().subdivide().subdivide()
+    other = one.copy().apply_translation((1, 1, 0))
+    far = np.asarray(other.triangles_center)[:, 0] > 1.49
+    other.update_faces(~far)
+    both = trimesh.util.concatenate((one, other))
+    both.merge_vertices()
+    made = of(both)
+    edges = np.sort(np.concatenate((made.faces[:, :2], made.faces[:, 1:], made.faces[:, [2, 0]])), axis=1)
+    assert np.unique(edges, axis=0, return_counts=True)[1].max() == 4
+    after = mended(made)
+    edges = np.sort(np.concatenate((after.faces[:, :2], after.faces[:, 1:], after.faces[:, [2, 0]])), axis=1)
+    counts = np.unique(edges, axis=0, return_counts=True)[1]
+    assert counts.max() == 2
+    assert (counts == 1).sum() == 16
+    whole = trimesh.creation.icosphere(3)
+    assert mended(of(whole)).faces.shape == whole.faces.shape

@@ -26,7 +26,8 @@ METHODS = ("auto", "depth", "density")
 SOFTNESS = 4.0  # times the softness of the field: how far views are believed around what they see
 LEAST_CELLS = 3.0  # and at least so many cells, so that there is something to interpolate
 SMOOTHING = 5  # rounds at 256 cells
-CUT = 0.002  # share of the mesh's area on a face of the box from which the box is said to cut it
+CUT_CELLS, CUT_SLANT = 1.5, 0.7  # vertices so near to a face of the box, and so steep to it, run into it;
+CUT_LEAST, CUT_SHARE = 12, 0.2  # and so many, also as a share of a line across the mesh, say that the box cuts it
 COLOR_DEPTH = (-1.5, 2.5)  # where colors are gathered, in cells from outside to inside of the surface
 COLOR_CELLS = 256  # along the box, whatever the resolution of the mesh
 
@@ -147,9 +148,9 @@ def extract_surface(
     mesh = contour(values)
     if len(mesh.faces) == 0:
         raise _no_surface(model, implicit)
-    report.cut = _cut_faces(mesh, grid)
     tell("cleaning", 0.0)
     mesh = cleaned(mesh, model, grid, views, report, closed)
+    report.cut = _cut_faces(mesh, grid)
     report.faces_before_decimation = len(mesh.faces)
     if method == "depth":  # depth pictures are noisy; the noise is as large as a pixel, whatever the grid
         mesh = smoothed(mesh, max(1, round(SMOOTHING * resolution / 256)))
@@ -218,14 +219,15 @@ def _no_surface(model: RadianceModel, implicit: Implicit) -> ConfigError:
 
 
 def _cut_faces(mesh: Mesh, grid: Grid) -> tuple[str, ...]:
-    """Names of the box's faces on which a share of the surface lies: it goes on beyond them."""
-    corners = mesh.vertices[mesh.faces]
-    areas = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    found = []
+    """Names of the box's faces that the surface runs into, so that it goes on beyond them; where it only touches one,
+    it lies along it."""
+    inner = (np.abs(mesh.vertices[:, None] - grid.box.numpy()) > 1e-6 * grid.cell).all((1, 2))
+    normals, found = mesh.normals(), []
     for axis in range(3):
         for side, name in ((0, "-"), (1, "+")):
-            on = np.abs(corners[:, :, axis] - float(grid.box[side, axis])).max(1) < 1e-6 * grid.cell
-            if areas[on].sum() > CUT * areas.sum():
+            near = np.abs(mesh.vertices[:, axis] - float(grid.box[side, axis])) < CUT_CELLS * grid.cell
+            across = near & inner & (np.abs(normals[:, axis]) < CUT_SLANT)
+            if across.sum() > max(CUT_LEAST, CUT_SHARE * math.sqrt(len(mesh.vertices))):
                 found.append(name + "xyz"[axis])
     return tuple(found)
 

@@ -16,12 +16,12 @@ from fieldlab.export.parts import leaves_of_faces, write_parts
 from fieldlab.export.pictures import to_uint8, write_picture
 from fieldlab.export.points import surface_points
 from fieldlab.export.surface.extract import extract_mesh
+from fieldlab.export.web.page import write_page
 from fieldlab.segment.segmentation import Segmentation
 from fieldlab.view.channels import paint
 from fieldlab.view.panels.work import Work
 from fieldlab.view.places import place
 from fieldlab.view.seen import see
-from fieldlab.view.standalone import standalone_page
 from fieldlab.view.tasks import Task
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ MESH, PARTS, POINTS, LABELS, PICTURE, PAGE = ("mesh", "mesh in parts", "point cl
 SUFFIXES = {MESH: MESH_SUFFIXES, PARTS: PARTS_SUFFIXES, POINTS: (".ply",), LABELS: ("",),
             PICTURE: (".png", ".jpg"), PAGE: (".html",)}  # fmt: skip
 DETAIL = {"128": 128, "256": 256, "384": 384, "512": 512}
+PAGE_FACES = 200_000
 MOST_LABELS = 8  # thresholds of labels
 PICTURE_HEIGHT = 1080
 
@@ -127,5 +128,14 @@ def _labels(subject: Subject, path: Path, task: Task) -> Path:
 
 
 def _page(subject: Subject, path: Path, detail: int, task: Task) -> Path:
-    standalone_page(path, subject, _surface(subject, detail, task))
+    cameras = subject.scene.cameras["train"]
+    mesh, _ = extract_mesh(
+        subject.model, cameras=cameras, resolution=detail, faces=PAGE_FACES, on_progress=task.tell
+    )  # fmt: skip
+    task.tell("page", 0.9)
+    leaf = None if subject.labeler is None else leaves_of_faces(mesh, subject.labeler)
+    eye, middle, up = (tuple(v.tolist()) for v in (cameras.origins[0], subject.middle, subject.up))
+    poster = to_uint8(subject.model.render_image(cameras[:1], 0)["rgb"])
+    write_page(path, mesh, title=subject.name, leaf=leaf, tree=None if leaf is None else subject.hierarchy,
+               poster=poster, up=up, view=(eye, middle))  # fmt: skip
     return path
