@@ -69,7 +69,7 @@ class Export:
     """Whose views get labels: test, val or train."""
     thresholds: int = 16
     """Number of thresholds of the labels, spread over all different cuts."""
-    views: str = "test"
+    views: str = "all"
     """Whose maps and cameras: train, test, val, all, or a camera path (.json)."""
     kinds: tuple[Literal["depth", "normal", "opacity", "label"], ...] = ("depth", "normal", "opacity")
     """Which maps besides the pictures."""
@@ -100,6 +100,7 @@ def run(args: Export) -> None:
     model, info = load_run(args.run, choose_device(args.device))
     segmented = args.parts is not None or args.labels is not None or is_segmented(info)
     segmentation = Segmentation(model, read_hierarchy(info.run.path)) if segmented else None
+    _check_run(args, info)
     placed = placement(args.axes, args.scale, up_direction(info.scene.cameras["train"]))
     with progress_bar(console) as bar:
         if any(path is not None for path in (args.mesh, args.parts, args.html)):
@@ -123,10 +124,14 @@ def _check(args: Export) -> None:
     from fieldlab.errors import ConfigError
     from fieldlab.export.mesh_files import check_points_path
     from fieldlab.export.placement import placement
+    from fieldlab.files import check_writable
 
     products = (args.mesh, args.parts, args.html, args.points, args.labels, args.maps, args.cameras)
     if all(path is None for path in products):
         raise ConfigError("there is nothing to export", hint="give --mesh FILE.glb, --points FILE.ply, or another")
+    given = [path for path in products if path is not None]
+    if len({path.resolve() for path in given}) < len(given):
+        raise ConfigError("two exports have the same name", found=", ".join(map(str, given)))
     check_mesh_options(args)
     placement(args.axes, args.scale)
     if args.points is not None:
@@ -140,6 +145,28 @@ def _check(args: Export) -> None:
     if args.cameras is not None:
         check_cameras_folder(args.cameras)
         check_views(args.views)
+    for path in given:
+        check_writable(path)
+
+
+def _check_run(args: Export, info: RunInfo) -> None:
+    """Say what this run does not have, before anything is computed."""
+    from fieldlab.apps.export_maps import check_maps_options, choose_views
+
+    if args.labels is not None:
+        _check_split(args, info)
+    if args.maps is not None or args.cameras is not None:
+        choose_views(args.views, info)
+    if args.maps is not None:
+        check_maps_options(args.maps, args.kinds, args.map_format, args.views, args.threshold, is_segmented(info))
+
+
+def _check_split(args: Export, info: RunInfo) -> None:
+    from fieldlab.errors import DataError
+
+    if args.split not in info.scene.cameras:
+        raise DataError("the run has no such split of views", file=info.run.path, field="--split", found=args.split,
+                        expected=", ".join(info.scene.cameras))  # fmt: skip
 
 
 def is_segmented(info: RunInfo) -> bool:
@@ -167,13 +194,9 @@ def _export_points(
 
 
 def _export_labels(args: Export, info: RunInfo, segmentation: Segmentation, bar: Bar, console: Console) -> None:
-    from fieldlab.errors import DataError
     from fieldlab.export.labels import write_labels
 
     assert args.labels is not None
-    if args.split not in info.scene.cameras:
-        raise DataError("the run has no such split of views", file=info.run.path, field="--split", found=args.split,
-                        expected=", ".join(info.scene.cameras))  # fmt: skip
     names = info.scene.names[args.split]
     thresholds = segmentation.hierarchy.thresholds(args.thresholds)
     write_labels(args.labels, segmentation, info.scene.cameras[args.split], names, thresholds,

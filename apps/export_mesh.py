@@ -37,6 +37,9 @@ def check_mesh_options(args: Export) -> None:
         check_parts_path(args.parts)
     if args.html is not None:
         check_page_path(args.html)
+    require(args.faces is None or args.faces >= 4, "--faces", args.faces, "4 or more")
+    require(4 <= args.resolution <= 4096, "--resolution", args.resolution, "4 to 4096")
+    require(args.level is None or 0 < args.level < float("inf"), "--level", args.level, "a number above 0")
     size = args.texture
     require(size is None or SMALLEST_TEXTURE <= size <= LARGEST_TEXTURE, "--texture", size,
             f"{SMALLEST_TEXTURE} to {LARGEST_TEXTURE}")  # fmt: skip
@@ -121,6 +124,8 @@ def _write_page(
 def describe(mesh: Mesh, report: MeshReport) -> str:
     """What a mesh is and how it was made."""
     text = f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} faces; cells of {report.cell:.4g}"
+    if report.faces_before_decimation > len(mesh.faces):
+        text += f"\n  reduced from {report.faces_before_decimation:,} faces; --faces sets the number"
     if report.level is None:
         text += f"\n  surface from the depth of {report.views} views"
     else:

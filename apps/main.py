@@ -5,12 +5,15 @@ Commands are imported when they are called, so that help and version come withou
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TextIO
 
@@ -192,7 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [word for word in given if word != "--debug"]
     warnings.showwarning = _show_warning
     try:
-        return _dispatch(given)
+        with _terminated_like_interrupted():
+            return _dispatch(given)
     except FieldlabError as error:
         return _fail(str(error), debug)
     except KeyboardInterrupt:
@@ -208,6 +212,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         detail = f"{type(error).__name__}: {error}".splitlines()[0]
         hint = "" if debug else "\n  what to do: run it again with --debug and report what it prints"
         return _fail(f"something went wrong inside fieldlab\n  found: {detail}{hint}", debug)
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM, by which schedulers and services stop programs, ends the work like Ctrl-C: without half files."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _dispatch(given: list[str]) -> int:

@@ -46,6 +46,25 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: str | Path) -> None:
+    """Whether a file can be written here, before work is done for it.
+
+    Raises:
+        RunFolderError: a file is in the place of a folder, or the folder cannot be written.
+    """
+    folder = Path(path).parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        handle, name = tempfile.mkstemp(prefix=".fieldlab-", dir=folder)
+        os.close(handle)
+        os.unlink(name)
+    except OSError as error:
+        raise _write_error(Path(path), error) from error
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path``, whole or not at all."""
     with whole_file(path) as temporary:

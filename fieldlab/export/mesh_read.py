@@ -14,6 +14,7 @@ import trimesh
 
 from fieldlab.errors import ConfigError, DataError
 from fieldlab.export.mesh import Mesh, Texture
+from fieldlab.export.stl_file import HEADER, recorded
 
 SUFFIXES = (".glb", ".obj", ".ply", ".stl")
 MOST_BYTES = 4 << 30  # of a file
@@ -83,6 +84,10 @@ def _opened(path: Path, suffix: str) -> tuple[str | IO[bytes], dict[str, Any] | 
     if suffix == ".glb":
         data, record = _checked_glb(path.read_bytes())
         return io.BytesIO(data), record
+    if suffix == ".stl":
+        with path.open("rb") as file:
+            placed = recorded(file.read(HEADER))
+        return str(path), None if placed is None else placed.record()
     lines = _first_lines(path)
     if suffix == ".ply":
         _check_ply(lines, path.stat().st_size)

@@ -31,14 +31,17 @@ def write_obj(
     Raises:
         RunFolderError: a file cannot be written.
     """
-    library = None if mesh.texture is None else _write_material(path, mesh.texture)
-    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(_text(placement.mesh(mesh), placement, library, groups))
-
-
-def _write_material(path: Path, texture: Texture) -> str:
-    """Write the material and its pictures; the name of the material's file."""
     stem = "_".join(path.stem.split())  # readers end names at spaces
+    library = None if mesh.texture is None else f"{stem}.mtl"
+    with whole_file(path) as temporary:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            file.writelines(_text(placement.mesh(mesh), placement, library, groups))
+        if mesh.texture is not None:  # quick beside the text, so that little can come between these files and that one
+            _write_material(path, stem, mesh.texture)
+
+
+def _write_material(path: Path, stem: str, texture: Texture) -> None:
+    """Write the material and its pictures beside ``path``."""
     lines = [f"newmtl {MATERIAL}", "Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "d 1", "illum 1"]
     pictures = [(f"{stem}.png", texture.color, ["map_Kd"])]
     if texture.normal is not None:
@@ -48,7 +51,6 @@ def _write_material(path: Path, texture: Texture) -> str:
         write_with(path.with_name(name), Image.fromarray(picture).save)
         lines += [f"{key} {name}" for key in keys]
     write_text(path.with_name(f"{stem}.mtl"), "\n".join(lines) + "\n")
-    return f"{stem}.mtl"
 
 
 def _text(

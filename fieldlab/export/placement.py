@@ -16,6 +16,7 @@ from fieldlab.export.mesh import Mesh
 
 AXES = ("input", "y-up", "z-up", "opencv")
 UP = {"y-up": (0.0, 1.0, 0.0), "z-up": (0.0, 0.0, 1.0), "opencv": (0.0, -1.0, 0.0)}
+LARGEST_SCALE = 1e9  # beyond, and below its inverse, single precision and its squares end
 SNAP = math.cos(math.radians(20.0))  # an up direction this close to an axis is that axis
 
 
@@ -79,8 +80,8 @@ def placement(axes: str, scale: float, up: Tensor | None = None) -> Placement:
     """
     if axes not in AXES:
         raise ConfigError("there are no such axes", field="--axes", found=axes, expected=" | ".join(AXES))
-    if not 0 < scale < math.inf:
-        raise ConfigError("the scale is impossible", field="--scale", found=scale, expected="a number above 0")
+    if not 1 / LARGEST_SCALE <= scale <= LARGEST_SCALE:
+        raise ConfigError("the scale is impossible", field="--scale", found=scale, expected="a number above 0, 1e-9 to 1e9")
     if axes == "input":
         return Placement(axes, scale, np.eye(3))
     source = _snapped((torch.tensor([0.0, 0.0, 1.0]) if up is None else up).double().cpu().numpy())

@@ -99,3 +99,28 @@ def test_interruption_leaves_nothing(trained, tmp_path, monkeypatch):
     products = ["--mesh", str(tmp_path / "m.obj"), "--html", str(tmp_path / "m.html")]
     assert main(["export", str(trained), *products, *SMALL]) == 130
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_run_lacks_is_told_before_anything_is_made(trained, tmp_path, capsys):
+    mesh = ["export", str(trained), "--mesh", str(tmp_path / "m.glb"), *SMALL]
+    assert "parts" in failure(capsys, [*mesh, "--maps", str(tmp_path / "maps"), "--kinds", "label"])
+    assert "no such split" in failure(capsys, [*mesh, "--maps", str(tmp_path / "maps"), "--views", "val"])
+    assert "same name" in failure(capsys, [*mesh, "--points", str(tmp_path / "m.glb")])
+    (tmp_path / "file").write_text("")
+    bad = ["export", str(trained), "--mesh", str(tmp_path / "file" / "m.glb")]
+    assert "could not be written" in failure(capsys, bad)
+    assert "4 or more" in failure(capsys, [*mesh, "--faces", "-5"])
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_level_below_all_densities_is_no_surface(trained, tmp_path, capsys):
+    text = failure(capsys, ["export", str(trained), "--mesh", str(tmp_path / "m.glb"), *SMALL, "--level", "1e-30"])
+    assert "denser than the level" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stl_files_are_undone_too(trained, tmp_path):
+    plain, turned = tmp_path / "plain.stl", tmp_path / "turned.stl"
+    assert main(["export", str(trained), "--mesh", str(plain), *SMALL]) == 0
+    assert main(["export", str(trained), "--mesh", str(turned), "--axes", "y-up", "--scale", "100", *SMALL]) == 0
+    assert np.abs(read_mesh(turned).vertices - read_mesh(plain).vertices).max() < 1e-4

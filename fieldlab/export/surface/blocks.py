@@ -16,6 +16,7 @@ from fieldlab.export.surface.implicit import Implicit
 BLOCK = 8  # vertices along each side of a block
 BYTES_PER_VERTEX = 24  # the value, and the positions and intermediate values of those being computed
 SMALLEST = 1e-3  # a vertex on the surface would collapse the triangles around it
+POINTS_AT_ONCE = 1 << 13
 AT_ONCE = 256  # blocks evaluated together
 
 
@@ -135,9 +136,11 @@ def near_blocks(surface: Implicit, grid: Grid) -> Tensor:
         fine = torch.unique((vertices * 2).long(), dim=0).double() / 2 + 0.25 if len(vertices) else vertices
         steps = max(1, int((2 * reach.max() / BLOCK).ceil()))
         around = torch.cat([corners * reach * (s + 1) / steps for s in range(steps)])
-        blocks = ((fine[:, None] + around).view(-1, 3) / BLOCK).floor().long()
-        blocks = blocks[((blocks >= 0) & (blocks < counts)).all(-1)]
-        found.append(torch.unique(grid.keys(blocks)))
+        for some in fine.split(POINTS_AT_ONCE):
+            blocks = ((some[:, None] + around).view(-1, 3) / BLOCK).floor().long()
+            blocks = blocks[((blocks >= 0) & (blocks < counts)).all(-1)]
+            found.append(torch.unique(grid.keys(blocks)))
+        found = [torch.unique(torch.cat(found))] if found else []
     return torch.unique(torch.cat(found)) if found else torch.zeros(0, dtype=torch.int64)
 
 

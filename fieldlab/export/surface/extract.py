@@ -144,10 +144,12 @@ def extract_surface(
     report = MeshReport(method, 0 if views is None else len(views), grid.cell)
     implicit = _implicit(model, cameras, views, method, level, grid, report)
     values = sample_blocks(implicit, grid, lambda share: tell("surface", share))
+    if isinstance(implicit, LevelSet) and implicit.level < implicit.lowest:
+        raise _no_surface(implicit)  # what looks like one is where drawing ends
     tell("triangles", 0.0)
     mesh = contour(values)
     if len(mesh.faces) == 0:
-        raise _no_surface(model, implicit)
+        raise _no_surface(implicit)
     tell("cleaning", 0.0)
     mesh = cleaned(mesh, model, grid, views, report, closed)
     report.cut = _cut_faces(mesh, grid)
@@ -169,16 +171,16 @@ def extract_surface(
 
 def _checked(cameras: Cameras | None, level: float | None, faces: int | None, method: str) -> str:
     if level is not None and not 0 < level < math.inf:
-        raise ConfigError("the density level of the mesh is impossible", found=level, expected="a number above 0")
+        raise ConfigError("the density level of the mesh is impossible", field="--level", found=level, expected="a number above 0")
     if faces is not None and faces < 4:
-        raise ConfigError("the number of faces is impossible", found=faces, expected="4 or more")
+        raise ConfigError("the number of faces is impossible", field="--faces", found=faces, expected="4 or more")
     if method not in METHODS:
         raise ConfigError("there is no such way to find the surface", found=method, expected=" | ".join(METHODS))
     some = cameras is not None and len(cameras) > 0
     if method == "auto":
         return "depth" if some and level is None else "density"
     if method == "depth" and level is not None:
-        raise ConfigError("fused depth has no density level", field="level", found=level, hint="leave one of them out")
+        raise ConfigError("fused depth has no density level", field="--level", found=level, hint="leave one of them out")
     if method == "depth" and not some:
         raise ConfigError("there are no cameras whose depth could be fused", expected="one at least")
     return method
@@ -197,7 +199,7 @@ def _implicit(
     return LevelSet(model, report.level)
 
 
-def _no_surface(model: RadianceModel, implicit: Implicit) -> ConfigError:
+def _no_surface(implicit: Implicit) -> ConfigError:
     if not isinstance(implicit, LevelSet):
         return ConfigError(
             "no surface: no camera sees anything inside the box",
@@ -208,11 +210,11 @@ def _no_surface(model: RadianceModel, implicit: Implicit) -> ConfigError:
         return ConfigError("no surface: the field is empty", hint="train it first")
     if implicit.level < low:
         return ConfigError(
-            "no surface: everything is denser than the level", field="level", found=f"{implicit.level:.4g}",
+            "no surface: everything is denser than the level", field="--level", found=f"{implicit.level:.4g}",
             expected=f"a density per world unit between {low:.3g} and {high:.3g}",
         )  # fmt: skip
     return ConfigError(
-        "no surface: nothing is as dense as the level", field="level", found=f"{implicit.level:.4g} per world unit",
+        "no surface: nothing is as dense as the level", field="--level", found=f"{implicit.level:.4g} per world unit",
         expected=f"a level within the densities that exist, {low:.3g} to {high:.3g}",
         hint=f"train it longer, or try --level {max(high / 4, math.sqrt(low * high)):.3g}",
     )  # fmt: skip
