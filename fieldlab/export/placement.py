@@ -81,7 +81,7 @@ def placement(axes: str, scale: float, up: Tensor | None = None) -> Placement:
     if axes not in AXES:
         raise ConfigError("there are no such axes", field="--axes", found=axes, expected=" | ".join(AXES))
     if not 1 / LARGEST_SCALE <= scale <= LARGEST_SCALE:
-        raise ConfigError("the scale is impossible", field="--scale", found=scale, expected="a number above 0, 1e-9 to 1e9")
+        raise ConfigError("the scale is impossible", field="--scale", found=scale, expected="1e-9 to 1e9")
     if axes == "input":
         return Placement(axes, scale, np.eye(3))
     source = _snapped((torch.tensor([0.0, 0.0, 1.0]) if up is None else up).double().cpu().numpy())

@@ -19,6 +19,7 @@ from fieldlab.export.mesh import Mesh
 from fieldlab.export.mesh_files import write_mesh, write_points
 from fieldlab.export.mesh_read import read_mesh
 from fieldlab.export.placement import placement
+from fieldlab.export.stl_file import recorded
 
 TURNED = placement("y-up", 0.001, torch.tensor([0.2, 0.5, 0.9]))
 SUFFIXES = (".glb", ".obj", ".ply", ".stl")
@@ -46,7 +47,11 @@ def test_stl_has_the_surface_and_says_where_it_is(tmp_path):
     mesh = colored()
     write_mesh(tmp_path / "ball.stl", mesh, TURNED)
     data = (tmp_path / "ball.stl").read_bytes()
-    assert data[:80].decode().rstrip() == "fieldlab axes y-up scale 0.001"
+    placed = recorded(data[:80])
+    assert placed is not None
+    assert placed.axes == "y-up"
+    assert np.allclose(placed.matrix(), TURNED.matrix(), rtol=0, atol=1e-8)
+    assert recorded(b"solid of somebody else".ljust(80)) is None
     assert len(data) == 84 + 50 * struct.unpack_from("<I", data, 80)[0]
     loaded = trimesh.load(tmp_path / "ball.stl", process=False)
     assert np.allclose(loaded.triangles, TURNED.points(mesh.vertices)[mesh.faces], atol=1e-9)
@@ -126,14 +131,14 @@ def test_an_interruption_leaves_the_files_as_they_were(tmp_path, suffix, monkeyp
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_an_obj_appears_after_what_it_names(tmp_path, monkeypatch):
+def test_an_interrupted_obj_leaves_nothing(tmp_path, monkeypatch):
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(obj_file, "_text", stop)
     with pytest.raises(KeyboardInterrupt):
         write_mesh(tmp_path / "box.obj", textured())
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["box.mtl", "box.png", "box_normal.png"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_text_is_the_same_in_blocks_of_any_size(tmp_path, monkeypatch):

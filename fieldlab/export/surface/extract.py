@@ -171,7 +171,8 @@ def extract_surface(
 
 def _checked(cameras: Cameras | None, level: float | None, faces: int | None, method: str) -> str:
     if level is not None and not 0 < level < math.inf:
-        raise ConfigError("the density level of the mesh is impossible", field="--level", found=level, expected="a number above 0")
+        raise ConfigError("the density level of the mesh is impossible", field="--level", found=level,
+                          expected="a number above 0")  # fmt: skip
     if faces is not None and faces < 4:
         raise ConfigError("the number of faces is impossible", field="--faces", found=faces, expected="4 or more")
     if method not in METHODS:
@@ -180,7 +181,7 @@ def _checked(cameras: Cameras | None, level: float | None, faces: int | None, me
     if method == "auto":
         return "depth" if some and level is None else "density"
     if method == "depth" and level is not None:
-        raise ConfigError("fused depth has no density level", field="--level", found=level, hint="leave one of them out")
+        raise ConfigError("fused depth has no density level", field="--level", found=level, hint="leave one out")
     if method == "depth" and not some:
         raise ConfigError("there are no cameras whose depth could be fused", expected="one at least")
     return method
