@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fieldlab.export.surface.extract import MeshReport
 
 SMALLEST_PART = 0.04  # of the largest part's diagonal; smaller parts are floaters
+SMALLEST_AREA = 0.005  # and of the largest part's area
 FAINTEST_PART = 2.0  # times the level; parts that never get denser are haze
 SEEN_SHARE = 0.05  # of a part's vertices; parts of which cameras see less are inside of something
 LEAST_VIEWS = 2  # that have to agree on a piece of surface, where there are enough of them
@@ -80,6 +81,17 @@ def part_sizes(mesh: Mesh, part: np.ndarray, count: int) -> np.ndarray:
     return np.linalg.norm(high - low, axis=1)
 
 
+def _large(mesh: Mesh, part: np.ndarray, count: int) -> np.ndarray:
+    """bool [count]: parts that are large enough to be things and not crumbs of a surface that was learnt badly."""
+    size = part_sizes(mesh, part, count)
+    corners = mesh.vertices[mesh.faces]
+    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    area = np.bincount(part[mesh.faces[:, 0]], areas, count)
+    keep = (size >= SMALLEST_PART * size.max()) & (area >= SMALLEST_AREA * area.max())
+    keep[size.argmax()] = True
+    return keep
+
+
 def _with_small_holes_closed(mesh: Mesh, keep: np.ndarray) -> np.ndarray:
     """``keep`` and those parts of the other faces that are small and between kept ones."""
     whole = float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
@@ -97,15 +109,14 @@ def _without_floaters(
 ) -> Mesh:
     """The mesh without connected parts that are tiny, hidden, or hardly denser than the level."""
     count, part = parts_of(mesh)
-    size = part_sizes(mesh, part, count)
-    keep = size >= SMALLEST_PART * size.max()
+    keep = _large(mesh, part, count)
     if seen is not None:
         keep &= np.bincount(part, seen, count) >= SEEN_SHARE * np.bincount(part, minlength=count)
     if report.level is not None:
         peak = np.zeros(count, np.float32)
         np.maximum.at(peak, part, _densest_inside(mesh, model, grid.cell))
         keep &= peak >= FAINTEST_PART * report.level
-    keep[size.argmax()] = True
+    keep[part_sizes(mesh, part, count).argmax()] = True
     kept = keep[part[mesh.faces[:, 0]]]
     report.cleaning.parts_removed, report.cleaning.faces_removed = int((~keep).sum()), int((~kept).sum())
     return mesh if kept.all() else mesh.kept(kept)
@@ -114,8 +125,7 @@ def _without_floaters(
 def without_specks(mesh: Mesh) -> Mesh:
     """The mesh without parts too small to be things, such as decimation leaves at the border of an open mesh."""
     count, part = parts_of(mesh)
-    size = part_sizes(mesh, part, count)
-    kept = (size >= SMALLEST_PART * size.max())[part[mesh.faces[:, 0]]]
+    kept = _large(mesh, part, count)[part[mesh.faces[:, 0]]]
     return mesh if kept.all() else mesh.kept(kept)
 
 
