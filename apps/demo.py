@@ -83,11 +83,10 @@ def run(args: Demo) -> None:
 def summary_picture(run: Path, mesh: Path, found: Evaluation) -> np.ndarray:
     """One view in every way: photograph, render and error above depth, normals and mesh, uint8 [H,W,3]."""
     import torch
-    import trimesh
 
     from fieldlab.export.colormap import color_depth, color_normals, depth_range
-    from fieldlab.export.mesh import Mesh
     from fieldlab.export.mesh_picture import mesh_picture
+    from fieldlab.export.mesh_read import read_mesh
     from fieldlab.export.pictures import depth_legend, fitted, labeled, sheet, to_uint8
     from fieldlab.train.session import load_run
 
@@ -100,8 +99,7 @@ def summary_picture(run: Path, mesh: Path, found: Evaluation) -> np.ndarray:
     seen = model.render_image(cameras, view, background=white, channels=("depth", "opacity", "normal"))
     depth, opacity = seen["depth"][..., 0], seen["opacity"][..., 0]
     shown = depth_range([depth], [opacity])
-    loaded: Any = trimesh.load(mesh, force="mesh", process=False)
-    surface = Mesh(loaded.vertices, loaded.faces, loaded.visual.vertex_colors[:, :3])
+    surface = read_mesh(mesh)
     height = min(depth.shape[0], PICTURE_HEIGHT)
     below = [
         labeled(fitted(picture, height), name)
