@@ -53,10 +53,10 @@ def run(args: Bench) -> None:
     from fieldlab.bench.measure import machine
     from fieldlab.bench.operations import operation_rows
     from fieldlab.bench.whole import whole_rows
-    from fieldlab.data.scene import load_scene
     from fieldlab.errors import BackendError, ConfigError
     from fieldlab.files import write_json
     from fieldlab.ops import native
+    from fieldlab.sources.load import load_scene
 
     console, device = Console(), choose_device(args.device)
     if args.kernels != "widest" and not (native.library and native.library.choose_instruction_set(args.kernels)):
@@ -94,9 +94,9 @@ def run(args: Bench) -> None:
 def _viewer_rows(args: Bench, device: torch.device) -> Iterator[Row]:
     from fieldlab.bench.viewer import viewer_rows
     from fieldlab.bench.whole import make_trainer
-    from fieldlab.data.scene import load_scene
+    from fieldlab.runs.scene_record import SceneRecord
+    from fieldlab.sources.load import load_scene
     from fieldlab.train.config import TrainConfig
-    from fieldlab.train.record import SceneRecord
     from fieldlab.view.capture import InMemory
     from fieldlab.view.subject import Subject
 

@@ -89,8 +89,8 @@ def run(args: Compare) -> list[Row]:
 
     from fieldlab.apps import train
     from fieldlab.errors import ConfigError, DataError
-    from fieldlab.export.pictures import write_picture
     from fieldlab.files import write_json, write_text
+    from fieldlab.pictures.sheets import write_picture
 
     names = list(dict.fromkeys(name.strip() for name in args.fields.split(",") if name.strip()))
     if not names:
@@ -166,7 +166,7 @@ def _what_is_left(options: Train, scene: Scene, device: torch.device, overwrite:
     """How to call training: from the start, from a checkpoint, or not at all."""
     from fieldlab.apps.train import Train, config_for
     from fieldlab.errors import RunFolderError
-    from fieldlab.train.run import Run
+    from fieldlab.runs.folder import Run
 
     assert options.out is not None
     wanted = config_for(options, scene, device)
@@ -194,10 +194,10 @@ def measure(name: str, folder: Path, args: Compare, device: torch.device, consol
     import os
 
     from fieldlab.apps.progress import progress_bar
+    from fieldlab.runs.load import load_run
+    from fieldlab.runs.photographs import reload_views
     from fieldlab.train.evaluate import evaluate_views, mean_score
     from fieldlab.train.lpips import load_lpips
-    from fieldlab.train.reload import reload_views
-    from fieldlab.train.session import load_run
 
     model, info = load_run(folder, device)
     views = reload_views(info, args.split)
@@ -274,7 +274,7 @@ def picture(measured: list[Measured]) -> np.ndarray:
     """Per view a row of the photograph and all renders, and below it their errors."""
     import numpy as np
 
-    from fieldlab.export.pictures import error_legend, error_picture, fitted, labeled, sheet, to_uint8
+    from fieldlab.pictures.sheets import error_legend, error_picture, fitted, labeled, sheet, to_uint8
 
     rows = []
     for i in sorted(measured[0].shown):

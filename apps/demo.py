@@ -45,7 +45,7 @@ def run(args: Demo) -> None:
     from fieldlab.apps import export as export_command
     from fieldlab.apps import render as render_command
     from fieldlab.apps import train as train_command
-    from fieldlab.export.pictures import write_picture
+    from fieldlab.pictures.sheets import write_picture
 
     begin = time.monotonic()
     console = Console(stderr=True)
@@ -84,11 +84,11 @@ def summary_picture(run: Path, mesh: Path, found: Evaluation) -> np.ndarray:
     """One view in every way: photograph, render and error above depth, normals and mesh, uint8 [H,W,3]."""
     import torch
 
-    from fieldlab.export.colormap import color_depth, color_normals, depth_range
-    from fieldlab.export.mesh_picture import mesh_picture
-    from fieldlab.export.mesh_read import read_mesh
-    from fieldlab.export.pictures import depth_legend, fitted, labeled, sheet, to_uint8
-    from fieldlab.train.session import load_run
+    from fieldlab.mesh.picture import mesh_picture
+    from fieldlab.mesh.read import read_mesh
+    from fieldlab.pictures.colormap import color_depth, color_normals, depth_range
+    from fieldlab.pictures.sheets import depth_legend, fitted, labeled, sheet, to_uint8
+    from fieldlab.runs.load import load_run
 
     model, info = load_run(run)
     # The view nearest to the middle of the scores shows what to expect.

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from fieldlab.distill.distiller import DistillEvent
     from fieldlab.distill.session import DistillSession
     from fieldlab.render.model import RadianceModel
-    from fieldlab.train.checkpoint import Checkpoint
-    from fieldlab.train.run import Run
-    from fieldlab.train.session import RunInfo
+    from fieldlab.runs.checkpoint import Checkpoint
+    from fieldlab.runs.folder import Run
+    from fieldlab.runs.load import RunInfo
 
 DEFAULT_SECONDS = 60.0
 KEPT_ON_RESUME = frozenset(("out", "resume", "steps", "seconds", "device", "checkpoint_seconds"))
@@ -82,8 +82,8 @@ def run(args: Distill) -> None:
     from fieldlab.apps.interrupt import discarded_on_error, stopping
     from fieldlab.apps.train import choose_device
     from fieldlab.distill.session import DistillSession
+    from fieldlab.runs.load import load_run
     from fieldlab.segment.files import carry_hierarchy
-    from fieldlab.train.session import load_run
 
     console, device = Console(stderr=True), choose_device(args.device)
     with console.status("reading the teacher"):
@@ -115,9 +115,9 @@ def _prepare(
     from fieldlab.distill.config import read_distill_config
     from fieldlab.errors import ConfigError
     from fieldlab.fields.registry import config_named, spelled
-    from fieldlab.train.config import write_config
-    from fieldlab.train.run import Run
-    from fieldlab.train.session import fingerprint
+    from fieldlab.runs.config import write_config
+    from fieldlab.runs.folder import Run
+    from fieldlab.runs.load import fingerprint
 
     out = args.out or args.run.resolve().parent / f"{args.run.resolve().name}-{args.to}"
     if out.resolve() == args.run.resolve():
@@ -152,9 +152,10 @@ def new_config(args: Distill, teacher: RadianceModel, info: RunInfo, device: tor
     from fieldlab.apps.options import budget
     from fieldlab.distill.config import DistillConfig, DistillSettings
     from fieldlab.distill.session import choose_student
+    from fieldlab.runs.config import RunConfig
+    from fieldlab.runs.load import fingerprint
     from fieldlab.train.build import FieldChoice
-    from fieldlab.train.config import RunConfig, TrainConfig
-    from fieldlab.train.session import fingerprint
+    from fieldlab.train.config import TrainConfig
 
     choice = FieldChoice(args.to, args.set, *budget(args.params, args.megabytes))
     field = choose_student(choice, teacher, info.scene.cameras["train"], device)

@@ -38,12 +38,12 @@ def run(args: Edit) -> None:
     from rich.console import Console
 
     from fieldlab.apps.train import choose_device
-    from fieldlab.distill.editing import edited_model, uncovered, write_edited
+    from fieldlab.edit.editing import edited_model, uncovered, write_edited
     from fieldlab.errors import ConfigError
     from fieldlab.fields.registry import spelled
+    from fieldlab.runs.load import load_run
     from fieldlab.segment.files import ARRAYS, carry_hierarchy, read_hierarchy
     from fieldlab.segment.finder import finder
-    from fieldlab.train.session import load_run
 
     console, generator = Console(stderr=True), torch.Generator().manual_seed(args.seed)
     if not args.edits:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from fieldlab.data.views import Views
     from fieldlab.render.model import RadianceModel
+    from fieldlab.runs.load import RunInfo
     from fieldlab.train.evaluate import ViewScore
-    from fieldlab.train.session import RunInfo
 
 SHEET_HEIGHT = 320
 SEGMENT_THRESHOLDS = 50
@@ -148,10 +148,10 @@ def eval_pictures(args: Eval) -> Evaluation:
     from rich.console import Console
 
     from fieldlab.apps.train import choose_device
-    from fieldlab.export.pictures import check_picture_path, sheet, write_picture
     from fieldlab.files import write_json
-    from fieldlab.train.reload import reload_views
-    from fieldlab.train.session import load_run
+    from fieldlab.pictures.sheets import check_picture_path, sheet, write_picture
+    from fieldlab.runs.load import load_run
+    from fieldlab.runs.photographs import reload_views
 
     if args.sheet is not None:
         check_picture_path(args.sheet)
@@ -199,7 +199,7 @@ def shown_views(count: int, most: int) -> set[int]:
 
 def sheet_row(score: ViewScore, made: Tensor, target: Tensor) -> list[np.ndarray]:
     """Photograph, render and error map with its scale."""
-    from fieldlab.export.pictures import error_legend, error_picture, fitted, labeled, to_uint8
+    from fieldlab.pictures.sheets import error_legend, error_picture, fitted, labeled, to_uint8
 
     height = min(made.shape[0], SHEET_HEIGHT)
     photo, render, error = (

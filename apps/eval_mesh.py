@@ -21,17 +21,17 @@ from fieldlab.apps.train import choose_device
 from fieldlab.data.cameras import CameraModel
 from fieldlab.data.views import Views
 from fieldlab.errors import ConfigError, DataError
-from fieldlab.export.mesh import Mesh
-from fieldlab.export.mesh_metrics import SHARES, MeshScore, MeshShape, mesh_shape, score_mesh, seen_points
-from fieldlab.export.mesh_picture import mesh_colors, mesh_picture
-from fieldlab.export.mesh_read import read_mesh
-from fieldlab.export.pictures import check_picture_path, fitted, labeled, sheet, to_uint8, write_picture
 from fieldlab.files import write_json
+from fieldlab.mesh.mesh import Mesh
+from fieldlab.mesh.metrics import SHARES, MeshScore, MeshShape, mesh_shape, score_mesh, seen_points
+from fieldlab.mesh.picture import mesh_colors, mesh_picture
+from fieldlab.mesh.read import read_mesh
+from fieldlab.pictures.sheets import check_picture_path, fitted, labeled, sheet, to_uint8, write_picture
 from fieldlab.render.model import RadianceModel
+from fieldlab.runs.load import RunInfo, load_run
+from fieldlab.runs.photographs import reload_views
 from fieldlab.train.evaluate import ViewScore, evaluate_views, mean_score
 from fieldlab.train.metrics import psnr, ssim
-from fieldlab.train.reload import reload_views
-from fieldlab.train.session import RunInfo, load_run
 
 
 @dataclass

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fieldlab.apps.progress import Bar
-    from fieldlab.export.placement import Placement
+    from fieldlab.mesh.placement import Placement
     from fieldlab.render.model import RadianceModel
+    from fieldlab.runs.load import RunInfo
     from fieldlab.segment.segmentation import Segmentation
-    from fieldlab.train.session import RunInfo
 
 
 @dataclass
@@ -89,11 +89,11 @@ def run(args: Export) -> None:
     from fieldlab.apps.export_mesh import export_mesh
     from fieldlab.apps.progress import progress_bar
     from fieldlab.apps.train import choose_device
-    from fieldlab.export.cameras_path import up_direction
-    from fieldlab.export.placement import placement
+    from fieldlab.mesh.placement import placement
+    from fieldlab.pictures.camera_path import up_direction
+    from fieldlab.runs.load import load_run
     from fieldlab.segment.files import read_hierarchy
     from fieldlab.segment.segmentation import Segmentation
-    from fieldlab.train.session import load_run
 
     _check(args)
     console = Console(stderr=True)
@@ -122,9 +122,9 @@ def _check(args: Export) -> None:
     from fieldlab.apps.export_maps import check_cameras_folder, check_maps_options, check_views
     from fieldlab.apps.export_mesh import check_mesh_options
     from fieldlab.errors import ConfigError
-    from fieldlab.export.mesh_files import check_points_path
-    from fieldlab.export.placement import placement
     from fieldlab.files import check_writable
+    from fieldlab.mesh.placement import placement
+    from fieldlab.mesh.write import check_points_path
 
     products = (args.mesh, args.parts, args.html, args.points, args.labels, args.maps, args.cameras)
     if all(path is None for path in products):
@@ -182,8 +182,8 @@ def _export_points(
 ) -> None:  # fmt: skip
     import torch
 
-    from fieldlab.export.mesh_files import write_points
     from fieldlab.export.points import surface_points
+    from fieldlab.mesh.write import write_points
 
     cloud = surface_points(model, info.scene.cameras["train"], count, lambda share: bar.share("points", share))
     nodes = None

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from fieldlab.data.cameras import Cameras
     from fieldlab.export.points import PointCloud
     from fieldlab.render.model import RadianceModel
+    from fieldlab.runs.load import RunInfo
     from fieldlab.segment.segmentation import Segmentation
-    from fieldlab.train.session import RunInfo
 
 POINTS = 50_000  # that go along with cameras
 
@@ -83,7 +83,7 @@ def choose_views(views: str, info: RunInfo) -> Chosen:
     """
     from fieldlab.data.cameras import Cameras
     from fieldlab.errors import DataError
-    from fieldlab.export.nerfstudio_path import read_camera_path
+    from fieldlab.pictures.nerfstudio_path import read_camera_path
 
     if views.lower().endswith(".json"):
         cameras = read_camera_path(views).cameras

@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
     from fieldlab.apps.export import Export
     from fieldlab.apps.progress import Bar
-    from fieldlab.export.mesh import Mesh
-    from fieldlab.export.placement import Placement
-    from fieldlab.export.surface.extract import MeshReport
+    from fieldlab.mesh.mesh import Mesh
+    from fieldlab.mesh.placement import Placement
+    from fieldlab.mesh.surface.extract import MeshReport
     from fieldlab.render.model import RadianceModel
+    from fieldlab.runs.load import RunInfo
     from fieldlab.segment.segmentation import Segmentation
-    from fieldlab.train.session import RunInfo
 
 FACES = 200_000  # of pages and textured meshes, unless another number is asked for
 SMALLEST_TEXTURE, LARGEST_TEXTURE = 64, 16384
@@ -28,8 +28,8 @@ def check_mesh_options(args: Export) -> None:
         ConfigError: see the message.
     """
     from fieldlab.errors import ConfigError, require
-    from fieldlab.export.mesh_files import check_mesh_path, check_parts_path
     from fieldlab.export.web.page import check_page_path
+    from fieldlab.mesh.write import check_mesh_path, check_parts_path
 
     if args.mesh is not None:
         check_mesh_path(args.mesh)
@@ -52,8 +52,8 @@ def export_mesh(
     bar: Bar, console: Console,
 ) -> None:  # fmt: skip
     """Find the surface once, and write it in all the ways that were asked for."""
-    from fieldlab.export.mesh_files import write_mesh
     from fieldlab.export.parts import leaves_of_faces, write_parts
+    from fieldlab.mesh.write import write_mesh
 
     mesh, report = colored_mesh(args, model, info, bar)
     leaf = None
@@ -76,8 +76,8 @@ def export_mesh(
 
 def colored_mesh(args: Export, model: RadianceModel, info: RunInfo, bar: Bar) -> tuple[Mesh, MeshReport]:
     """The surface with the texture or the vertex colors that the options ask for."""
-    from fieldlab.export.surface.extract import extract_surface
-    from fieldlab.export.texture.field_colors import textured, vertex_colors
+    from fieldlab.mesh.surface.extract import extract_surface
+    from fieldlab.mesh.texture.field_colors import textured, vertex_colors
 
     faces = args.faces
     if faces is None and (args.texture is not None or args.html is not None):
@@ -103,9 +103,9 @@ def _write_page(
 ) -> None:
     import numpy as np
 
-    from fieldlab.export.cameras_path import look_at_point, up_direction
-    from fieldlab.export.pictures import to_uint8
     from fieldlab.export.web.page import write_page
+    from fieldlab.pictures.camera_path import look_at_point, up_direction
+    from fieldlab.pictures.sheets import to_uint8
 
     assert args.html is not None
     assert leaf is None or isinstance(leaf, np.ndarray)

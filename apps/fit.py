@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from fieldlab.fit.image import ImageTask
     from fieldlab.fit.sdf import SdfTask
     from fieldlab.fit.session import FitSession
-    from fieldlab.train.checkpoint import Checkpoint
-    from fieldlab.train.run import Run
+    from fieldlab.runs.checkpoint import Checkpoint
+    from fieldlab.runs.folder import Run
 
 KEPT_ON_RESUME = frozenset(("out", "json", "resume", "steps", "seconds", "device", "resolution", "iou_points"))
 METRIC_POINTS = 200_000  # on each surface
@@ -132,8 +132,8 @@ def _prepare(
     from fieldlab.apps.options import ignored_on_resume
     from fieldlab.errors import ConfigError
     from fieldlab.fit.config import read_fit_config
-    from fieldlab.train.config import write_config
-    from fieldlab.train.run import Run
+    from fieldlab.runs.config import write_config
+    from fieldlab.runs.folder import Run
 
     source = args.photo if isinstance(args, FitImage) else args.mesh
     if isinstance(args, FitSdf):
@@ -217,9 +217,9 @@ def _results(args: FitImage | FitSdf, session: FitSession, task: ImageTask | Sdf
 
 
 def _image_results(session: FitSession, task: ImageTask) -> dict[str, Any]:
-    from fieldlab.export.pictures import write_picture
     from fieldlab.fit.image import error_map, reconstruct, score
     from fieldlab.fit.photo import write_photo
+    from fieldlab.pictures.sheets import write_picture
 
     made = reconstruct(session.signal, task.photo)
     write_photo(session.run.renders / "reconstruction.png", made)
@@ -229,12 +229,12 @@ def _image_results(session: FitSession, task: ImageTask) -> dict[str, Any]:
 
 
 def _sdf_results(args: FitSdf, session: FitSession, task: SdfTask, bar: Bar) -> dict[str, Any]:
-    from fieldlab.export.mesh import Mesh
-    from fieldlab.export.mesh_files import write_mesh
-    from fieldlab.export.pictures import write_picture
     from fieldlab.fit.sdf import extract_surface
     from fieldlab.fit.sdf_metrics import measure
     from fieldlab.fit.sdf_pictures import comparison
+    from fieldlab.mesh.mesh import Mesh
+    from fieldlab.mesh.write import write_mesh
+    from fieldlab.pictures.sheets import write_picture
 
     made = extract_surface(session.signal, args.resolution, lambda share: bar.share("surface", share))
     original = Mesh(task.solid.placement.original(made.vertices), made.faces)

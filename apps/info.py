@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from fieldlab.data.options import SceneOptions
-from fieldlab.data.scene import load_scene
 from fieldlab.fields.registry import config_to_dict
 from fieldlab.fit.config import read_fit_config
-from fieldlab.train.config import read_toml, to_dict
-from fieldlab.train.run import Run
-from fieldlab.train.session import load_run
+from fieldlab.runs.config import read_toml, to_dict
+from fieldlab.runs.folder import Run
+from fieldlab.runs.load import load_run
+from fieldlab.sources.load import load_scene
 
 
 @dataclass

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fieldlab.errors import FieldlabError, RunFolderError
-from fieldlab.train.run import Run
+from fieldlab.runs.folder import Run
 
 
 @contextmanager

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from fieldlab.apps.jobs import Job
     from fieldlab.data.views import Views
+    from fieldlab.jobs.pool import Job
     from fieldlab.render.model import RadianceModel
+
 
 @dataclass
 class Matrix:
@@ -62,12 +63,12 @@ def run(args: Matrix) -> list[Result]:
     from rich.console import Console
 
     from fieldlab.apps.interrupt import stopping
-    from fieldlab.apps.jobs import job_runner
     from fieldlab.apps.matrix_report import grid, markdown, picture
     from fieldlab.apps.train import choose_device
     from fieldlab.errors import ConfigError
-    from fieldlab.export.pictures import write_picture
     from fieldlab.files import write_json, write_text
+    from fieldlab.jobs.pool import job_runner
+    from fieldlab.pictures.sheets import write_picture
 
     names = list(dict.fromkeys(name.strip() for name in args.fields.split(",") if name.strip()))
     if len(names) < 2:
@@ -149,7 +150,7 @@ def given_teachers(args: Matrix, names: Sequence[str]) -> dict[str, Path]:
 
 def students(args: Matrix, out: Path, names: Sequence[str]) -> list[Wanted]:
     """All ordered pairs, and the runs that are trained beside them."""
-    from fieldlab.apps.jobs import Job
+    from fieldlab.jobs.pool import Job
 
     seconds, made = student_times(args, names), []
     sources = {wanted.student: wanted.folder for wanted in teachers(args, out, names)}
@@ -198,7 +199,7 @@ def scratch_times(args: Matrix) -> tuple[bool, list[float]]:
 
 
 def _trained(args: Matrix, out: Path, field: str, kind: str, seconds: float) -> Wanted:
-    from fieldlab.apps.jobs import Job
+    from fieldlab.jobs.pool import Job
 
     name = f"{kind}-{_plain(field)}" if kind != "scratch" else f"{kind}-{seconds:g}s-{_plain(field)}"
     arguments = ["train", args.scene, "--field", field, "--seconds", str(seconds), *_common(args, out / name)]
@@ -223,7 +224,7 @@ def _check(args: Matrix, names: Sequence[str]) -> dict[str, Path]:
     from fieldlab.apps.compare import duration
     from fieldlab.errors import RunFolderError
     from fieldlab.fields.registry import config_named, spelled
-    from fieldlab.train.session import load_run
+    from fieldlab.runs.load import load_run
 
     for name in names:
         config_named(name)
@@ -317,8 +318,8 @@ class Measured:
         from statistics import mean
 
         from fieldlab.files import write_json
+        from fieldlab.runs.load import load_run
         from fieldlab.train.metrics import psnr, ssim
-        from fieldlab.train.session import load_run
 
         model, info = load_run(wanted.folder, self.device)
         made = self.render(model)
@@ -343,7 +344,7 @@ class Measured:
 
     def teacher(self, name: str) -> list[Tensor]:
         """A teacher's renders of the test views."""
-        from fieldlab.train.session import load_run
+        from fieldlab.runs.load import load_run
 
         if name not in self._renders:
             self._renders.clear()  # pairs come teacher by teacher

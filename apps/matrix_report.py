@@ -114,8 +114,8 @@ def picture(
         view: the test view.
         device: where to render.
     """
-    from fieldlab.export.pictures import fitted, labeled, sheet, to_uint8
-    from fieldlab.train.session import load_run
+    from fieldlab.pictures.sheets import fitted, labeled, sheet, to_uint8
+    from fieldlab.runs.load import load_run
 
     def one(teacher: str | None, student: str) -> np.ndarray:
         model, info = load_run(folder_of(teacher, student), device)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fieldlab.data.cameras import Cameras
-    from fieldlab.export.colormap import DepthRange
-    from fieldlab.export.nerfstudio_path import CameraPath
+    from fieldlab.pictures.colormap import DepthRange
+    from fieldlab.pictures.nerfstudio_path import CameraPath
     from fieldlab.render.model import RadianceModel
-    from fieldlab.train.session import RunInfo
+    from fieldlab.runs.load import RunInfo
 
 FRAMES = {"mp4": 120, "gif": 60, "png": 1, "folder": 120}
 FPS = {"mp4": 30.0, "gif": 20.0, "png": 1.0, "folder": 30.0}
@@ -56,8 +56,8 @@ def run(args: Render) -> None:
 
     from fieldlab.apps.progress import progress_bar
     from fieldlab.apps.train import choose_device
-    from fieldlab.export.video import check_output, write_frames
-    from fieldlab.train.session import load_run
+    from fieldlab.pictures.video import check_output, write_frames
+    from fieldlab.runs.load import load_run
 
     kind = check_output(args.out)
     size = None if args.size is None else parse_size(args.size)
@@ -99,8 +99,8 @@ def choose_path(
         DataError: the JSON file is damaged.
     """
     from fieldlab.errors import ConfigError
-    from fieldlab.export.cameras_path import default_view, interpolate, orbit
-    from fieldlab.export.nerfstudio_path import CameraPath, read_camera_path
+    from fieldlab.pictures.camera_path import default_view, interpolate, orbit
+    from fieldlab.pictures.nerfstudio_path import CameraPath, read_camera_path
 
     frames = FRAMES[kind] if args.frames is None else args.frames
     if kind == "png" and frames != 1:
@@ -126,8 +126,8 @@ def choose_path(
 
 def frames_of(model: RadianceModel, cameras: Cameras, channel: str, background: Tensor) -> Iterator[np.ndarray]:
     """The pictures of a path one after another, uint8 [H,W,3]."""
-    from fieldlab.export.colormap import color_depth, color_normals, color_opacity
-    from fieldlab.export.pictures import to_uint8
+    from fieldlab.pictures.colormap import color_depth, color_normals, color_opacity
+    from fieldlab.pictures.sheets import to_uint8
 
     shown = scale_of(model, cameras) if channel == "depth" else None
     wanted = ("rgb",) if channel == "rgb" else tuple(dict.fromkeys((channel, "opacity")))
@@ -149,7 +149,7 @@ def scale_of(model: RadianceModel, cameras: Cameras) -> DepthRange:
     """One depth scale for all cameras of a path, from small renders of a few of them."""
     import torch
 
-    from fieldlab.export.colormap import depth_range
+    from fieldlab.pictures.colormap import depth_range
 
     chosen = torch.linspace(0, len(cameras) - 1, min(RANGE_FRAMES, len(cameras))).round().long()
     few = cameras[chosen.to(cameras.device)]

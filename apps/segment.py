@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fieldlab.render.model import RadianceModel
+    from fieldlab.runs.checkpoint import Checkpoint
+    from fieldlab.runs.folder import Run
+    from fieldlab.runs.load import RunInfo
     from fieldlab.segment.hierarchy import Hierarchy
     from fieldlab.segment.masks import ImageMasks
     from fieldlab.segment.session import SegmentConfig, SegmentSession
-    from fieldlab.train.checkpoint import Checkpoint
-    from fieldlab.train.run import Run
-    from fieldlab.train.session import RunInfo
 
 DEFAULT_SECONDS = 390.0
 KEPT_ON_RESUME = frozenset(("masks", "out", "resume", "steps", "seconds", "device", "checkpoint_seconds", "least"))
@@ -67,8 +67,8 @@ def run(args: Segment) -> None:
 
     from fieldlab.apps.interrupt import discarded_on_error, stopping
     from fieldlab.apps.train import choose_device
+    from fieldlab.runs.load import load_run
     from fieldlab.segment.session import SegmentSession
-    from fieldlab.train.session import load_run
 
     console, device = Console(stderr=True), choose_device(args.device)
     with console.status("reading the run"):
@@ -130,8 +130,8 @@ def find_masks(source: str, info: RunInfo, console: Console) -> dict[int, ImageM
 
 def _masks_of_photographs(info: RunInfo, names: list[str], console: Console) -> dict[str, ImageMasks]:
     from fieldlab.apps.progress import progress_bar
+    from fieldlab.runs.photographs import reload_views
     from fieldlab.segment.oversegment import oversegment
-    from fieldlab.train.reload import reload_views
 
     views, found = reload_views(info, "train"), {}
     with progress_bar(console) as bar:
@@ -147,11 +147,11 @@ def _prepare(
     """The folder and configuration of a new run, or of the one to go on with."""
     from fieldlab.apps.options import ignored_on_resume
     from fieldlab.errors import ConfigError
+    from fieldlab.runs.config import write_config
+    from fieldlab.runs.folder import Run
+    from fieldlab.runs.load import fingerprint
     from fieldlab.segment.config import SegmentSettings
     from fieldlab.segment.session import SegmentConfig, read_segment_config
-    from fieldlab.train.config import write_config
-    from fieldlab.train.run import Run
-    from fieldlab.train.session import fingerprint
 
     out = args.out or args.run.resolve().parent / f"{args.run.resolve().name}-segmented"
     if out.resolve() == args.run.resolve():
@@ -192,7 +192,7 @@ def _show(session: SegmentSession, console: Console) -> None:
 def _picture(folder: Run, session: SegmentSession, made: Hierarchy, info: RunInfo) -> Path:
     """Two views at three thresholds, in the run's renders/."""
     from fieldlab.export.parts_picture import parts_picture
-    from fieldlab.export.pictures import write_picture
+    from fieldlab.pictures.sheets import write_picture
     from fieldlab.segment.segmentation import Segmentation
 
     file = folder.path / "renders" / "parts.png"

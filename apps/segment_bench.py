@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from torch import Tensor
 
+    from fieldlab.runs.load import RunInfo
     from fieldlab.segment.evaluate import Measured
     from fieldlab.segment.masks import ImageMasks
     from fieldlab.segment.metrics import Labels
     from fieldlab.segment.segmenter import Segmenter
-    from fieldlab.train.session import RunInfo
 
 DEFAULT_SECONDS = 390.0
 
@@ -59,7 +59,7 @@ def run(args: SegmentBench) -> dict[str, Any]:
     from fieldlab.apps.segment import find_masks
     from fieldlab.apps.train import choose_device
     from fieldlab.files import write_json
-    from fieldlab.train.session import load_run
+    from fieldlab.runs.load import load_run
 
     console, device = Console(stderr=True), choose_device(args.device)
     info = load_run(args.run, "cpu")[1]
@@ -124,9 +124,9 @@ def _learn(
     **settings: Any,
 ) -> Segmenter:  # fmt: skip
     from fieldlab.apps.progress import progress_bar
+    from fieldlab.runs.load import load_run
     from fieldlab.segment.config import SegmentSettings
     from fieldlab.segment.segmenter import Segmenter
-    from fieldlab.train.session import load_run
 
     model = load_run(args.run, device)[0]
     made = Segmenter(model, info.scene.cameras["train"], masks,

@@ -28,22 +28,36 @@ from fieldlab.apps.options import (
 )  # fmt: skip
 from fieldlab.apps.watching import watched
 from fieldlab.data.options import SceneOptions
-from fieldlab.data.scene import Scene, load_scene
+from fieldlab.data.scene import Scene
 from fieldlab.errors import BackendError
 from fieldlab.fields.registry import config_named
 from fieldlab.ops import native
 from fieldlab.render.marcher import choose_marcher
+from fieldlab.runs.checkpoint import Checkpoint
+from fieldlab.runs.config import RunConfig, write_config
+from fieldlab.runs.folder import Run
+from fieldlab.runs.load import load_run
+from fieldlab.sources.load import load_scene
 from fieldlab.train.build import FieldChoice, choose_field, footprint_of, training_views
-from fieldlab.train.checkpoint import Checkpoint
-from fieldlab.train.config import RunConfig, TrainConfig, write_config
+from fieldlab.train.config import TrainConfig
 from fieldlab.train.distributed import ProcessGroup, World, connect, disconnect
-from fieldlab.train.run import Run
-from fieldlab.train.session import Session, load_run
+from fieldlab.train.session import Session
 from fieldlab.train.trainer import TrainEvent
 
 KEPT_ON_RESUME = frozenset(
-    ("out", "resume", "steps", "seconds", "device", "backend", "marcher", "checkpoint_seconds", "tensorboard", "view",
-     "port")
+    (
+        "out",
+        "resume",
+        "steps",
+        "seconds",
+        "device",
+        "backend",
+        "marcher",
+        "checkpoint_seconds",
+        "tensorboard",
+        "view",
+        "port",
+    )
 )
 DEFAULT_SECONDS = {"cpu": 300.0, "cuda": 120.0}
 
@@ -208,7 +222,7 @@ def check_trained(folder: Run) -> None:
         ConfigError: it was distilled, segmented or edited.
     """
     from fieldlab.errors import ConfigError
-    from fieldlab.train.config import read_toml
+    from fieldlab.runs.config import read_toml
 
     values = read_toml(folder.config_file)
     made: list[str] = [name for name in ("distill", "segment") if name in values]

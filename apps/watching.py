@@ -10,7 +10,7 @@ from functools import partial
 from rich.console import Console
 
 from fieldlab.data.scene import Scene
-from fieldlab.train.record import SceneRecord
+from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.train.session import Session
 from fieldlab.train.trainer import TrainEvent
 

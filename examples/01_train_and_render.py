@@ -1,6 +1,6 @@
 """Train a field on a scene that comes with fieldlab, measure it on views it has not seen, and write a picture.
 
-    python examples/01_train_and_render.py [--steps 500] [--out runs/example]
+python examples/01_train_and_render.py [--steps 500] [--out runs/example]
 """
 
 import argparse
@@ -10,12 +10,14 @@ from pathlib import Path
 import imageio.v3 as imageio
 import torch
 
-from fieldlab.data.procedural import ProceduralOptions, load_procedural
+from fieldlab.runs.config import RunConfig
+from fieldlab.runs.folder import Run
+from fieldlab.runs.load import load_run
+from fieldlab.synthetic import ProceduralOptions, load_procedural
 from fieldlab.train.build import FieldChoice, choose_field, footprint_of
-from fieldlab.train.config import RunConfig, TrainConfig
+from fieldlab.train.config import TrainConfig
 from fieldlab.train.metrics import psnr
-from fieldlab.train.run import Run
-from fieldlab.train.session import Session, load_run
+from fieldlab.train.session import Session
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=500)

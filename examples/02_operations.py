@@ -1,6 +1,6 @@
 """The operations on their own: native kernels and plain PyTorch behind one function, with derivatives.
 
-    python examples/02_operations.py
+python examples/02_operations.py
 """
 
 import torch

@@ -1,7 +1,7 @@
 """From a trained run to a mesh, compared with the true surface, which the procedural scenes know exactly.
 
-    python examples/01_train_and_render.py --out runs/example
-    python examples/03_meshes_and_truth.py runs/example
+python examples/01_train_and_render.py --out runs/example
+python examples/03_meshes_and_truth.py runs/example
 """
 
 import argparse
@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fieldlab.data.procedural import ground_truth_sdf
-from fieldlab.export.mesh_files import write_mesh
-from fieldlab.export.surface.extract import extract_mesh
-from fieldlab.train.session import load_run
+from fieldlab.mesh.surface.extract import extract_mesh
+from fieldlab.mesh.write import write_mesh
+from fieldlab.runs.load import load_run
+from fieldlab.synthetic import ground_truth_sdf
 
 parser = argparse.ArgumentParser()
 parser.add_argument("run", type=Path, nargs="?", default=Path("runs/example"))

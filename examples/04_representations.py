@@ -1,7 +1,7 @@
 """Every representation behind one interface: sizes under one budget, and a field that is told where to look.
 
-    python examples/01_train_and_render.py --out runs/example
-    python examples/04_representations.py runs/example [--params 200000]
+python examples/01_train_and_render.py --out runs/example
+python examples/04_representations.py runs/example [--params 200000]
 """
 
 import argparse
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from fieldlab.fields.registry import build_field, config_from_dict, config_named, config_to_dict
-from fieldlab.train.session import load_run
+from fieldlab.runs.load import load_run
 
 parser = argparse.ArgumentParser()
 parser.add_argument("run", type=Path)

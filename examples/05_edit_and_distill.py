@@ -9,16 +9,18 @@ from pathlib import Path
 
 import torch
 
-from fieldlab.data.procedural import ProceduralOptions, load_procedural, scene_model
-from fieldlab.data.procedural.rearrange import about, copied, moved, without
-from fieldlab.data.procedural.render import render_images
 from fieldlab.distill.config import DistillConfig, DistillSettings
 from fieldlab.distill.distiller import Distiller
-from fieldlab.distill.editing import edited_model, uncovered
 from fieldlab.distill.session import choose_student, student_config
-from fieldlab.export.pictures import labeled, sheet, to_uint8, write_picture
-from fieldlab.train.build import FieldChoice, build_model, choose_field, choose_model, footprint_of
-from fieldlab.train.config import RunConfig, TrainConfig
+from fieldlab.edit.editing import edited_model, uncovered
+from fieldlab.pictures.sheets import labeled, sheet, to_uint8, write_picture
+from fieldlab.render.build import build_model
+from fieldlab.runs.config import RunConfig
+from fieldlab.synthetic import ProceduralOptions, load_procedural, scene_model
+from fieldlab.synthetic.rearrange import about, copied, moved, without
+from fieldlab.synthetic.render import render_images
+from fieldlab.train.build import FieldChoice, choose_field, choose_model, footprint_of
+from fieldlab.train.config import TrainConfig
 from fieldlab.train.metrics import psnr
 from fieldlab.train.trainer import Trainer
 

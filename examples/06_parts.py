@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from fieldlab.data.procedural import ProceduralOptions, load_procedural, write_dataset
-from fieldlab.distill.editing import edited_model
+from fieldlab.edit.editing import edited_model
 from fieldlab.export.parts import leaves_of_faces, write_parts
-from fieldlab.export.pictures import labeled, sheet, to_uint8, write_picture
-from fieldlab.export.surface.extract import extract_mesh
+from fieldlab.mesh.surface.extract import extract_mesh
+from fieldlab.pictures.sheets import labeled, sheet, to_uint8, write_picture
+from fieldlab.render.build import build_model
 from fieldlab.segment.config import SegmentSettings
 from fieldlab.segment.evaluate import evaluate
 from fieldlab.segment.finder import finder
@@ -21,7 +21,8 @@ from fieldlab.segment.mask_files import read_masks
 from fieldlab.segment.segmentation import Segmentation
 from fieldlab.segment.segmenter import Segmenter
 from fieldlab.segment.tree import build_hierarchy, surface
-from fieldlab.train.build import FieldChoice, build_model, choose_field, choose_model, footprint_of
+from fieldlab.synthetic import ProceduralOptions, load_procedural, write_dataset
+from fieldlab.train.build import FieldChoice, choose_field, choose_model, footprint_of
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.trainer import Trainer
 

@@ -15,9 +15,11 @@ from fieldlab.distill.config import DistillConfig, DistillSettings
 from fieldlab.distill.distiller import Distiller
 from fieldlab.distill.session import student_config
 from fieldlab.fields.base import FieldConfig
+from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
-from fieldlab.train.build import FieldChoice, build_model, choose_field, choose_model, footprint_of
-from fieldlab.train.config import RunConfig, TrainConfig
+from fieldlab.runs.config import RunConfig
+from fieldlab.train.build import FieldChoice, choose_field, choose_model, footprint_of
+from fieldlab.train.config import TrainConfig
 from fieldlab.train.trainer import Trainer
 
 STUDENTS = ("hashgrid", "vm", "cp", "voxel", "neurbf", "mlp")

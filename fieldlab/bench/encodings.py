@@ -53,10 +53,20 @@ def _low_rank(x: Tensor, quick: bool) -> Iterator[Row]:
         a, b = (torch.randn(spec.n_params, device=x.device).requires_grad_() for spec in (density, latent))
         basis = torch.randn(15, latent.n_products, device=x.device).requires_grad_()
         # The loop's variables are used before it goes on.
-        yield from _two(f"{kind} {side}^3 rank {ranks[0]}, summed", x,
-                        lambda a=a, s=density: low_rank(x, a, s, summed=True), [a], quick)  # type: ignore[misc]
-        yield from _two(f"{kind} {side}^3 rank {ranks[1]}, combined", x,
-                        lambda b=b, c=basis, s=latent: low_rank_combined(x, b, c, s), [b, basis], quick)  # type: ignore[misc]
+        yield from _two(
+            f"{kind} {side}^3 rank {ranks[0]}, summed",
+            x,
+            lambda a=a, s=density: low_rank(x, a, s, summed=True),
+            [a],
+            quick,
+        )  # type: ignore[misc]
+        yield from _two(
+            f"{kind} {side}^3 rank {ranks[1]}, combined",
+            x,
+            lambda b=b, c=basis, s=latent: low_rank_combined(x, b, c, s),
+            [b, basis],
+            quick,
+        )  # type: ignore[misc]
 
 
 def _voxels(x: Tensor, quick: bool) -> Iterator[Row]:

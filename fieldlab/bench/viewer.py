@@ -21,7 +21,7 @@ from PIL import Image
 from fieldlab.bench.browser import browser_path, pointer_to_pixels
 from fieldlab.bench.measure import Row
 from fieldlab.data.cameras import Cameras
-from fieldlab.export.cameras_path import View, orbit
+from fieldlab.pictures.camera_path import View, orbit
 from fieldlab.view.cameras import wxyz_of
 from fieldlab.view.server import Viewer
 from fieldlab.view.subject import Subject

@@ -13,8 +13,9 @@ from fieldlab.data.cameras import Cameras
 from fieldlab.data.scene import Scene
 from fieldlab.errors import BackendError
 from fieldlab.ops import native
+from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
-from fieldlab.train.build import FieldChoice, build_model, choose_field, choose_model, footprint_of
+from fieldlab.train.build import FieldChoice, choose_field, choose_model, footprint_of
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.metrics import psnr
 from fieldlab.train.trainer import Trainer

@@ -21,7 +21,7 @@ from fieldlab.data.transforms import read_transforms
 from fieldlab.data.views import Views, load_views
 from fieldlab.errors import ConfigError, DataError
 
-__all__ = ["FORMATS", "Format", "Scene", "SceneOptions", "Views", "detect_format", "load_scene", "register_format"]
+__all__ = ["FORMATS", "Format", "Scene", "SceneOptions", "Views", "detect_format", "register_format"]
 
 
 @dataclass
@@ -134,29 +134,6 @@ def detect_format(path: Path) -> str:
     )
 
 
-def load_scene(source: str | Path, options: SceneOptions | None = None) -> Scene:
-    """Load a scene.
-
-    Args:
-        source: a folder or file of a supported format, a scene file (.toml), or the name of a scene that comes with
-            fieldlab, procedural ones included.
-
-    Raises:
-        DataError: something in the files is missing or wrong.
-        ConfigError: an option makes no sense.
-    """
-    from fieldlab.data.scene_files import load_named, load_scene_file
-
-    options = SceneOptions() if options is None else options
-    _check_options(options)
-    path = Path(source).expanduser()
-    if path.suffix == ".toml":
-        return load_scene_file(path, options)
-    if path.exists():
-        return load_capture(path, options)
-    return load_named(str(source), options)
-
-
 def load_capture(path: Path, options: SceneOptions) -> Scene:
     """Load a folder or file of photographs with poses."""
     name = options.format or detect_format(path)
@@ -220,7 +197,7 @@ def split_frames(frames: list[Frame], test_every: int, notes: list[str]) -> dict
     return {"train": [frame for frame in ordered if id(frame) not in held], "test": test}
 
 
-def _check_options(options: SceneOptions) -> None:
+def check_options(options: SceneOptions) -> None:
     if options.format is not None and options.format not in FORMATS:
         raise ConfigError("a format is not known", field="format", found=options.format, expected=", ".join(FORMATS))
     for name, value, least in (

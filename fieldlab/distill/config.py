@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldlab.errors import ConfigError, require
-from fieldlab.train.config import RunConfig, from_dict, read_toml, to_dict
+from fieldlab.runs.config import RunConfig, from_dict, read_toml, to_dict
 
 
 @dataclass(frozen=True)

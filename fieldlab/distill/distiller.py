@@ -28,8 +28,8 @@ from fieldlab.fields.base import FieldProgress, ParamGroup
 from fieldlab.fields.encoded import LatentField
 from fieldlab.ops.composite import composite
 from fieldlab.render.model import RadianceModel, on_background
-from fieldlab.train.checkpoint import Checkpoint, load_arrays, load_model, take_shapes
-from fieldlab.train.loop import Loop, check_finite
+from fieldlab.runs.checkpoint import Checkpoint, load_arrays, load_model, take_shapes
+from fieldlab.runs.loop import Loop, check_finite
 from fieldlab.train.losses import psnr_of
 from fieldlab.train.optimizer import Adam, loop_state, restore_loop
 from fieldlab.train.schedule import Schedule

@@ -13,13 +13,14 @@ from fieldlab.distill.config import DistillConfig
 from fieldlab.distill.distiller import Distiller, DistillEvent
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import FieldConfig
+from fieldlab.render.build import build_model
 from fieldlab.render.model import ModelConfig, RadianceModel
-from fieldlab.train.build import FieldChoice, build_model, cells_per_side, choose_field
-from fieldlab.train.checkpoint import Checkpoint
-from fieldlab.train.record import SceneRecord
-from fieldlab.train.recorded import recorded
-from fieldlab.train.run import Run
-from fieldlab.train.session import run_header
+from fieldlab.runs.checkpoint import Checkpoint
+from fieldlab.runs.folder import Run
+from fieldlab.runs.load import run_header
+from fieldlab.runs.recorded import recorded
+from fieldlab.runs.scene_record import SceneRecord
+from fieldlab.train.build import FieldChoice, cells_per_side, choose_field
 
 
 class DistillSession:

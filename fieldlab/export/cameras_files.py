@@ -19,9 +19,9 @@ import torch
 from fieldlab.data.cameras import CameraModel, Cameras
 from fieldlab.data.transforms import OPENGL
 from fieldlab.errors import ConfigError
-from fieldlab.export.mesh_files import write_points
 from fieldlab.export.points import PointCloud, points_in_view
 from fieldlab.files import write_bytes, write_json
+from fieldlab.mesh.write import write_points
 
 TRANSFORMS, COLMAP, POINTS = "transforms.json", "a COLMAP model", "points.ply"
 MODEL = Path("sparse", "0")
@@ -92,9 +92,7 @@ def check_transforms(cameras: Cameras) -> None:
         )
 
 
-def write_colmap(
-    folder: str | Path, cameras: Cameras, names: Sequence[str], points: PointCloud | None = None
-) -> None:
+def write_colmap(folder: str | Path, cameras: Cameras, names: Sequence[str], points: PointCloud | None = None) -> None:
     """Write N cameras as a COLMAP model, ``sparse/0/{cameras,images,points3D,rigs,frames}.bin``.
 
     Lenses become PINHOLE, OPENCV, FULL_OPENCV (which COLMAP's own tools read, fieldlab does not), OPENCV_FISHEYE or

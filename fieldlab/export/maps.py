@@ -30,9 +30,9 @@ import torch
 from fieldlab.data.cameras import CameraModel, Cameras
 from fieldlab.errors import ConfigError
 from fieldlab.export.cameras_files import checked_names, refusals, write_cameras
-from fieldlab.export.pictures import to_uint8, write_picture
 from fieldlab.export.points import OPAQUE, PointCloud
 from fieldlab.files import write_json, write_with
+from fieldlab.pictures.sheets import to_uint8, write_picture
 from fieldlab.render.model import RadianceModel
 from fieldlab.segment.segmentation import Segmentation
 from fieldlab.segment.truth import short_name

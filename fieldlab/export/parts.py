@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fieldlab.export.cap import capped
-from fieldlab.export.gltf import Node, glb
-from fieldlab.export.mesh import Mesh
-from fieldlab.export.mesh_files import check_parts_path
-from fieldlab.export.obj_file import write_obj
-from fieldlab.export.placement import AS_IT_IS, Placement
-from fieldlab.export.ply_file import mesh_ply
 from fieldlab.files import write_bytes
+from fieldlab.mesh.cap import capped
+from fieldlab.mesh.gltf import Node, glb
+from fieldlab.mesh.mesh import Mesh
+from fieldlab.mesh.obj_file import write_obj
+from fieldlab.mesh.placement import AS_IT_IS, Placement
+from fieldlab.mesh.ply_file import mesh_ply
+from fieldlab.mesh.write import check_parts_path
 from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.segment.labels import Labeler
 

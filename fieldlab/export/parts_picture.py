@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from fieldlab.data.cameras import Cameras
-from fieldlab.export.pictures import fitted, labeled, sheet, to_uint8
+from fieldlab.pictures.sheets import fitted, labeled, sheet, to_uint8
 from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.segment.segmentation import Segmentation
 

@@ -72,4 +72,3 @@ def part(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The arrays whose names start with ``prefix`` and a dot, without it."""
     start = prefix + "."
     return {name[len(start) :]: array for name, array in arrays.items() if name.startswith(start)}
-

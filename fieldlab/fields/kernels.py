@@ -80,7 +80,6 @@ class KernelConfig(LatentConfig):
         return self.n_kernels * own + sum(RbfIndex.shapes(self.n_kernels, dims))
 
 
-
 class Kernels(nn.Module):
     """Radial bases with trained features. Centers, shapes and index are fixed once placed (:meth:`place`); before that
     they lie where no query finds them and add nothing.

@@ -193,4 +193,5 @@ def build_field(config: FieldConfig, unit_length: float, generator: torch.Genera
 
 def _load() -> None:
     """Import the representations, which register themselves."""
-    from fieldlab.fields import cp, edited, hashgrid, hybrid, mlp, neurbf, vm, voxel  # noqa: F401
+    from fieldlab.edit import edited  # noqa: F401
+    from fieldlab.fields import cp, hashgrid, hybrid, mlp, neurbf, vm, voxel  # noqa: F401

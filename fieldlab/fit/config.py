@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from fieldlab.errors import ConfigError, require
 from fieldlab.fields.base import FieldConfig
 from fieldlab.fields.registry import config_from_dict, config_to_dict
-from fieldlab.train.config import from_dict, read_toml, to_dict
+from fieldlab.runs.config import from_dict, read_toml, to_dict
 
 CROPS = ("none", "square")
 SIGNS = ("closed", "filled", "winding")

@@ -14,10 +14,10 @@ from torch import Tensor
 from fieldlab.fields.base import FieldProgress
 from fieldlab.fit.config import FitSettings
 from fieldlab.fit.signal import Signal
-from fieldlab.train.checkpoint import Checkpoint, load_arrays, take_shapes
-from fieldlab.train.loop import Loop, check_finite
+from fieldlab.runs.checkpoint import Checkpoint, load_arrays, take_shapes
+from fieldlab.runs.limits import Limits
+from fieldlab.runs.loop import Loop, check_finite
 from fieldlab.train.optimizer import Adam, loop_state, restore_loop
-from fieldlab.train.schedule import Limits
 
 MOST_NEIGHBORHOODS = 1 << 26
 MEMORY = 0.95  # of the running average of the loss, per step

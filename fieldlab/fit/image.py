@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from fieldlab.errors import DataError
-from fieldlab.export.colormap import heat
-from fieldlab.export.pictures import beside, error_legend, labeled, to_uint8
 from fieldlab.fit.fitting import Task
 from fieldlab.fit.photo import Photo
 from fieldlab.fit.signal import Signal
+from fieldlab.pictures.colormap import heat
+from fieldlab.pictures.sheets import beside, error_legend, labeled, to_uint8
 from fieldlab.train.metrics import SSIM_WINDOW, psnr, ssim
 
 
@@ -94,9 +94,7 @@ def reconstruct(signal: Signal, photo: Photo) -> Photo:
 def score(made: Photo, wanted: Photo) -> ImageScore:
     """Compare two pictures."""
     large = min(wanted.values.shape[:2]) >= SSIM_WINDOW
-    return ImageScore(
-        psnr(made.values, wanted.values), ssim(made.values, wanted.values) if large else None
-    )
+    return ImageScore(psnr(made.values, wanted.values), ssim(made.values, wanted.values) if large else None)
 
 
 def error_map(made: Photo, wanted: Photo) -> np.ndarray:

@@ -10,11 +10,11 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 
 from fieldlab.errors import ConfigError
-from fieldlab.export.mesh import Mesh
-from fieldlab.export.mesh_queries import sample_surface
 from fieldlab.fit.fitting import Task
 from fieldlab.fit.signal import Signal
 from fieldlab.fit.solid import Solid
+from fieldlab.mesh.mesh import Mesh
+from fieldlab.mesh.queries import sample_surface
 
 SHARES = (4, 3, 1)  # of points on the surface, beside it, anywhere
 BESIDE = 0.01  # standard deviation of the points beside the surface
@@ -40,9 +40,7 @@ class SdfTask(Task):
 
     dims = 3
 
-    def __init__(
-        self, solid: Solid, pool: int, seed: int, on_share: Callable[[float], object] | None = None
-    ) -> None:
+    def __init__(self, solid: Solid, pool: int, seed: int, on_share: Callable[[float], object] | None = None) -> None:
         self.solid = solid
         rng = np.random.default_rng(seed)
         x, distance = np.empty((pool, 3), np.float32), np.empty((pool, 1), np.float32)
@@ -93,9 +91,7 @@ def sdf_values(signal: Signal, points: np.ndarray) -> np.ndarray:
     return signal.evaluate(to_unit(torch.from_numpy(np.asarray(points, np.float32))))[:, 0].numpy()
 
 
-def extract_surface(
-    signal: Signal, resolution: int, on_share: Callable[[float], object] | None = None
-) -> Mesh:
+def extract_surface(signal: Signal, resolution: int, on_share: Callable[[float], object] | None = None) -> Mesh:
     """The surface where the fitted distance is zero, by marching cubes (Lewiner et al. 2003), in [-1,1]^3.
 
     Only blocks whose middle is near the surface are evaluated; the others get the sign of their middle.

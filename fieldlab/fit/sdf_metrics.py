@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fieldlab.export.mesh import Mesh
-from fieldlab.export.mesh_queries import face_normals, nearest_on, sample_surface
 from fieldlab.fit.sdf import sdf_values
 from fieldlab.fit.signal import Signal
 from fieldlab.fit.solid import Solid
+from fieldlab.mesh.mesh import Mesh
+from fieldlab.mesh.queries import face_normals, nearest_on, sample_surface
 
 F_SCORE_DISTANCE = 0.002  # a thousandth of the cube's side
 CHUNK = 1 << 18

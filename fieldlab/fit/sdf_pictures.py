@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from fieldlab.data.cameras import CameraModel, Cameras
-from fieldlab.export.colormap import heat
-from fieldlab.export.mesh import Mesh
-from fieldlab.export.mesh_picture import mesh_picture
-from fieldlab.export.mesh_queries import nearest_on
-from fieldlab.export.pictures import beside, error_legend, labeled, sheet, to_uint8
+from fieldlab.mesh.mesh import Mesh
+from fieldlab.mesh.picture import mesh_picture
+from fieldlab.mesh.queries import nearest_on
+from fieldlab.pictures.colormap import heat
+from fieldlab.pictures.sheets import beside, error_legend, labeled, sheet, to_uint8
 
 SIZE = 400
 FOCAL = 1.9  # of the picture's side

@@ -12,9 +12,9 @@ from fieldlab.fields.base import FieldConfig
 from fieldlab.fit.config import FitConfig
 from fieldlab.fit.fitting import FitEvent, Fitting, Task
 from fieldlab.fit.signal import Signal
-from fieldlab.train.checkpoint import Checkpoint
-from fieldlab.train.recorded import recorded
-from fieldlab.train.run import Run
+from fieldlab.runs.checkpoint import Checkpoint
+from fieldlab.runs.folder import Run
+from fieldlab.runs.recorded import recorded
 
 
 class FitSession:

@@ -26,9 +26,7 @@ class Signal(Counted):
         ConfigError: the representation has no encoding in so many dimensions.
     """
 
-    def __init__(
-        self, config: FieldConfig, dims: int, n_out: int, generator: torch.Generator | None = None
-    ) -> None:
+    def __init__(self, config: FieldConfig, dims: int, n_out: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.encoding = config.build_encoding(dims, generator)
         self.decoder = config.decoder(self.encoding.n_out, n_out)

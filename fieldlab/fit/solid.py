@@ -11,8 +11,8 @@ import numpy as np
 import trimesh
 
 from fieldlab.errors import ConfigError, DataError
-from fieldlab.export.mesh import Mesh
-from fieldlab.export.mesh_queries import Topology, nearest_on, pieces, point_chunks, topology
+from fieldlab.mesh.mesh import Mesh
+from fieldlab.mesh.queries import Topology, nearest_on, pieces, point_chunks, topology
 
 RADIUS = 0.99  # of the normalized mesh, in the cube [-1,1]^3
 SUFFIXES = (".obj", ".ply", ".stl", ".glb", ".gltf", ".off")

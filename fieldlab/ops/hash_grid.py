@@ -45,13 +45,17 @@ class HashGridSpec:
             raise ConfigError("a hash grid level has 1, 2, 4 or 8 features", field="n_features", found=self.n_features)
         if not 4 <= self.log2_hashmap_size <= 26:
             raise ConfigError(
-                "log2 of the table size is out of range", field="log2_hashmap_size", found=self.log2_hashmap_size,
+                "log2 of the table size is out of range",
+                field="log2_hashmap_size",
+                found=self.log2_hashmap_size,
                 expected="4 to 26",
             )
         if self.base_resolution < 1 or self.per_level_scale < 1.0:
             raise ConfigError(
-                "resolutions must not shrink", field="base_resolution, per_level_scale",
-                found=(self.base_resolution, self.per_level_scale), expected="both at least 1",
+                "resolutions must not shrink",
+                field="base_resolution, per_level_scale",
+                found=(self.base_resolution, self.per_level_scale),
+                expected="both at least 1",
             )
         if self.interpolation not in ("linear", "smoothstep"):
             raise ConfigError("unknown interpolation", found=self.interpolation, expected="linear | smoothstep")
@@ -200,39 +204,91 @@ def _entry(vertex: Tensor, level: int, spec: HashGridSpec) -> Tensor:
 
 @torch.library.custom_op("fieldlab::hash_encode", mutates_args=())
 def _hash_encode(
-    x: Tensor, table: Tensor, n_features: int, smooth: bool, scales: list[float], resolutions: list[int],
-    offsets: list[int], hashed: list[bool],
+    x: Tensor,
+    table: Tensor,
+    n_features: int,
+    smooth: bool,
+    scales: list[float],
+    resolutions: list[int],
+    offsets: list[int],
+    hashed: list[bool],
 ) -> Tensor:
     out = native.empty_samples(x, len(x), len(scales) * n_features)
     native.library.hash_grid_forward(
-        native.target(x), len(x), x.shape[1], n_features, smooth, scales, resolutions, offsets, hashed,
-        native.array(x), table.data_ptr(), table.dtype == torch.float16, native.array(out),
+        native.target(x),
+        len(x),
+        x.shape[1],
+        n_features,
+        smooth,
+        scales,
+        resolutions,
+        offsets,
+        hashed,
+        native.array(x),
+        table.data_ptr(),
+        table.dtype == torch.float16,
+        native.array(out),
     )
     return out
 
 
 @torch.library.custom_op("fieldlab::hash_encode_backward_table", mutates_args=())
 def _backward_table(
-    x: Tensor, grad_out: Tensor, n_features: int, smooth: bool, scales: list[float], resolutions: list[int],
-    offsets: list[int], hashed: list[bool],
+    x: Tensor,
+    grad_out: Tensor,
+    n_features: int,
+    smooth: bool,
+    scales: list[float],
+    resolutions: list[int],
+    offsets: list[int],
+    hashed: list[bool],
 ) -> Tensor:
     grad = torch.zeros(offsets[-1] * n_features, device=x.device)
     native.library.hash_grid_backward_table(
-        native.target(x), len(x), x.shape[1], n_features, smooth, scales, resolutions, offsets, hashed,
-        native.array(x), native.array(grad_out), native.pointer(grad),
+        native.target(x),
+        len(x),
+        x.shape[1],
+        n_features,
+        smooth,
+        scales,
+        resolutions,
+        offsets,
+        hashed,
+        native.array(x),
+        native.array(grad_out),
+        native.pointer(grad),
     )
     return grad
 
 
 @torch.library.custom_op("fieldlab::hash_encode_backward_input", mutates_args=())
 def _backward_input(
-    x: Tensor, table: Tensor, grad_out: Tensor, n_features: int, smooth: bool, scales: list[float],
-    resolutions: list[int], offsets: list[int], hashed: list[bool],
+    x: Tensor,
+    table: Tensor,
+    grad_out: Tensor,
+    n_features: int,
+    smooth: bool,
+    scales: list[float],
+    resolutions: list[int],
+    offsets: list[int],
+    hashed: list[bool],
 ) -> Tensor:
     grad = native.empty_samples(x, *x.shape)
     native.library.hash_grid_backward_input(
-        native.target(x), len(x), x.shape[1], n_features, smooth, scales, resolutions, offsets, hashed,
-        native.array(x), table.data_ptr(), table.dtype == torch.float16, native.array(grad_out), native.array(grad),
+        native.target(x),
+        len(x),
+        x.shape[1],
+        n_features,
+        smooth,
+        scales,
+        resolutions,
+        offsets,
+        hashed,
+        native.array(x),
+        table.data_ptr(),
+        table.dtype == torch.float16,
+        native.array(grad_out),
+        native.array(grad),
     )
     return grad
 

@@ -57,7 +57,9 @@ class MLPSpec:
             raise ConfigError("a fused MLP has 0 to 8 hidden layers", found=self.n_hidden)
         if self.skip < 0 or self.skip >= max(self.n_hidden, 1):
             raise ConfigError(
-                "an MLP sees its inputs again in a hidden layer after the first", field="skip", found=self.skip,
+                "an MLP sees its inputs again in a hidden layer after the first",
+                field="skip",
+                found=self.skip,
                 expected=f"0 (nowhere) to {max(self.n_hidden, 1) - 1}",
             )
         if self.sine is not None and (self.n_hidden == 0 or not 0 < self.sine[0] <= self.sine[1]):
@@ -132,7 +134,8 @@ def mlp(inputs: Tensor | tuple[Tensor, Tensor], params: Tensor, spec: MLPSpec) -
     n_in = first.shape[1] + (0 if second is None else second.shape[1])
     if n_in != spec.n_in or params.numel() != spec.n_params:
         raise ConfigError(
-            "an MLP was given arrays of the wrong size", found=(n_in, params.numel()),
+            "an MLP was given arrays of the wrong size",
+            found=(n_in, params.numel()),
             expected=(spec.n_in, spec.n_params),
         )
     if native.active(first, params):
@@ -173,7 +176,9 @@ def sine_frequencies(spec: MLPSpec) -> Tensor:
 def _saves(spec: MLPSpec, *inputs: Tensor | None) -> bool:
     """Whether the forward pass shall save activations: computing them again costs more in networks this wide."""
     return (
-        spec.width >= _SAVING_WIDTH and torch.is_grad_enabled() and not inputs[0].is_cuda  # type: ignore[union-attr]
+        spec.width >= _SAVING_WIDTH
+        and torch.is_grad_enabled()
+        and not inputs[0].is_cuda  # type: ignore[union-attr]
         and any(t is not None and t.requires_grad for t in inputs)
     )
 
@@ -199,10 +204,12 @@ def from_tcnn(params: Tensor, spec: MLPSpec) -> Tensor:
     if params.numel() != expected:
         raise ConfigError("this is not the parameter array of such an MLP", found=params.numel(), expected=expected)
     blocks = params.split([rows * columns for rows, columns in padded])
-    return torch.cat([
-        block.view(shape)[:n_out, :n_in].reshape(-1)
-        for block, shape, (n_in, n_out) in zip(blocks, padded, spec.layers, strict=True)
-    ])
+    return torch.cat(
+        [
+            block.view(shape)[:n_out, :n_in].reshape(-1)
+            for block, shape, (n_in, n_out) in zip(blocks, padded, spec.layers, strict=True)
+        ]
+    )
 
 
 def _padded(n: int) -> int:

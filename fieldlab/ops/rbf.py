@@ -99,9 +99,7 @@ def rbf_encode(
     if native.active(x, features):
         phi = _basis(x, neighbors, centers, shapes, support, spec.plan)
         return _mix(phi, neighbors, features, frequencies)
-    return rbf_encode_reference(
-        x, neighbors, centers, shapes, features, spec, frequencies=frequencies, support=support
-    )
+    return rbf_encode_reference(x, neighbors, centers, shapes, features, spec, frequencies=frequencies, support=support)
 
 
 @dataclass(frozen=True)
@@ -133,13 +131,24 @@ class RbfPlan:
 
     def reference(self, x: Tensor) -> Tensor:
         return rbf_encode_reference(
-            x, rbf_neighbors_reference(x, self.index, self.neighbors), self.centers, self.shapes, self.features,
-            self.spec, frequencies=self.frequencies, support=self.support,
+            x,
+            rbf_neighbors_reference(x, self.index, self.neighbors),
+            self.centers,
+            self.shapes,
+            self.features,
+            self.spec,
+            frequencies=self.frequencies,
+            support=self.support,
         )
 
 
 def _check(
-    neighbors: Tensor, centers: Tensor, shapes: Tensor, features: Tensor, spec: RbfSpec, frequencies: Tensor | None,
+    neighbors: Tensor,
+    centers: Tensor,
+    shapes: Tensor,
+    features: Tensor,
+    spec: RbfSpec,
+    frequencies: Tensor | None,
     support: Tensor | None,
 ) -> None:
     n, channels = len(centers), features.shape[-1]
@@ -224,7 +233,11 @@ def _basis(
 ) -> Tensor:
     phi = native.empty_samples(x, *neighbors.shape)
     native.library.rbf_basis_forward(
-        native.target(x), *neighbors.shape, _kernels(centers, shapes, support, plan), native.array(x), _ids(neighbors),
+        native.target(x),
+        *neighbors.shape,
+        _kernels(centers, shapes, support, plan),
+        native.array(x),
+        _ids(neighbors),
         native.array(phi),
     )
     return phi
@@ -232,13 +245,23 @@ def _basis(
 
 @torch.library.custom_op("fieldlab::rbf_basis_backward", mutates_args=())
 def _basis_backward(
-    x: Tensor, neighbors: Tensor, centers: Tensor, shapes: Tensor, support: Tensor | None, grad_phi: Tensor,
+    x: Tensor,
+    neighbors: Tensor,
+    centers: Tensor,
+    shapes: Tensor,
+    support: Tensor | None,
+    grad_phi: Tensor,
     plan: list[int],
 ) -> Tensor:
     grad = native.empty_samples(x, *x.shape)
     native.library.rbf_basis_backward(
-        native.target(x), *neighbors.shape, _kernels(centers, shapes, support, plan), native.array(x), _ids(neighbors),
-        native.array(grad_phi), native.array(grad),
+        native.target(x),
+        *neighbors.shape,
+        _kernels(centers, shapes, support, plan),
+        native.array(x),
+        _ids(neighbors),
+        native.array(grad_phi),
+        native.array(grad),
     )
     return grad
 
@@ -247,7 +270,11 @@ def _basis_backward(
 def _mix(phi: Tensor, neighbors: Tensor, features: Tensor, frequencies: Tensor | None) -> Tensor:
     out = native.empty_samples(phi, len(phi), features.shape[1])
     native.library.rbf_mix_forward(
-        native.target(phi), *neighbors.shape, _mixture(features, frequencies), native.array(phi), _ids(neighbors),
+        native.target(phi),
+        *neighbors.shape,
+        _mixture(features, frequencies),
+        native.array(phi),
+        _ids(neighbors),
         native.array(out),
     )
     return out
@@ -259,8 +286,13 @@ def _mix_backward_features(
 ) -> Tensor:
     grad = torch.zeros_like(features)
     native.library.rbf_mix_backward_weights(
-        native.target(phi), *neighbors.shape, _mixture(features, frequencies), native.array(phi), _ids(neighbors),
-        native.array(grad_out), native.pointer(grad),
+        native.target(phi),
+        *neighbors.shape,
+        _mixture(features, frequencies),
+        native.array(phi),
+        _ids(neighbors),
+        native.array(grad_out),
+        native.pointer(grad),
     )
     return grad
 
@@ -271,8 +303,13 @@ def _mix_backward_basis(
 ) -> Tensor:
     grad = native.empty_samples(phi, *neighbors.shape)
     native.library.rbf_mix_backward_basis(
-        native.target(phi), *neighbors.shape, _mixture(features, frequencies), native.array(phi), _ids(neighbors),
-        native.array(grad_out), native.array(grad),
+        native.target(phi),
+        *neighbors.shape,
+        _mixture(features, frequencies),
+        native.array(phi),
+        _ids(neighbors),
+        native.array(grad_out),
+        native.array(grad),
     )
     return grad
 

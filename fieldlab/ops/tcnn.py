@@ -30,7 +30,8 @@ def require() -> Any:
         import tinycudann
     except (ImportError, OSError) as error:  # OSError is how it says that there is no usable device
         raise BackendError(
-            "the backend tcnn needs tiny-cuda-nn's PyTorch extension and a CUDA device", found=error,
+            "the backend tcnn needs tiny-cuda-nn's PyTorch extension and a CUDA device",
+            found=error,
             hint="use --backend native, which needs neither",
         ) from error
     return tinycudann

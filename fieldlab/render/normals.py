@@ -46,9 +46,7 @@ def _slope(points: Tensor, depth: Tensor, seen: Tensor, axis: int) -> tuple[Tens
     return total, use_ahead | use_behind
 
 
-def _difference(
-    points: Tensor, depth: Tensor, seen: Tensor, axis: int, side: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _difference(points: Tensor, depth: Tensor, seen: Tensor, axis: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
     """Whether the neighbor on a side is seen too, the step to it (along the axis), and the jump of its depth."""
     size = depth.shape[axis]
     index = torch.arange(size, device=depth.device) + side

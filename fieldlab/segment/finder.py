@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fieldlab.fields.edits import FindPart, PartPoints
+from fieldlab.edit.edits import FindPart, PartPoints
 from fieldlab.segment.hierarchy import Hierarchy
 
 

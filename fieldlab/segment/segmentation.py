@@ -11,10 +11,10 @@ from torch import Tensor
 from fieldlab.data.cameras import Cameras
 from fieldlab.errors import ConfigError
 from fieldlab.render.model import RadianceModel
+from fieldlab.runs.load import RunInfo, load_run
 from fieldlab.segment.files import read_hierarchy
 from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.segment.labels import SEEN, Labeler
-from fieldlab.train.session import RunInfo, load_run
 
 
 @dataclass(frozen=True)

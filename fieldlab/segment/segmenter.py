@@ -18,16 +18,16 @@ from fieldlab.data.cameras import Cameras
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import ParamGroup
 from fieldlab.render.model import RadianceModel
+from fieldlab.runs.checkpoint import Checkpoint, load_model
+from fieldlab.runs.limits import Limits
+from fieldlab.runs.loop import Loop, check_finite
 from fieldlab.segment.config import SegmentSettings
 from fieldlab.segment.graph import neighbor_edges
 from fieldlab.segment.losses import Ultrametric, continuity_loss, couples_loss, euclidean_similarity, norm_loss
 from fieldlab.segment.masks import ImageMasks
 from fieldlab.segment.pairs import draw_couples
 from fieldlab.segment.sightings import Sightings, look
-from fieldlab.train.checkpoint import Checkpoint, load_model
-from fieldlab.train.loop import Loop, check_finite
 from fieldlab.train.optimizer import Adam, loop_state, restore_loop
-from fieldlab.train.schedule import Limits
 
 MOST_PIXELS = 1 << 16  # of a photograph that are learnt from
 RUNS = 256  # of four pixels side by side

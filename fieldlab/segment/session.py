@@ -9,6 +9,12 @@ from typing import Any
 
 from fieldlab.errors import ConfigError, require
 from fieldlab.render.model import RadianceModel
+from fieldlab.runs.checkpoint import Checkpoint
+from fieldlab.runs.config import RunConfig, from_dict, read_toml, to_dict
+from fieldlab.runs.folder import Run
+from fieldlab.runs.load import run_header
+from fieldlab.runs.recorded import recorded
+from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.segment.config import SegmentSettings
 from fieldlab.segment.files import keep_edits, write_hierarchy
 from fieldlab.segment.graph import largest_piece, neighbor_edges
@@ -16,12 +22,6 @@ from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.segment.masks import ImageMasks
 from fieldlab.segment.segmenter import Segmenter, SegmentEvent
 from fieldlab.segment.tree import NEIGHBORS, build_hierarchy, surface
-from fieldlab.train.checkpoint import Checkpoint
-from fieldlab.train.config import RunConfig, from_dict, read_toml, to_dict
-from fieldlab.train.record import SceneRecord
-from fieldlab.train.recorded import recorded
-from fieldlab.train.run import Run
-from fieldlab.train.session import run_header
 
 
 @dataclass(frozen=True)

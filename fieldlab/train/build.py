@@ -12,8 +12,8 @@ from fieldlab.data.cameras import Cameras
 from fieldlab.data.scene import Scene
 from fieldlab.errors import ConfigError, DataError
 from fieldlab.fields.base import FieldConfig
-from fieldlab.fields.registry import build_field, config_named, with_settings
-from fieldlab.render.model import ModelConfig, RadianceModel, diagonal, unit_length
+from fieldlab.fields.registry import config_named, with_settings
+from fieldlab.render.model import ModelConfig, diagonal
 from fieldlab.train.config import TrainConfig
 
 CASCADES = 5  # of unbounded scenes: 16 times the box
@@ -96,12 +96,6 @@ def choose_model(scene: Scene, train: TrainConfig) -> ModelConfig:
     )
 
 
-def build_model(field: FieldConfig, config: ModelConfig, seed: int) -> RadianceModel:
-    """A freshly initialised model on the CPU."""
-    generator = torch.Generator().manual_seed(seed)
-    return RadianceModel(build_field(field, unit_length(config), generator), config)
-
-
 def training_views(scene: Scene) -> None:
     """Check that there is something to train on.
 
@@ -138,4 +132,3 @@ def cells_per_side(cameras: Cameras, aabb: Tensor, unbounded: bool) -> float:
     distance = distance.clamp_min(side / 4)
     pixels: Tensor = cameras.intrinsics[:, :2].mean(-1) * side / distance
     return float(pixels.median()) if math.isfinite(float(pixels.median())) else 1024.0
-

@@ -11,7 +11,7 @@ from torch import Tensor
 from fieldlab.errors import CheckpointError
 from fieldlab.fields.base import ParamGroup
 from fieldlab.ops.adam import adam_step
-from fieldlab.train.checkpoint import Checkpoint
+from fieldlab.runs.checkpoint import Checkpoint
 
 BETA1, BETA2, EPSILON = 0.9, 0.99, 1e-15
 

@@ -15,12 +15,12 @@ from fieldlab.errors import ConfigError, DataError
 from fieldlab.fields.base import FieldProgress, ParamGroup
 from fieldlab.ops.distortion import distortion_loss
 from fieldlab.render.model import BACKGROUNDS, RadianceModel, RayOutput
+from fieldlab.runs.checkpoint import Checkpoint, load_arrays, load_model
+from fieldlab.runs.loop import Loop, check_finite
 from fieldlab.train.carve import carve
-from fieldlab.train.checkpoint import Checkpoint, load_arrays, load_model
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.distributed import World
 from fieldlab.train.loader import RayBatch, RayLoader
-from fieldlab.train.loop import Loop, check_finite
 from fieldlab.train.losses import photometric, psnr_of
 from fieldlab.train.optimizer import Adam, restore_loop
 from fieldlab.train.pose import PoseCorrections

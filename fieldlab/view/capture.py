@@ -9,8 +9,8 @@ import numpy as np
 
 from fieldlab.data.scene import Scene
 from fieldlab.data.views import Views
-from fieldlab.train.reload import reload_scene, reload_views
-from fieldlab.train.session import RunInfo
+from fieldlab.runs.load import RunInfo
+from fieldlab.runs.photographs import reload_scene, reload_views
 
 Points = tuple[np.ndarray, np.ndarray]
 """Positions float32 [P,3] and colors uint8 [P,3]."""

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fieldlab.export.colormap import color_depth, color_normals, color_opacity, heat
-from fieldlab.export.pictures import depth_legend, error_legend
+from fieldlab.pictures.colormap import color_depth, color_normals, color_opacity, heat
+from fieldlab.pictures.sheets import depth_legend, error_legend
 from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.view.look import Look
 from fieldlab.view.seen import Seen

@@ -15,9 +15,9 @@ from scipy.spatial.transform import Rotation
 
 from fieldlab.data.cameras import Cameras
 from fieldlab.errors import ConfigError, DataError
-from fieldlab.export.cameras_path import MAX_FRAMES
-from fieldlab.export.nerfstudio_path import OPENGL, CameraPath, camera_path_entries, load_json
 from fieldlab.files import write_json
+from fieldlab.pictures.camera_path import MAX_FRAMES
+from fieldlab.pictures.nerfstudio_path import OPENGL, CameraPath, camera_path_entries, load_json
 from fieldlab.view.cameras import Eye, eye_of
 
 MOST_KEYS = 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from fieldlab.export.pictures import fitted
+from fieldlab.pictures.sheets import fitted
 
 
 def blended(picture: torch.Tensor, photograph: torch.Tensor, share: float) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fieldlab.export.mesh import Mesh
+from fieldlab.mesh.mesh import Mesh
 
 if TYPE_CHECKING:
     import viser

@@ -12,17 +12,17 @@ from torch import Tensor
 
 from fieldlab.data.views import Views
 from fieldlab.errors import DataError, FieldlabError
-from fieldlab.export.cameras_path import look_at_point, up_direction
-from fieldlab.export.colormap import DepthRange, depth_range
 from fieldlab.ops.occupancy import cell_points
+from fieldlab.pictures.camera_path import look_at_point, up_direction
+from fieldlab.pictures.colormap import DepthRange, depth_range
 from fieldlab.render.model import RadianceModel
 from fieldlab.render.occupancy import NEVER
+from fieldlab.runs.load import RunInfo, load_run
+from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.segment.config import HEAD
 from fieldlab.segment.files import ARRAYS, read_hierarchy
 from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.segment.labels import Labeler
-from fieldlab.train.record import SceneRecord
-from fieldlab.train.session import RunInfo, load_run
 from fieldlab.view.capture import Capture, FilesOf
 from fieldlab.view.seen import Seen, see
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fieldlab.export.pictures import to_uint8
+from fieldlab.pictures.sheets import to_uint8
 from fieldlab.render.model import RadianceModel
 from fieldlab.view.cameras import Eye, cropped
 from fieldlab.view.channels import channels_of, difference, paint

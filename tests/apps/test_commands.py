@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from fieldlab import __version__, files
 from fieldlab.apps import main as main_module
 from fieldlab.apps.main import COMMANDS, main
-from fieldlab.export.mesh_read import read_mesh
+from fieldlab.mesh.read import read_mesh
 
 
 def failure(capsys, arguments: list[str]) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 from fieldlab.apps import compare
 from fieldlab.apps.main import main
 from fieldlab.errors import ConfigError
-from fieldlab.train.run import Run
+from fieldlab.runs.folder import Run
 
 
 def call(scene, out, *more, fields="hashgrid,vm:hashgrid", budget="1s"):

@@ -12,8 +12,8 @@ import time
 import pytest
 
 from fieldlab.apps.main import main
-from fieldlab.train.run import Run
-from fieldlab.train.session import load_run
+from fieldlab.runs.folder import Run
+from fieldlab.runs.load import load_run
 from tests.apps.test_commands import failure
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fieldlab.apps.main import main
-from fieldlab.train.session import load_run
+from fieldlab.runs.load import load_run
 from tests.apps.test_commands import failure
 
 HALF = "box -1.5 -1.5 0 1.5 1.5 1.5"  # the upper half of the ball
@@ -55,7 +55,7 @@ def test_an_edited_run_is_edited_again_and_moves_things(halved, tmp_path):
 
 def test_what_photographs_saw_is_what_was_there_before_any_edit(trained, halved):
     from fieldlab.data.cameras import Rays
-    from fieldlab.distill.editing import _unedited
+    from fieldlab.edit.editing import _unedited
 
     origins = torch.tensor([[-3.0, 0.0, 0.5], [-3.0, 0.2, -0.5]])
     rays = Rays(origins, torch.tensor([[1.0, 0, 0]]).expand(2, 3).contiguous())

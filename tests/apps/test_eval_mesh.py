@@ -12,7 +12,7 @@ from PIL import Image
 from test_commands import failure
 
 from fieldlab.apps.main import main
-from fieldlab.data.scene import load_scene
+from fieldlab.sources.load import load_scene
 
 
 @pytest.fixture(scope="module")

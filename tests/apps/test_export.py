@@ -9,7 +9,7 @@ import pytest
 import trimesh
 
 from fieldlab.apps.main import main
-from fieldlab.export.mesh_read import read_mesh
+from fieldlab.mesh.read import read_mesh
 
 SMALL = ["--resolution", "40", "--device", "cpu"]
 
@@ -90,7 +90,7 @@ def test_what_is_refused_before_anything_is_made(trained, tmp_path, capsys):
 
 
 def test_interruption_leaves_nothing(trained, tmp_path, monkeypatch):
-    from fieldlab.export.surface import extract
+    from fieldlab.mesh.surface import extract
 
     def interrupted(*_arguments):
         raise KeyboardInterrupt

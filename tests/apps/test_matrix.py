@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import imageio.v3 as iio
 import pytest
 
-from fieldlab.apps.jobs import Job, JobError, LocalJobs, RayJobs, job_runner
 from fieldlab.apps.main import main
 from fieldlab.apps.matrix_report import Result, behind, markdown
 from fieldlab.errors import BackendError
+from fieldlab.jobs.pool import Job, JobError, LocalJobs, RayJobs, job_runner
 from tests.apps.test_commands import failure
 
 

@@ -12,11 +12,11 @@ import trimesh
 from pycocotools import mask as coco
 
 from fieldlab.apps.main import main
-from fieldlab.data.procedural import ProceduralOptions, write_dataset
+from fieldlab.runs.folder import Run
+from fieldlab.runs.load import load_run
 from fieldlab.segment.files import TREE, read_hierarchy
 from fieldlab.segment.segmentation import Segmentation
-from fieldlab.train.run import Run
-from fieldlab.train.session import load_run
+from fieldlab.synthetic import ProceduralOptions, write_dataset
 from tests.apps.test_commands import failure
 
 pytestmark = pytest.mark.slow

@@ -14,8 +14,8 @@ import pytest
 
 from fieldlab.apps import info, options, train
 from fieldlab.errors import BackendError, ConfigError, DataError, RunFolderError
-from fieldlab.train.run import Run
-from fieldlab.train.session import load_run
+from fieldlab.runs.folder import Run
+from fieldlab.runs.load import load_run
 from tests.scenes import ball_views
 
 SMALL = {"params": "60k", "samples_per_step": 2048}

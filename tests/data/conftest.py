@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from data_builders import Capture
+
+from tests.data.data_builders import Capture
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import struct
 
 import numpy as np
 import pytest
-from data_builders import ring, write_image
 from test_data_readers import facing, make_reconstruction, write_llff
 
 from fieldlab.data.options import SceneOptions
-from fieldlab.data.scene import load_scene
 from fieldlab.errors import DataError
+from fieldlab.sources.load import load_scene
+from tests.data.data_builders import ring, write_image
 
 
 def damage_matrix(change):

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data_builders import look_at, ring
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,8 +15,9 @@ from fieldlab.data.cameras import Cameras
 from fieldlab.data.frames import Frame, Lens, Reading
 from fieldlab.data.hull import has_transparency, visual_hull
 from fieldlab.data.options import SceneOptions
-from fieldlab.data.scene import load_scene
 from fieldlab.data.views import Views
+from fieldlab.sources.load import load_scene
+from tests.data.data_builders import look_at, ring
 
 
 def reading(**known) -> Reading:

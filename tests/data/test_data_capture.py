@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data_builders import look_at, write_image
 from PIL import Image
 from scipy import ndimage
 
 from fieldlab.data import capture
 from fieldlab.data.cameras import Cameras
 from fieldlab.data.capture import WORK_FOLDER, find_photos, image_pairs, run_capture
-from fieldlab.data.scene import load_scene
 from fieldlab.errors import ConfigError, DataError
+from fieldlab.sources.load import load_scene
+from tests.data.data_builders import look_at, write_image
 
 pycolmap = pytest.importorskip("pycolmap")
 

@@ -8,14 +8,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from data_builders import look_at, opengl, ring, write_image
 from PIL import Image
 
 from fieldlab.data.cameras import CameraModel, Cameras
 from fieldlab.data.options import SceneOptions
-from fieldlab.data.scene import FORMATS, Format, detect_format, load_scene, register_format
+from fieldlab.data.scene import FORMATS, Format, detect_format, register_format
 from fieldlab.data.transforms import write_transforms
 from fieldlab.errors import ConfigError, DataError
+from fieldlab.sources.load import load_scene
+from tests.data.data_builders import look_at, opengl, ring, write_image
 
 
 def test_transforms(capture):

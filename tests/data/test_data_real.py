@@ -9,7 +9,7 @@ import torch
 from fieldlab.data.colmap import find_model
 from fieldlab.data.hull import visual_hull
 from fieldlab.data.options import SceneOptions
-from fieldlab.data.scene import load_scene
+from fieldlab.sources.load import load_scene
 
 
 @pytest.mark.parametrize("name", ["colmap_cup", "colmap_txt_maupertuis"])

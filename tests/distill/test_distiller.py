@@ -9,16 +9,18 @@ import torch
 
 from fieldlab.distill.config import DistillConfig, DistillSettings
 from fieldlab.distill.distiller import Distiller
-from fieldlab.distill.editing import edited_model
 from fieldlab.distill.session import student_config
+from fieldlab.edit.editing import edited_model
 from fieldlab.errors import CheckpointError, ConfigError
 from fieldlab.fields.base import FieldConfig
 from fieldlab.fields.head import HeadConfig
 from fieldlab.fields.registry import config_named
+from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
-from fieldlab.train.build import build_model, choose_model
-from fieldlab.train.checkpoint import Checkpoint, load_model
-from fieldlab.train.config import RunConfig, TrainConfig
+from fieldlab.runs.checkpoint import Checkpoint, load_model
+from fieldlab.runs.config import RunConfig
+from fieldlab.train.build import choose_model
+from fieldlab.train.config import TrainConfig
 from fieldlab.train.trainer import Trainer
 from tests.scenes import ball_scene, ring_cameras
 

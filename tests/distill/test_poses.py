@@ -23,9 +23,9 @@ def around(n: int, azimuths=(-math.pi, math.pi), elevations=(0.1, 0.8), center=(
     g = seeded()
     azimuth = azimuths[0] + torch.rand(n, generator=g) * (azimuths[1] - azimuths[0])
     elevation = elevations[0] + torch.rand(n, generator=g) * (elevations[1] - elevations[0])
-    offset = torch.stack(
-        (elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin()), dim=1
-    ) * (3 + torch.rand(n, 1, generator=g))
+    offset = torch.stack((elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin()), dim=1) * (
+        3 + torch.rand(n, 1, generator=g)
+    )
     target = torch.tensor(center)
     return Cameras.pinhole(look_at(target + offset, target.expand(n, 3), torch.tensor([0.0, 0, 1])), 30.0, 24, 16)
 

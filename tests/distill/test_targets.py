@@ -8,7 +8,8 @@ import torch
 
 from fieldlab.distill.targets import SEEN, look, rows, top_of_rays
 from fieldlab.ops.samples import Samples, offsets_of
-from fieldlab.train.build import build_model, choose_model
+from fieldlab.render.build import build_model
+from fieldlab.train.build import choose_model
 from fieldlab.train.config import TrainConfig
 from tests.scenes import ball_scene, ring_cameras, tiny_field
 

@@ -18,12 +18,12 @@ from fieldlab.data.cameras import CameraModel, Cameras
 from fieldlab.data.colmap import read_colmap
 from fieldlab.data.frames import Reading, Skips
 from fieldlab.data.options import SceneOptions
-from fieldlab.data.scene import load_scene
 from fieldlab.data.transforms import read_transforms
 from fieldlab.errors import ConfigError, RunFolderError
 from fieldlab.export.cameras_files import write_colmap, write_transforms
-from fieldlab.export.cameras_path import look_at
 from fieldlab.export.points import PointCloud
+from fieldlab.pictures.camera_path import look_at
+from fieldlab.sources.load import load_scene
 
 LENSES = {
     "pinhole": (CameraModel.PERSPECTIVE, (0.0,) * 6),

@@ -15,7 +15,6 @@ import OpenEXR
 import pycolmap
 import pytest
 import torch
-from formula_model import CENTER, RADIUS, FormulaModel, ball_color, ball_density
 from rich.console import Console
 
 from fieldlab.apps.export_maps import (
@@ -29,17 +28,18 @@ from fieldlab.apps.export_maps import (
 from fieldlab.apps.main import main
 from fieldlab.apps.progress import progress_bar
 from fieldlab.data.cameras import CameraModel, Cameras
-from fieldlab.data.scene import load_scene
 from fieldlab.errors import ConfigError, DataError, RunFolderError
-from fieldlab.export.cameras_path import look_at
 from fieldlab.export.maps import farthest, file_names, write_maps
-from fieldlab.export.nerfstudio_path import CameraPath, write_camera_path
 from fieldlab.fields.base import Field, FieldConfig
+from fieldlab.pictures.camera_path import look_at
+from fieldlab.pictures.nerfstudio_path import CameraPath, write_camera_path
 from fieldlab.render.model import ModelConfig, RadianceModel
+from fieldlab.runs.load import load_run
 from fieldlab.segment.hierarchy import Hierarchy, palette
 from fieldlab.segment.segmentation import Segmentation
-from fieldlab.train.session import load_run
+from fieldlab.sources.load import load_scene
 from tests.apps.conftest import write_scene
+from tests.mesh.formula_model import CENTER, RADIUS, FormulaModel, ball_color, ball_density
 
 NAMES = ["./train/r_0", "images/r 1.jpg", "r_2.png", "../r_3"]
 

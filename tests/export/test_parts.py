@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from glb_bytes import Glb, assert_valid
-from textured import textured
 
 from fieldlab.errors import ConfigError
-from fieldlab.export.mesh import Mesh
 from fieldlab.export.parts import closed_parts, leaves_of_faces, node_names, parts_scene, write_parts
-from fieldlab.export.placement import placement
+from fieldlab.mesh.mesh import Mesh
+from fieldlab.mesh.placement import placement
 from fieldlab.segment.hierarchy import Hierarchy, palette
 from fieldlab.segment.labels import Labeler
+from tests.mesh.glb_bytes import Glb, assert_valid
+from tests.mesh.textured import textured
 
 # 0 "toy" over 1 "body" and 2 "lid"; 1 over 3 and 4, both called "wheel".
 PARENT = torch.tensor([-1, 0, 0, 1, 1])

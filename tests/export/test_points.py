@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from formula_model import CENTER, RADIUS, FormulaModel, ball_color, ball_density
 from torch import Tensor
 
 from fieldlab.data.cameras import Cameras
-from fieldlab.export.cameras_path import look_at
-from fieldlab.export.mesh_files import write_points
 from fieldlab.export.points import points_in_view, surface_points
+from fieldlab.mesh.write import write_points
+from fieldlab.pictures.camera_path import look_at
+from tests.mesh.formula_model import CENTER, RADIUS, FormulaModel, ball_color, ball_density
 
 ALL = 13_000  # points, for which all pictures of twelve small cameras are needed
 

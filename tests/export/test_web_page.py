@@ -13,13 +13,13 @@ from importlib.resources import files
 import numpy as np
 import pytest
 from PIL import Image
-from two_balls import HOSTILE, RADIUS, halves, textured, two_balls
 
 from fieldlab.errors import ConfigError
-from fieldlab.export.mesh import Mesh
 from fieldlab.export.web.page import SCRIPTS, check_page_path, write_page
 from fieldlab.export.web.parts import parts_facts
+from fieldlab.mesh.mesh import Mesh
 from fieldlab.segment.hierarchy import APART
+from tests.export.two_balls import HOSTILE, RADIUS, halves, textured, two_balls
 
 
 class Scripts(HTMLParser):

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from PIL import Image
-from two_balls import APART_X, BLUE, DISTANCE, FRONT, HOSTILE, RADIUS, RED, halves, textured, two_balls
 
 from fieldlab.bench.browser import FLAGS, browser_path
 from fieldlab.export.web.page import write_page
+from tests.export.two_balls import APART_X, BLUE, DISTANCE, FRONT, HOSTILE, RADIUS, RED, halves, textured, two_balls
 
 WINDOW = {"width": 900, "height": 600}
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(browser_path() is None, reason="no Chromium is installed")]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import trimesh
 
-from fieldlab.export.mesh import Mesh, Texture
+from fieldlab.mesh.mesh import Mesh, Texture
 from fieldlab.segment.hierarchy import Hierarchy
 
 RED, BLUE = (220, 40, 30), (30, 60, 210)

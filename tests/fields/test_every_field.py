@@ -21,10 +21,12 @@ from fieldlab.fields.registry import (
     with_settings,
 )  # fmt: skip
 from fieldlab.ops import native
+from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
-from fieldlab.train.build import build_model, choose_model, fitted_to_bytes
-from fieldlab.train.checkpoint import Checkpoint, load_model
-from fieldlab.train.config import TrainConfig, tomllib
+from fieldlab.runs.checkpoint import Checkpoint, load_model
+from fieldlab.train.build import choose_model, fitted_to_bytes
+from fieldlab.runs.config import tomllib
+from fieldlab.train.config import TrainConfig
 from fieldlab.train.trainer import Trainer
 from tests.scenes import ball_scene
 

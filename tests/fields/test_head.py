@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fieldlab.distill.editing import edited_model
+from fieldlab.edit.editing import edited_model
 from fieldlab.errors import CheckpointError, ConfigError
 from fieldlab.fields.head import FeatureHead, HeadConfig
 from fieldlab.ops import native
 from fieldlab.ops.composite import composite_reference
+from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
-from fieldlab.train.build import build_model, choose_model
-from fieldlab.train.checkpoint import Checkpoint, load_model
+from fieldlab.runs.checkpoint import Checkpoint, load_model
+from fieldlab.train.build import choose_model
 from fieldlab.train.config import TrainConfig
 from tests.scenes import ball_scene, ring_cameras, tiny_field
 

@@ -14,8 +14,8 @@ from fieldlab.fields.cp import CPConfig
 from fieldlab.fields.low_rank import EMPTY, UPSAMPLE_AT
 from fieldlab.fields.registry import build_field, config_from_dict, config_to_dict
 from fieldlab.fields.vm import VMConfig
+from fieldlab.render.build import build_model
 from fieldlab.render.model import ModelConfig
-from fieldlab.train.build import build_model
 from tests.scenes import ring_cameras
 
 SMALL = [

@@ -13,8 +13,8 @@ from fieldlab.fields.mlp import MLPConfig, MLPField
 from fieldlab.fields.registry import build_field, config_from_dict, config_to_dict
 from fieldlab.ops import native
 from fieldlab.render.model import RadianceModel
+from fieldlab.runs.checkpoint import Checkpoint
 from fieldlab.train.build import choose_model
-from fieldlab.train.checkpoint import Checkpoint
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.trainer import Trainer
 from tests.scenes import ball_scene

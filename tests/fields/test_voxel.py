@@ -12,8 +12,9 @@ from fieldlab.fields.base import FieldProgress
 from fieldlab.fields.registry import build_field, config_from_dict, config_to_dict
 from fieldlab.fields.voxel import VoxelConfig, VoxelField
 from fieldlab.ops.sparse_index import SparseIndex
-from fieldlab.train.build import build_model, choose_model
-from fieldlab.train.checkpoint import Checkpoint, load_model
+from fieldlab.render.build import build_model
+from fieldlab.runs.checkpoint import Checkpoint, load_model
+from fieldlab.train.build import choose_model
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.trainer import Trainer
 from tests.scenes import ball_scene

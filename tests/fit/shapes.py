@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import trimesh
 
-from fieldlab.export.mesh import Mesh
 from fieldlab.fields.hashgrid import HashGridConfig
+from fieldlab.mesh.mesh import Mesh
 
 SMALL = HashGridConfig(n_levels=6, log2_hashmap_size=11, base_resolution=4, finest_resolution=48)
 

@@ -16,8 +16,8 @@ import trimesh
 from fieldlab.apps.main import main
 from fieldlab.fit.image import ImageTask
 from fieldlab.fit.photo import Photo, read_photo, write_photo
-from fieldlab.train.checkpoint import read_checkpoint
-from fieldlab.train.run import Run
+from fieldlab.runs.checkpoint import read_checkpoint
+from fieldlab.runs.folder import Run
 from tests.apps.test_commands import failure
 from tests.fit.shapes import torus
 

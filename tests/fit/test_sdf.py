@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from fieldlab.errors import ConfigError
-from fieldlab.export.mesh import Mesh
 from fieldlab.fit.config import FitSettings
 from fieldlab.fit.fitting import Fitting
 from fieldlab.fit.sdf import BESIDE, SdfTask, extract_surface
 from fieldlab.fit.sdf_metrics import compare_surfaces, intersection_over_union
 from fieldlab.fit.signal import Signal
 from fieldlab.fit.solid import RADIUS, Solid
+from fieldlab.mesh.mesh import Mesh
 from tests.fit.shapes import SMALL, plate, sphere, torus
 
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldlab.errors import ConfigError, DataError
-from fieldlab.export.mesh import Mesh
-from fieldlab.export.mesh_queries import face_normals, nearest_on, sample_surface
 from fieldlab.fit.solid import RADIUS, Solid, read_mesh, read_solid
+from fieldlab.mesh.mesh import Mesh
+from fieldlab.mesh.queries import face_normals, nearest_on, sample_surface
 from tests.fit.shapes import plate, sphere, torus
 
 

@@ -27,8 +27,11 @@ def address(tensor):
 @pytest.mark.parametrize(
     "spec",
     [
-        MLPSpec(31, 3, 64, 2, output_activation="sigmoid"), MLPSpec(20, 17, 32, 1, bias=True), MLPSpec(9, 16, 128, 3),
-        MLPSpec(10, 5, 64, 0, bias=True), MLPSpec(20, 4, 48, 2, sine=(1.0, 30.0)),
+        MLPSpec(31, 3, 64, 2, output_activation="sigmoid"),
+        MLPSpec(20, 17, 32, 1, bias=True),
+        MLPSpec(9, 16, 128, 3),
+        MLPSpec(10, 5, 64, 0, bias=True),
+        MLPSpec(20, 4, 48, 2, sine=(1.0, 30.0)),
         MLPSpec(63, 16, 256, 3, True, skip=2),
         MLPSpec(40, 3, 32, 3, skip=1),
     ],

@@ -102,8 +102,13 @@ def test_hash_against_finite_differences(dims, interpolation):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    levels=st.integers(1, 8), log2=st.integers(4, 12), base=st.integers(2, 20), growth=st.floats(1.0, 2.2),
-    samples=st.integers(0, 40), seed=st.integers(0, 1000), dims=st.sampled_from([2, 3]),
+    levels=st.integers(1, 8),
+    log2=st.integers(4, 12),
+    base=st.integers(2, 20),
+    growth=st.floats(1.0, 2.2),
+    samples=st.integers(0, 40),
+    seed=st.integers(0, 1000),
+    dims=st.sampled_from([2, 3]),
 )
 def test_hash_values_for_many_shapes(levels, log2, base, growth, samples, seed, dims):
     spec = HashGridSpec(levels, 2, log2, base, growth, dims=dims)

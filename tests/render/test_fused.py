@@ -7,8 +7,8 @@ import torch
 
 from fieldlab.fields.hashgrid import HashGridConfig
 from fieldlab.ops import native
+from fieldlab.render.build import build_model
 from fieldlab.render.model import ModelConfig
-from fieldlab.train.build import build_model
 from tests.scenes import ring_cameras
 
 BOX = (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0)

@@ -13,7 +13,9 @@ from torch.nn.functional import max_pool2d, normalize, softplus
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops.samples import Samples
+from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
+from fieldlab.runs.checkpoint import Checkpoint
 from fieldlab.segment.config import HEAD, SegmentSettings
 from fieldlab.segment.graph import MASK_CROSSING, edge_costs, neighbor_edges
 from fieldlab.segment.losses import Ultrametric, continuity_loss, contrast, couples_loss, norm_loss
@@ -22,8 +24,7 @@ from fieldlab.segment.pairs import draw_couples
 from fieldlab.segment.segmenter import Segmenter
 from fieldlab.segment.sightings import half_way, look, surface_depth
 from fieldlab.segment.tree import build_hierarchy, smoothed, spread, surface
-from fieldlab.train.build import build_model, choose_model
-from fieldlab.train.checkpoint import Checkpoint
+from fieldlab.train.build import choose_model
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.trainer import Trainer
 from tests.scenes import RADIUS, ball_scene, tiny_field

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from fieldlab.data.procedural.rle import encode_rle
 from fieldlab.errors import DataError
 from fieldlab.segment.mask_files import read_masks
 from fieldlab.segment.truth import read_truth
+from fieldlab.synthetic.rle import encode_rle
 
 SIZE = (10, 14)
 NAMES = ["r_0", "r_1", "r_10"]

@@ -12,17 +12,19 @@ from rich.console import Console
 
 from fieldlab.apps.segment import find_masks
 from fieldlab.errors import ConfigError, DataError
+from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
+from fieldlab.runs.config import RunConfig
+from fieldlab.runs.folder import Run
+from fieldlab.runs.load import RunInfo
+from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.segment.config import SegmentSettings
 from fieldlab.segment.files import TREE, read_hierarchy
 from fieldlab.segment.masks import ImageMasks
 from fieldlab.segment.pairs import LEAST_INSIDE, teaches
 from fieldlab.segment.session import SegmentConfig, SegmentSession
-from fieldlab.train.build import build_model, choose_model
-from fieldlab.train.config import RunConfig, TrainConfig
-from fieldlab.train.record import SceneRecord
-from fieldlab.train.run import Run
-from fieldlab.train.session import RunInfo
+from fieldlab.train.build import choose_model
+from fieldlab.train.config import TrainConfig
 from tests.scenes import ball_scene, tiny_field
 
 SIZE = (24, 24)

@@ -6,7 +6,8 @@ import pytest
 
 from fieldlab.data.options import SceneOptions
 from fieldlab.errors import ConfigError
-from fieldlab.train.config import RunConfig, TrainConfig, read_config, write_config
+from fieldlab.runs.config import RunConfig, read_config, write_config
+from fieldlab.train.config import TrainConfig
 from fieldlab.train.schedule import Schedule
 from tests.scenes import tiny_field
 

@@ -15,7 +15,8 @@ from fieldlab.fields.base import FieldConfig
 from fieldlab.fields.neurbf import NeuRBFConfig
 from fieldlab.fields.vm import VMConfig
 from fieldlab.fields.voxel import VoxelConfig
-from fieldlab.train.build import build_model, choose_model
+from fieldlab.render.build import build_model
+from fieldlab.train.build import choose_model
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.distributed import ProcessGroup, connect, disconnect
 from fieldlab.train.trainer import Trainer

@@ -9,10 +9,12 @@ import torch
 
 from fieldlab.data.cameras import Cameras
 from fieldlab.errors import CheckpointError, DivergedError
-from fieldlab.train import checkpoint as checkpoint_module
-from fieldlab.train.config import RunConfig, TrainConfig
-from fieldlab.train.run import Run
-from fieldlab.train.session import Session, load_run
+from fieldlab.runs import checkpoint as checkpoint_module
+from fieldlab.runs.config import RunConfig
+from fieldlab.runs.folder import Run
+from fieldlab.runs.load import load_run
+from fieldlab.train.config import TrainConfig
+from fieldlab.train.session import Session
 from tests.scenes import ball_scene, tiny_field
 
 CPU = torch.device("cpu")

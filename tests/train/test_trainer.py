@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from fieldlab.errors import CheckpointError, DataError
-from fieldlab.train.build import build_model, choose_model, training_views
-from fieldlab.train.checkpoint import Checkpoint
+from fieldlab.render.build import build_model
+from fieldlab.runs.checkpoint import Checkpoint
+from fieldlab.train.build import choose_model, training_views
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.trainer import Trainer
 from tests.scenes import ball_scene, tiny_field

@@ -12,9 +12,9 @@ from fieldlab.fields.base import Field, FieldConfig
 from fieldlab.fields.hashgrid import HashGridConfig
 from fieldlab.fields.head import HeadConfig
 from fieldlab.render.model import ModelConfig, RadianceModel
+from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.segment.config import HEAD
 from fieldlab.segment.hierarchy import Hierarchy, palette
-from fieldlab.train.record import SceneRecord
 from fieldlab.view.capture import InMemory
 from fieldlab.view.subject import Subject
 from tests.scenes import RADIUS, ball_scene

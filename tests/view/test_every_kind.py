@@ -9,15 +9,16 @@ import pytest
 import torch
 from conftest import halves
 
-from fieldlab.distill.editing import edited_model
+from fieldlab.edit.editing import edited_model
 from fieldlab.fields.hashgrid import HashGridConfig
 from fieldlab.fields.head import HeadConfig
 from fieldlab.fields.registry import config_named
+from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
+from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.segment.config import HEAD
-from fieldlab.train.build import build_model, choose_model
+from fieldlab.train.build import choose_model
 from fieldlab.train.config import TrainConfig
-from fieldlab.train.record import SceneRecord
 from fieldlab.train.trainer import Trainer
 from fieldlab.view.cameras import eye_of
 from fieldlab.view.capture import InMemory

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fieldlab.errors import ConfigError, DataError
-from fieldlab.export.nerfstudio_path import read_camera_path
+from fieldlab.pictures.nerfstudio_path import read_camera_path
 from fieldlab.view.cameras import eye_of
 from fieldlab.view.keyframes import Flight, Keyframe, altered, moved, read_flight, write_flight
 from tests.scenes import ring_cameras

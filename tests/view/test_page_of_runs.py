@@ -10,9 +10,11 @@ import torch
 import trimesh
 from PIL import Image
 
-from fieldlab.train.config import RunConfig, TrainConfig
-from fieldlab.train.run import Run
-from fieldlab.train.session import Session, load_run
+from fieldlab.runs.config import RunConfig
+from fieldlab.runs.folder import Run
+from fieldlab.runs.load import load_run
+from fieldlab.train.config import TrainConfig
+from fieldlab.train.session import Session
 from fieldlab.view.channels import paint
 from fieldlab.view.page import Page
 from fieldlab.view.seen import see

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import ball_subject
 
-from fieldlab.export.mesh import Mesh
+from fieldlab.mesh.mesh import Mesh
 from fieldlab.segment.files import TREE
 from fieldlab.view.keyframes import Flight, Keyframe, write_flight
 from fieldlab.view.page import Page

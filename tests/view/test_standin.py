@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fieldlab.export.mesh import Mesh
+from fieldlab.mesh.mesh import Mesh
 from fieldlab.view.standin import FADE, FAR, NEAR, StandIn, dissolved
 
 

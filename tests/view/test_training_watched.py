@@ -7,8 +7,9 @@ import time
 
 import torch
 
-from fieldlab.train.config import RunConfig, TrainConfig
-from fieldlab.train.run import Run
+from fieldlab.runs.config import RunConfig
+from fieldlab.runs.folder import Run
+from fieldlab.train.config import TrainConfig
 from fieldlab.train.session import Session
 from fieldlab.view.training import MOST, Training
 from fieldlab.view.turns import Turns

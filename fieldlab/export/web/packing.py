@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldlab.export.mesh import Mesh
+from fieldlab.mesh.mesh import Mesh
 
 GRID = 65535  # steps of a position along each side of the box, and of a texture coordinate
 

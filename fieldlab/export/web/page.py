@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image
 
 from fieldlab.errors import ConfigError
-from fieldlab.export.mesh import Mesh
 from fieldlab.export.web.packing import mesh_arrays, packed
 from fieldlab.export.web.parts import parts_facts
 from fieldlab.files import write_text
+from fieldlab.mesh.mesh import Mesh
 from fieldlab.segment.hierarchy import Hierarchy
 
 SUFFIXES = (".html", ".htm")

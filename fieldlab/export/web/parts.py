@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fieldlab.export.mesh import Mesh
 from fieldlab.export.parts import node_names
+from fieldlab.mesh.mesh import Mesh
 from fieldlab.segment.hierarchy import APART, Hierarchy
 
 MOST_LEVELS = 256

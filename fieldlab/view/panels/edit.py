@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from fieldlab.distill.editing import edited_model, write_edited
+from fieldlab.edit.editing import edited_model, write_edited
 from fieldlab.errors import ConfigError, FieldlabError
 from fieldlab.fields.registry import spelled
 from fieldlab.segment.files import carry_hierarchy

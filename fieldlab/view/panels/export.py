@@ -10,13 +10,13 @@ import torch
 
 from fieldlab.errors import FieldlabError
 from fieldlab.export.labels import write_labels
-from fieldlab.export.mesh import Mesh
-from fieldlab.export.mesh_files import MESH_SUFFIXES, PARTS_SUFFIXES, write_mesh, write_points
 from fieldlab.export.parts import leaves_of_faces, write_parts
-from fieldlab.export.pictures import to_uint8, write_picture
 from fieldlab.export.points import surface_points
-from fieldlab.export.surface.extract import extract_mesh
 from fieldlab.export.web.page import write_page
+from fieldlab.mesh.mesh import Mesh
+from fieldlab.mesh.surface.extract import extract_mesh
+from fieldlab.mesh.write import MESH_SUFFIXES, PARTS_SUFFIXES, write_mesh, write_points
+from fieldlab.pictures.sheets import to_uint8, write_picture
 from fieldlab.segment.segmentation import Segmentation
 from fieldlab.view.channels import paint
 from fieldlab.view.panels.work import Work

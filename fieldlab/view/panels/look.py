@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fieldlab.export.surface.extract import extract_mesh
+from fieldlab.mesh.surface.extract import extract_mesh
 from fieldlab.view.channels import channels_of, legend
 from fieldlab.view.panels.work import Work
 from fieldlab.view.standin import StandIn

@@ -178,5 +178,3 @@ class PartsPanel:
         made = gui.add_button(label, color=color)  # type: ignore[arg-type]
         made.on_click(lambda _: self.choose(row))
         return made
-
-

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fieldlab.errors import FieldlabError
-from fieldlab.export.pictures import to_uint8
-from fieldlab.export.video import write_frames
+from fieldlab.pictures.sheets import to_uint8
+from fieldlab.pictures.video import write_frames
 from fieldlab.view.channels import paint
 from fieldlab.view.keyframes import Flight, Keyframe, altered, moved, read_flight, write_flight
 from fieldlab.view.panels.work import Work

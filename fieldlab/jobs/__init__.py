@@ -1,0 +1,1 @@
+"""Commands of fieldlab side by side."""

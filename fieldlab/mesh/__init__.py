@@ -1,0 +1,1 @@
+"""Triangle meshes: from a field, their files, textures and measures."""

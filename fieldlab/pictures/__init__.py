@@ -1,0 +1,1 @@
+"""Pictures for people: colors, sheets, video and the paths of cameras."""

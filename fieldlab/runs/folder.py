@@ -1,0 +1,273 @@
+"""The folder of a run: configuration, checkpoints, metrics, pictures, and who is using it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from fieldlab.errors import CheckpointError, RunFolderError
+from fieldlab.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from fieldlab.runs.config import RunConfig, Stored, read_config, write_config
+
+KEPT_CHECKPOINTS = 2
+MADE = ("checkpoints", "renders", "exports", "tensorboard", "metrics.jsonl", "scores.json", "hierarchy.json",
+        "hierarchy.npz", "config.toml")  # fmt: skip
+REPLACED = ".replaced"  # what an overwritten run held, until the new one has a checkpoint
+
+
+class Run:
+    """A run folder that exists. Make one with :meth:`create` or :meth:`open`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def renders(self) -> Path:
+        return self.path / "renders"
+
+    @property
+    def exports(self) -> Path:
+        return self.path / "exports"
+
+    @staticmethod
+    def create(path: str | Path, config: Stored, *, overwrite: bool = False) -> Run:
+        """Make a run folder and write its configuration.
+
+        Raises:
+            RunFolderError: there is a run already (and ``overwrite`` is off), it is in use, or something else is there.
+        """
+        run = Run(Path(path))
+        run._restore()
+        if run.path.exists() and not run.path.is_dir():
+            raise RunFolderError("a run folder cannot be made: a file is in its place", file=run.path)
+        if run.path.is_dir() and any(run.path.iterdir()):
+            if not run.config_file.exists():
+                raise RunFolderError(
+                    "the folder for the run holds something else", file=run.path, hint="choose another folder"
+                )
+            if not overwrite and run.checkpoints():  # a run that never got that far has nothing to lose
+                raise RunFolderError(
+                    "there is a run in this folder already",
+                    file=run.path,
+                    hint="go on with --resume, start again with --overwrite, or choose another folder with --out",
+                )
+            with run.locked():
+                run._set_aside()
+        write_config(run.config_file, config)
+        return run
+
+    @staticmethod
+    def open(path: str | Path) -> Run:
+        """The run in a folder.
+
+        Raises:
+            RunFolderError: the folder is missing or is no run.
+        """
+        run = Run(Path(path))
+        run._restore()
+        if not run.path.is_dir():
+            raise RunFolderError("there is no such run folder", file=path)
+        if not run.config_file.is_file():
+            raise RunFolderError(
+                "this folder is not a run", file=path, field="config.toml", found="missing",
+                hint="give the folder that fieldlab train made",
+            )  # fmt: skip
+        return run
+
+    def config(self) -> RunConfig:
+        """What the run is made from."""
+        return read_config(self.config_file)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process alone; a lock whose process is gone is taken over.
+
+        Raises:
+            RunFolderError: another process that is alive holds it.
+        """
+        lock = self.path / "lock"
+        for _ in range(3):
+            if _take_lock(lock):
+                break
+            owner = _owner(lock)
+            if owner is not None and _alive(owner):
+                raise RunFolderError(
+                    "the run folder is in use",
+                    file=self.path,
+                    found=f"process {owner.get('pid')} on {owner.get('host')}",
+                    hint=f"wait for it to end; if it is certain that nothing uses it, delete {lock}",
+                )
+            lock.unlink(missing_ok=True)
+        else:
+            raise RunFolderError("the run folder is in use", file=self.path)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+    def checkpoints(self) -> list[Path]:
+        """Checkpoints, oldest first."""
+        return sorted((self.path / "checkpoints").glob("step-*.safetensors"))
+
+    def save_checkpoint(self, step: int, arrays: dict[str, Any], header: dict[str, Any]) -> Path:
+        """Write a checkpoint and remove all but the last two."""
+        path = self.path / "checkpoints" / f"step-{step:09d}.safetensors"
+        write_checkpoint(path, arrays, header)
+        shutil.rmtree(self.path / REPLACED, ignore_errors=True)
+        for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def latest_checkpoint(self) -> Checkpoint:
+        """The newest checkpoint that can be read; a damaged one is passed over if an older one is whole.
+
+        Raises:
+            CheckpointError: there is none, or none can be read; the newest one's trouble is told.
+        """
+        trouble: CheckpointError | None = None
+        for path in reversed(self.checkpoints()):
+            try:
+                return read_checkpoint(path)
+            except CheckpointError as error:
+                trouble = trouble or error
+        if trouble is None:
+            folder = self.path / "checkpoints"
+            raise CheckpointError("the run has no checkpoint yet", file=folder, hint="train it first")
+        hint = trouble.hint or "no checkpoint of this run can be read: train it again with --overwrite"
+        raise CheckpointError(
+            trouble.what, file=trouble.file, field=trouble.field, found=trouble.found, expected=trouble.expected,
+            hint=hint,
+        ) from trouble  # fmt: skip
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Append one line to ``metrics.jsonl``; numbers that are not finite become null."""
+        line = json.dumps({k: _finite(v) for k, v in row.items()}, allow_nan=False) + "\n"
+        try:
+            with open(self.metrics_file, "ab") as file:
+                file.write(line.encode())
+        except OSError as error:
+            raise RunFolderError(
+                "metrics could not be written", file=self.metrics_file, found=error.strerror,
+                hint="free some disk space and go on with --resume",
+            ) from error  # fmt: skip
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All whole lines of ``metrics.jsonl``."""
+        if not self.metrics_file.exists():
+            return []
+        rows = []
+        for line in self.metrics_file.read_bytes().splitlines():
+            with contextlib.suppress(ValueError):  # the line that was being written when the machine stopped
+                if isinstance(row := json.loads(line), dict):
+                    rows.append(row)
+        return rows
+
+    def trim_metrics(self, step: int) -> None:
+        """Forget lines past ``step`` (training goes on from there) and a torn last line."""
+        rows = [row for row in self.metrics() if row.get("step", 0) <= step]
+        if self.metrics_file.exists():
+            from fieldlab.files import write_text
+
+            write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def discard_if_untrained(self) -> None:
+        """Remove what :meth:`create` and training made, unless there is a checkpoint to go on from; the run that was
+        overwritten is back then."""
+        if self.checkpoints():
+            return
+        self._clear()
+        self._restore()
+        with contextlib.suppress(OSError):  # the folder stays if it holds something else
+            self.path.rmdir()
+
+    def _clear(self) -> None:
+        """Remove what earlier training made; what a person put beside it stays."""
+        for name in MADE:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                (self.path / name).unlink(missing_ok=True)
+
+    def _set_aside(self) -> None:
+        """Keep what earlier training made, if it got to a checkpoint, until there is a new one."""
+        aside = self.path / REPLACED
+        if self.checkpoints():
+            aside.mkdir()
+            for name in MADE:
+                if (self.path / name).exists():
+                    (self.path / name).rename(aside / name)
+        self._clear()
+
+    def _restore(self) -> None:
+        """Bring back a run that was overwritten by one that never got to a checkpoint and is no longer at it."""
+        aside = self.path / REPLACED
+        owner = _owner(self.path / "lock")
+        if not aside.is_dir() or (owner is not None and owner.get("pid") != os.getpid() and _alive(owner)):
+            return
+        if not self.checkpoints():
+            self._clear()
+            for name in MADE:
+                if (aside / name).exists():
+                    (aside / name).rename(self.path / name)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _take_lock(lock: Path) -> bool:
+    """Make the lock file with this process's name in it; False when it exists. Never leaves a half-written one."""
+    process = psutil.Process()
+    text = json.dumps({"pid": process.pid, "host": socket.gethostname(), "started": process.create_time()})
+    try:
+        handle, name = tempfile.mkstemp(prefix=".lock-", dir=lock.parent)
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+            os.link(name, lock)
+        finally:
+            os.unlink(name)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise RunFolderError("the run folder cannot be written", file=lock.parent, found=error.strerror) from error
+    return True
+
+
+def _owner(lock: Path) -> dict[str, Any] | None:
+    try:
+        owner = json.loads(lock.read_text())
+        return owner if isinstance(owner, dict) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _alive(owner: dict[str, Any]) -> bool:
+    """Whether the process that wrote the lock still runs. Elsewhere than on this host it is taken to be."""
+    if owner.get("host") != socket.gethostname():
+        return True
+    try:
+        started = psutil.Process(int(owner["pid"])).create_time()
+        return abs(started - float(owner["started"])) < 1.0
+    except psutil.AccessDenied:
+        return True
+    except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):
+        return False
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

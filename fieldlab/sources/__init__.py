@@ -1,0 +1,1 @@
+"""Scenes by path or name, whoever provides them."""
