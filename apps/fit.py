@@ -6,7 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fieldlab.apps.progress import Bar
-    from fieldlab.fit.config import FitConfig
+    from fieldlab.fit.fitting import FitEvent
     from fieldlab.fit.image import ImageTask
     from fieldlab.fit.sdf import SdfTask
-    from fieldlab.fit.session import FitSession
+    from fieldlab.fit.signal import Signal
     from fieldlab.runs.checkpoint import Checkpoint
+    from fieldlab.runs.config import RunConfig
     from fieldlab.runs.folder import Run
+    from fieldlab.runs.session import Session
 
 KEPT_ON_RESUME = frozenset(("out", "json", "resume", "steps", "seconds", "device", "resolution", "iou_points"))
 METRIC_POINTS = 200_000  # on each surface
@@ -99,77 +101,56 @@ def run(args: FitImage | FitSdf) -> None:
     all is saved."""
     from rich.console import Console
 
-    from fieldlab.apps.interrupt import discarded_on_error, stopping
-    from fieldlab.apps.progress import progress_bar
+    from fieldlab.apps.learning import learn, prepare
     from fieldlab.apps.train import choose_device
-    from fieldlab.files import write_json
-    from fieldlab.fit.session import FitSession
+    from fieldlab.fit.config import IMAGE, SDF, FitSettings
+    from fieldlab.fit.session import fit_session
 
     console, device = Console(stderr=True), choose_device(args.device)
-    folder, config, checkpoint = _prepare(args, device, console)
-    scores: dict[str, Any] = {}
-    with discarded_on_error(folder), folder.locked(), progress_bar(console) as bar:
-        if checkpoint is not None:
-            folder.trim_metrics(int(checkpoint.header["training"]["progress"]["step"]))
-        task = _task(config, bar)
-        session = FitSession(folder, config, task, device, resume=checkpoint)
-        with stopping(session.fitting.stop) as caught:
-            _show(session, console, bar)
-        if session.fitting.finished:
-            scores = _results(args, session, task, bar) | session.sizes()
-            write_json(folder.path / "scores.json", scores)
-            if args.json is not None:
-                write_json(args.json, scores)
-    _summary(session, scores, console)
-    if caught:
-        raise SystemExit(128 + caught[0])
+    source, kind = (args.photo, IMAGE) if isinstance(args, FitImage) else (args.mesh, SDF)
+    _check(args)
+
+    def other_file(config: RunConfig) -> list[str]:
+        same = str(source.resolve()) == config.source
+        return [] if same else [f"{source} (the run is of {config.source})"]
+
+    out = args.out or Path("runs") / f"{source.stem or 'signal'}-{args.field}"
+    prepared = prepare(args, kind.name, out, lambda: _new_config(args, device), console, limits=FitSettings,
+                       kept=KEPT_ON_RESUME, check=other_file)  # fmt: skip
+    made: dict[str, Any] = {}
+
+    def open_session(checkpoint: Checkpoint | None) -> Session[FitEvent]:
+        made["task"] = _task(prepared.config, console)
+        session, made["signal"] = fit_session(prepared.run, prepared.config, made["task"], device, resume=checkpoint)
+        return session
+
+    learn(
+        prepared, open_session, console, doing="fitting",
+        done=lambda session, last: _finish(args, session, made["task"], made["signal"], console),
+        again=f"fieldlab fit {kind.name} {prepared.config.source} --out {prepared.run.path} --resume",
+    )  # fmt: skip
 
 
-def _prepare(
-    args: FitImage | FitSdf, device: torch.device, console: Console
-) -> tuple[Run, FitConfig, Checkpoint | None]:
-    """The folder and configuration of a new run, or of the one to go on with."""
-    from fieldlab.apps.options import ignored_on_resume
+def _check(args: FitImage | FitSdf) -> None:
     from fieldlab.errors import ConfigError
-    from fieldlab.fit.config import read_fit_config
-    from fieldlab.runs.config import write_config
-    from fieldlab.runs.folder import Run
 
-    source = args.photo if isinstance(args, FitImage) else args.mesh
     if isinstance(args, FitSdf):
         for name, value, least in (("--resolution", args.resolution, 8), ("--iou-points", args.iou_points, 1)):
             if value < least:
                 raise ConfigError("this is too small", field=name, found=value, expected=f"{least} or more")
-    out = args.out or Path("runs") / f"{source.stem or 'signal'}-{args.field}"
-    if not args.resume:
-        config = _new_config(args, device)
-        return Run.create(out, config, overwrite=args.overwrite), config, None
-    folder = Run.open(out)
-    config = read_fit_config(folder.config_file)
-    wanted = "image" if isinstance(args, FitImage) else "sdf"
-    if config.signal.kind != wanted:
-        raise ConfigError("the run is of another kind of signal", file=out, found=config.signal.kind, expected=wanted)
-    ignored = ignored_on_resume(args, KEPT_ON_RESUME, same_field=config.field.kind)
-    if str(source.resolve()) != config.source:
-        ignored.insert(0, f"{source} (the run is of {config.source})")
-    if ignored:
-        console.print(f"[yellow]the run goes on with its own settings; without effect: {', '.join(ignored)}[/]")
-    if args.steps is not None or args.seconds is not None:
-        limits = dataclasses.replace(config.fit, steps=args.steps, seconds=args.seconds)
-        config = dataclasses.replace(config, fit=limits)
-        write_config(folder.config_file, config)
-    return folder, config, folder.latest_checkpoint()
 
 
-def _new_config(args: FitImage | FitSdf, device: torch.device) -> FitConfig:
+def _new_config(args: FitImage | FitSdf, device: torch.device) -> RunConfig:
     from fieldlab.apps.options import count
     from fieldlab.fields.registry import config_named, with_settings
-    from fieldlab.fit.config import IMAGE_SETTINGS, SDF_SETTINGS, FitConfig, ImageOptions, SdfOptions
+    from fieldlab.fit.config import IMAGE, IMAGE_SETTINGS, SDF, SDF_SETTINGS, ImageOptions, SdfOptions
     from fieldlab.fit.photo import read_photo
     from fieldlab.fit.session import choose_field
     from fieldlab.fit.solid import read_solid
+    from fieldlab.runs.config import RunConfig
 
     field, params = config_named(args.field), None if args.params is None else count(args.params)
+    kind = IMAGE.name if isinstance(args, FitImage) else SDF.name
     signal: ImageOptions | SdfOptions
     if isinstance(args, FitImage):
         source, signal, settings = args.photo, ImageOptions(args.crop, args.size), IMAGE_SETTINGS
@@ -183,52 +164,64 @@ def _new_config(args: FitImage | FitSdf, device: torch.device) -> FitConfig:
     if args.steps is not None or args.seconds is not None:
         settings = dataclasses.replace(settings, steps=args.steps, seconds=args.seconds)
     settings = dataclasses.replace(settings, seed=args.seed, batch=settings.batch if args.batch is None else args.batch)
-    return FitConfig(str(source.resolve()), field, signal, settings)
+    return RunConfig(kind, str(source.resolve()), field, (signal, settings))
 
 
-def _task(config: FitConfig, bar: Bar) -> ImageTask | SdfTask:
-    from fieldlab.fit.config import ImageOptions
+def _task(config: RunConfig, console: Console) -> ImageTask | SdfTask:
+    from fieldlab.apps.progress import progress_bar
+    from fieldlab.fit.config import FitSettings, ImageOptions, signal_of
     from fieldlab.fit.image import ImageTask
     from fieldlab.fit.photo import read_photo
     from fieldlab.fit.sdf import SdfTask
     from fieldlab.fit.solid import read_solid
 
-    source = Path(config.source)
-    if isinstance(config.signal, ImageOptions):
-        return ImageTask(read_photo(source).prepared(config.signal))
-    solid = read_solid(source, config.signal.sign)
-    return SdfTask(solid, config.signal.pool, config.fit.seed, lambda share: bar.share("distances", share))
+    source, signal = Path(config.source), signal_of(config)
+    if isinstance(signal, ImageOptions):
+        return ImageTask(read_photo(source).prepared(signal))
+    solid = read_solid(source, signal.sign)
+    with progress_bar(console) as bar:
+        return SdfTask(solid, signal.pool, config.get(FitSettings).seed, lambda share: bar.share("distances", share))
 
 
-def _show(session: FitSession, console: Console, bar: Bar) -> None:
-    """Fit, with the loss and the time left beside the bar."""
-    fitting = session.fitting
-    for event in session.events():
-        fraction = fitting.limits.fraction(event.step, event.seconds)
-        left = "" if event.seconds_left is None else f", {event.seconds_left:.0f} s left"
-        bar.tell("fitting", fraction, f"step {event.step}, {fitting.task.describe(event.loss)}{left}")
+def _finish(
+    args: FitImage | FitSdf, session: Session[FitEvent], task: ImageTask | SdfTask, signal: Signal, console: Console
+) -> None:
+    """Write pictures, mesh and scores, and say what there is."""
+    from fieldlab.apps.progress import progress_bar
+    from fieldlab.files import write_json
+    from fieldlab.fit.image import ImageTask
+    from fieldlab.fit.session import sizes
+
+    with progress_bar(console) as bar:
+        if isinstance(task, ImageTask):
+            scores = _image_results(session.run, signal, task)
+        else:
+            assert isinstance(args, FitSdf)
+            scores = _sdf_results(args, session.run, signal, task, bar)
+    scores |= sizes(session, signal)
+    write_json(session.run.path / "scores.json", scores)
+    if args.json is not None:
+        write_json(args.json, scores)
+    shown = ", ".join(f"{name} {value:.6g}" for name, value in scores.items() if value is not None)
+    console.print(f"[bold]{session.run.path}[/]: {shown}", highlight=False, soft_wrap=True)
+    for kind in (session.run.renders, session.run.exports):
+        for file in sorted(kind.glob("*")):
+            console.print(f"  {file}", highlight=False, soft_wrap=True)
 
 
-def _results(args: FitImage | FitSdf, session: FitSession, task: ImageTask | SdfTask, bar: Bar) -> dict[str, Any]:
-    """Write pictures and mesh, and measure."""
-    if isinstance(args, FitImage):
-        return _image_results(session, cast("ImageTask", task))
-    return _sdf_results(args, session, cast("SdfTask", task), bar)
-
-
-def _image_results(session: FitSession, task: ImageTask) -> dict[str, Any]:
+def _image_results(run: Run, signal: Signal, task: ImageTask) -> dict[str, Any]:
     from fieldlab.fit.image import error_map, reconstruct, score
     from fieldlab.fit.photo import write_photo
     from fieldlab.pictures.sheets import write_picture
 
-    made = reconstruct(session.signal, task.photo)
-    write_photo(session.run.renders / "reconstruction.png", made)
-    write_picture(session.run.renders / "error.png", error_map(made, task.photo))
+    made = reconstruct(signal, task.photo)
+    write_photo(run.renders / "reconstruction.png", made)
+    write_picture(run.renders / "error.png", error_map(made, task.photo))
     found = score(made, task.photo)
     return {"psnr": found.psnr if math.isfinite(found.psnr) else None, "ssim": found.ssim}
 
 
-def _sdf_results(args: FitSdf, session: FitSession, task: SdfTask, bar: Bar) -> dict[str, Any]:
+def _sdf_results(args: FitSdf, run: Run, signal: Signal, task: SdfTask, bar: Bar) -> dict[str, Any]:
     from fieldlab.fit.sdf import extract_surface
     from fieldlab.fit.sdf_metrics import measure
     from fieldlab.fit.sdf_pictures import comparison
@@ -236,23 +229,9 @@ def _sdf_results(args: FitSdf, session: FitSession, task: SdfTask, bar: Bar) -> 
     from fieldlab.mesh.write import write_mesh
     from fieldlab.pictures.sheets import write_picture
 
-    made = extract_surface(session.signal, args.resolution, lambda share: bar.share("surface", share))
-    original = Mesh(task.solid.placement.original(made.vertices), made.faces)
-    write_mesh(session.run.exports / "mesh.ply", original)
-    write_picture(session.run.renders / "comparison.png", comparison(made, task.solid.mesh))
-    found = measure(session.signal, made, task.solid, args.iou_points, METRIC_POINTS,
+    made = extract_surface(signal, args.resolution, lambda share: bar.share("surface", share))
+    write_mesh(run.exports / "mesh.ply", Mesh(task.solid.placement.original(made.vertices), made.faces))
+    write_picture(run.renders / "comparison.png", comparison(made, task.solid.mesh))
+    found = measure(signal, made, task.solid, args.iou_points, METRIC_POINTS,
                     lambda share: bar.share("measuring", share))  # fmt: skip
     return dataclasses.asdict(found)
-
-
-def _summary(session: FitSession, scores: dict[str, Any], console: Console) -> None:
-    folder, now = session.run.path, session.fitting.progress
-    if not scores:
-        again = f"fieldlab fit {session.config.signal.kind} {session.config.source} --out {folder} --resume"
-        console.print(f"[bold]stopped and saved[/] after {now.step} steps\n  {again}", soft_wrap=True)
-        return
-    shown = ", ".join(f"{name} {value:.6g}" for name, value in scores.items() if value is not None)
-    console.print(f"[bold]{folder}[/]: {shown}", highlight=False, soft_wrap=True)
-    for kind in (session.run.renders, session.run.exports):
-        for file in sorted(kind.glob("*")):
-            console.print(f"  {file}", highlight=False, soft_wrap=True)

@@ -14,10 +14,11 @@ from rich.table import Table
 
 from fieldlab.data.options import SceneOptions
 from fieldlab.fields.registry import config_to_dict
-from fieldlab.fit.config import read_fit_config
-from fieldlab.runs.config import read_toml, to_dict
+from fieldlab.runs.config import RunConfig
 from fieldlab.runs.folder import Run
+from fieldlab.runs.kinds import kind_named
 from fieldlab.runs.load import load_run
+from fieldlab.runs.values import to_dict
 from fieldlab.sources.load import load_scene
 
 
@@ -35,7 +36,8 @@ def run(args: Info) -> None:
     """Print a table of what is known."""
     config = Path(args.what) / "config.toml"
     if config.is_file():
-        describe = describe_fit if "kind" in read_toml(config) else describe_run
+        sections = kind_named(Run.open(args.what).config().kind).sections
+        describe = describe_run if SceneOptions in sections.values() else describe_fit
         title, rows = f"run {args.what}", describe(args.what)
     else:
         scene = load_scene(args.what, SceneOptions(skip_bad_frames=args.skip_bad_frames))
@@ -52,13 +54,14 @@ def describe_run(path: str | Path) -> list[tuple[str, str]]:
     views = ", ".join(f"{len(names)} {split}" for split, names in info.scene.names.items())
     rows = [("scene", info.scene.name), ("source", info.scene.source), ("format", info.scene.format), ("views", views)]
     rows += model.describe()
-    if info.config.teacher is not None:
-        rows.append(("teacher", info.config.teacher))
+    rows.append(("kind", info.config.kind))
+    if info.config.parent is not None:
+        rows.append(("made from", info.config.parent))
     rows += settings("field", config_to_dict(info.config.field))
-    rows += settings("train", to_dict(info.config.train))
+    rows += _sections(info.config)
     rows += [("steps", str(info.step)), ("seconds trained", f"{info.seconds:.1f}")]
     if info.psnr is not None:
-        against = "the teacher's rays" if "distill" in read_toml(info.run.config_file) else "training rays"
+        against = "the teacher's rays" if info.config.kind == "distilled" else "training rays"
         rows.append((f"PSNR on {against}", f"{info.psnr:.2f} dB"))
     return rows + checkpoints(info.run)
 
@@ -66,13 +69,18 @@ def describe_run(path: str | Path) -> list[tuple[str, str]]:
 def describe_fit(path: str | Path) -> list[tuple[str, str]]:
     """The same of an image or a distance that was fitted."""
     run = Run.open(path)
-    config = read_fit_config(run.config_file)
-    rows = [("signal", config.signal.kind), ("source", config.source)]
+    config = run.config()
+    rows = [("kind", config.kind), ("source", config.source)]
     rows += settings("field", config_to_dict(config.field))
-    rows += settings("signal", to_dict(config.signal)) + settings("fit", to_dict(config.fit))
+    rows += _sections(config)
     scores = run.path / "scores.json"
     rows += settings("score", json.loads(scores.read_text())) if scores.is_file() else [("scores", "not finished yet")]
     return rows + checkpoints(run)
+
+
+def _sections(config: RunConfig) -> list[tuple[str, str]]:
+    sections = {name: to_dict(config.get(cls)) for name, cls in kind_named(config.kind).sections.items()}
+    return [row for name, values in sections.items() if name != "scene" for row in settings(name, values)]
 
 
 def settings(name: str, values: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -56,14 +56,14 @@ def run(args: SegmentBench) -> dict[str, Any]:
     """Measure, print the table, and write what was asked for."""
     from rich.console import Console
 
-    from fieldlab.apps.segment import find_masks
     from fieldlab.apps.train import choose_device
     from fieldlab.files import write_json
     from fieldlab.runs.load import load_run
+    from fieldlab.segment.find_masks import find_masks
 
     console, device = Console(stderr=True), choose_device(args.device)
     info = load_run(args.run, "cpu")[1]
-    masks = find_masks(args.masks, info, console)
+    masks = find_masks(args.masks, info)
     rows: dict[str, dict[str, Measured]] = {}
     methods = {"masks alone (training views)": _masks_alone, "Euclidean + HDBSCAN": _euclidean, "ultrametric": _ours}
     for name, method in methods.items():
@@ -131,10 +131,9 @@ def _learn(
     model = load_run(args.run, device)[0]
     made = Segmenter(model, info.scene.cameras["train"], masks,
                      SegmentSettings(seconds=args.seconds, seed=args.seed, **settings))  # fmt: skip
-    made.prepare()
     with progress_bar(console) as bar:
         for event in made.events():
-            bar.tell("learning", made.limits.fraction(event.step, event.seconds), f"step {event.step}")
+            bar.tell("learning", made.fraction, f"step {event.step}")
     return made
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-from fieldlab.apps.interrupt import discarded_on_error, stopping
+from fieldlab.apps.learning import learn, prepare
 from fieldlab.apps.options import (
     FieldSettings,
     OptionalBox,
@@ -24,25 +22,23 @@ from fieldlab.apps.options import (
     OptionalInt,
     OptionalText,
     budget,
-    ignored_on_resume,
 )  # fmt: skip
 from fieldlab.apps.watching import watched
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import Scene
 from fieldlab.errors import BackendError
-from fieldlab.fields.registry import config_named
 from fieldlab.ops import native
 from fieldlab.render.marcher import choose_marcher
 from fieldlab.runs.checkpoint import Checkpoint
-from fieldlab.runs.config import RunConfig, write_config
-from fieldlab.runs.folder import Run
+from fieldlab.runs.config import RunConfig
 from fieldlab.runs.load import load_run
+from fieldlab.runs.session import Session
 from fieldlab.sources.load import load_scene
-from fieldlab.train.build import FieldChoice, choose_field, footprint_of, training_views
-from fieldlab.train.config import TrainConfig
+from fieldlab.train.build import FieldChoice, new_train_config, stored_source, training_views
+from fieldlab.train.config import TRAINED, TrainConfig
 from fieldlab.train.distributed import ProcessGroup, World, connect, disconnect
-from fieldlab.train.session import Session
-from fieldlab.train.trainer import TrainEvent
+from fieldlab.train.session import train_session
+from fieldlab.train.trainer import Trainer, TrainEvent
 
 KEPT_ON_RESUME = frozenset(
     (
@@ -59,7 +55,6 @@ KEPT_ON_RESUME = frozenset(
         "port",
     )
 )
-DEFAULT_SECONDS = {"cpu": 300.0, "cuda": 120.0}
 
 
 @dataclass
@@ -162,75 +157,45 @@ def choose_device(name: str) -> torch.device:
 
 
 def _train(args: Train, device: torch.device, world: World, console: Console) -> None:
+    first = world.rank == 0
     # Read before a run is overwritten, which may be the teacher's own.
     teacher = None if args.teacher is None or args.resume else load_run(args.teacher, device)[0]
-    with console.status("reading the scene"):
-        folder, config, scene, checkpoint = _prepare(args, device, world, console)
-    for note in scene.notes:
-        console.print(f"[dim]note: {note}[/]")
-    with _held(folder, world):
-        if checkpoint is not None and world.rank == 0:
-            folder.trim_metrics(int(checkpoint.header["training"]["progress"]["step"]))
-        session = Session(
-            folder, scene, config, device, world=world, resume=checkpoint, checkpoint_seconds=args.checkpoint_seconds
-        )
-        session.model.use_marcher(args.marcher)
-        if teacher is not None:
-            for words in session.trainer.begin_from(teacher):
-                console.print(f"from the teacher: {words}", highlight=False)
-        if session.trainer.rays_in_box < 0.5:
-            console.print(f"[yellow]only {session.trainer.rays_in_box:.0%} of the rays meet the scene's box[/]")
-        writer = _tensorboard(folder) if args.tensorboard and world.rank == 0 else None
-        with stopping(session.trainer.stop) as caught, watched(session, scene, args.view, args.port, console) as events:
-            last = _show(session, events, console, writer)
-        if writer is not None:
-            writer.close()
-    _summary(folder, session, last, console)
-    if caught:
-        raise SystemExit(128 + caught[0])
+    scene = None if args.resume else read_scene(args, console)
 
+    def new() -> RunConfig:
+        assert scene is not None
+        return config_for(args, scene, device)
 
-def _prepare(
-    args: Train, device: torch.device, world: World, console: Console
-) -> tuple[Run, RunConfig, Scene, Checkpoint | None]:
-    """The folder, configuration and scene of a new run, or of the one to go on with."""
-    if args.resume:
-        out = args.out or _default_out(args)
-        folder = Run.open(out)
-        check_trained(folder)
-        config, checkpoint = _extended(folder.config(), args), folder.latest_checkpoint()
-        if world.rank == 0:
-            write_config(folder.config_file, config)  # what it was extended to outlives an interruption
-        ignored = ignored_on_resume(args, KEPT_ON_RESUME, same_field=config.field.kind)
-        if _source(args) != config.source:
-            ignored.insert(0, f"{args.scene} (the run is of {config.source})")
-        if ignored:
-            console.print(f"[yellow]the run goes on with its own settings; without effect: {', '.join(ignored)}[/]")
-        return folder, config, load_scene(config.source, config.scene), checkpoint
-    scene = read_scene(args)
-    config = config_for(args, scene, device)
-    out = args.out or _default_out(args)
-    folder = Run.create(out, config, overwrite=args.overwrite) if world.rank == 0 else Run(out)
+    out = args.out or Path("runs") / f"{Path(args.scene).stem or 'scene'}-{args.field}"
+    log = TensorBoardLog(out) if args.tensorboard and first else None
+    prepared = prepare(args, TRAINED.name, out, new, console, limits=TrainConfig, kept=KEPT_ON_RESUME,
+                       check=partial(_other_scene, args), writes=first)  # fmt: skip
     world.barrier()
-    return folder, config, scene, None
+    config = prepared.config
+    scene = scene or read_again(config, console)
+
+    def open_session(checkpoint: Checkpoint | None) -> Session[TrainEvent]:
+        session = train_session(
+            prepared.run, scene, config, device, world=world, teacher=teacher, marcher=args.marcher, resume=checkpoint,
+            checkpoint_seconds=args.checkpoint_seconds,
+        )  # fmt: skip
+        assert isinstance(session.loop, Trainer)
+        if session.loop.rays_in_box < 0.5:
+            console.print(f"[yellow]only {session.loop.rays_in_box:.0%} of the rays meet the scene's box[/]")
+        return session
+
+    learn(
+        prepared, open_session, console, doing="training", done=partial(_summary, console),
+        again=f"fieldlab train {config.source} --out {prepared.run.path} --resume",
+        watch=lambda session: watched(session, scene, args.view, args.port, console),
+        note=log or (lambda event: None), holds=first,
+    )  # fmt: skip
+    if log is not None:
+        log.close()
 
 
-def check_trained(folder: Run) -> None:
-    """Refuse to train a run that something else made.
-
-    Raises:
-        ConfigError: it was distilled, segmented or edited.
-    """
-    from fieldlab.errors import ConfigError
-    from fieldlab.runs.config import read_toml
-
-    values = read_toml(folder.config_file)
-    made: list[str] = [name for name in ("distill", "segment") if name in values]
-    if values.get("field", {}).get("kind") == "edited":
-        made.append("edit")
-    if made:
-        raise ConfigError("this run was not trained on photographs", file=folder.path,
-                          found=f"made by fieldlab {made[0]}", hint=f"go on with fieldlab {made[0]}")  # fmt: skip
+def _other_scene(args: Train, config: RunConfig) -> list[str]:
+    return [] if stored_source(args.scene) == config.source else [f"{args.scene} (the run is of {config.source})"]
 
 
 def scene_options(args: Train) -> SceneOptions:
@@ -241,14 +206,26 @@ def scene_options(args: Train) -> SceneOptions:
     )  # fmt: skip
 
 
-def read_scene(args: Train) -> Scene:
+def read_scene(args: Train, console: Console) -> Scene:
     """The scene, which has views to train on.
 
     Raises:
         FieldlabError: it cannot be read, or has none.
     """
-    scene = load_scene(args.scene, scene_options(args))
-    training_views(scene)
+    return _read(lambda: load_scene(args.scene, scene_options(args)), console)
+
+
+def read_again(config: RunConfig, console: Console) -> Scene:
+    """The scene of a run that goes on."""
+    return _read(lambda: load_scene(config.source, config.scene), console)
+
+
+def _read(load: Callable[[], Scene], console: Console) -> Scene:
+    with console.status("reading the scene"):
+        scene = load()
+        training_views(scene)
+    for note in scene.notes:
+        console.print(f"[dim]note: {note}[/]")
     return scene
 
 
@@ -258,96 +235,49 @@ def config_for(args: Train, scene: Scene, device: torch.device) -> RunConfig:
     Raises:
         FieldlabError: options that make no sense.
     """
-    train = _settings(args, device)
     choice = FieldChoice(args.field, args.set, *budget(args.params, args.megabytes))
-    teacher = None if args.teacher is None else str(args.teacher.resolve())
-    field = choose_field(choice, footprint_of(scene), train.appearance, device)
-    return RunConfig(_source(args), field, train, scene_options(args), teacher)
-
-
-def _source(args: Train) -> str:
-    """The scene as a run keeps it: where a folder or file is, or a name."""
-    return str(Path(args.scene).resolve()) if Path(args.scene).exists() else args.scene
-
-
-def _settings(args: Train, device: torch.device) -> TrainConfig:
-    seconds = DEFAULT_SECONDS[device.type] if args.steps is None and args.seconds is None else args.seconds
-    recipe = dict(config_named(args.field).recipe)
-    if args.samples_per_step:
-        recipe["samples_per_step"] = args.samples_per_step
-    return TrainConfig(
-        steps=args.steps, seconds=seconds, seed=args.seed, distortion=args.distortion, background=args.background,
-        pose_refinement=args.pose_refinement, appearance=args.appearance, device_memory_gb=args.device_memory, **recipe,
+    return new_train_config(
+        scene, args.scene, choice, scene_options(args), device, steps=args.steps, seconds=args.seconds, seed=args.seed,
+        samples_per_step=args.samples_per_step, teacher=args.teacher, distortion=args.distortion,
+        background=args.background, pose_refinement=args.pose_refinement, appearance=args.appearance,
+        device_memory_gb=args.device_memory,
     )  # fmt: skip
 
 
-def _extended(config: RunConfig, args: Train) -> RunConfig:
-    """The stored configuration, with new limits where some were given."""
-    if args.steps is None and args.seconds is None:
-        return config
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, steps=args.steps, seconds=args.seconds))
-
-
-def _default_out(args: Train) -> Path:
-    return Path("runs") / f"{Path(args.scene).stem or 'scene'}-{args.field}"
-
-
-def _show(
-    session: Session, events: Iterator[TrainEvent], console: Console, writer: Any
-) -> TrainEvent | None:  # fmt: skip
-    """Consume the events with a progress bar; returns the last one."""
-    columns = (
-        SpinnerColumn(), TextColumn("step {task.fields[step]}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.fields[speed]}"), TextColumn("PSNR {task.fields[psnr]}"), TextColumn("{task.fields[left]}"),
-    )  # fmt: skip
-    last, speed = None, 0.0
-    with Progress(*columns, console=console, refresh_per_second=4, transient=True) as bar:
-        task = bar.add_task("", total=1.0, step=0, speed="", psnr="", left="")
-        for event in events:
-            speed = event.samples_per_s if last is None else 0.95 * speed + 0.05 * event.samples_per_s
-            last = event
-            left = "" if event.seconds_left is None else f"{event.seconds_left:.0f} s left"
-            bar.update(
-                task, completed=session.trainer.schedule.fraction(event.step, event.seconds), step=event.step,
-                speed=f"{speed / 1e6:.2f} M samples/s", psnr=f"{event.psnr:.2f} dB", left=left,
-            )  # fmt: skip
-            if writer is not None and event.step % 20 == 0:
-                for name in ("loss", "psnr", "learning_rate", "samples_per_s"):
-                    writer.add_scalar(name, getattr(event, name), event.step)
-    return last
-
-
-def _summary(folder: Run, session: Session, last: TrainEvent | None, console: Console) -> None:
-    now = session.trainer.progress
+def _summary(console: Console, session: Session[TrainEvent], last: TrainEvent | None) -> None:
+    now, field, folder = session.loop.progress, session.model.field, session.run.path
     psnr = "" if last is None else f", PSNR {last.psnr:.2f} dB on training rays"
-    state = "trained" if session.trainer.finished else "stopped and saved"
-    if last is None:
-        state = "nothing left to train (give more --seconds or --steps)"
-    console.print(f"[bold]{state}[/]: {now.step} steps, {now.seconds:.1f} s, {now.samples / 1e6:.1f} M samples{psnr}")
-    field = session.model.field
+    state = "trained" if last is not None else "nothing left to train (give more --seconds or --steps)"
+    console.print(f"[bold]{state}[/]: {now.step} steps, {now.seconds:.1f} s{psnr}")
     console.print(
         f"  {field.n_parameters:,} values trained, {field.n_fixed:,} fixed, {field.n_bytes / 1e6:.1f} MB",
         highlight=False,
     )
-    if session.trainer.finished:
-        console.print(f"  fieldlab eval {folder.path}\n  fieldlab render {folder.path} --out orbit.mp4")
-    else:
-        console.print(f"  fieldlab train {session.config.source} --out {folder.path} --resume")
+    console.print(f"  fieldlab eval {folder}\n  fieldlab render {folder} --out orbit.mp4")
 
 
-@contextmanager
-def _held(folder: Run, world: World) -> Iterator[None]:
-    """Keep the folder for these processes; the first one locks it."""
-    if world.rank > 0:
-        yield
-        return
-    with discarded_on_error(folder), folder.locked():
-        yield
+class TensorBoardLog:
+    """Writes every twentieth event into a run folder for TensorBoard.
 
+    Raises:
+        BackendError: TensorBoard is not installed.
+    """
 
-def _tensorboard(folder: Run) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise BackendError("TensorBoard is not installed", hint="pip install 'fieldlab[tensorboard]'") from error
-    return SummaryWriter(str(folder.path / "tensorboard"))
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise BackendError("TensorBoard is not installed", hint="pip install 'fieldlab[tensorboard]'") from error
+        self._open: Callable[[], Any] = lambda: SummaryWriter(str(folder / "tensorboard"))
+        self._writer: Any = None
+
+    def __call__(self, event: TrainEvent) -> None:
+        if self._writer is None:  # not before there is a run
+            self._writer = self._open()
+        if event.step % 20 == 0:
+            for name in ("loss", "psnr", "learning_rate", "samples_per_s"):
+                self._writer.add_scalar(name, getattr(event, name), event.step)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()

@@ -11,14 +11,16 @@ from rich.console import Console
 
 from fieldlab.data.scene import Scene
 from fieldlab.runs.scene_record import SceneRecord
-from fieldlab.train.session import Session
+from fieldlab.runs.session import Session
 from fieldlab.train.trainer import TrainEvent
 
 
 @contextmanager
-def watched(session: Session, scene: Scene, view: bool, port: int, console: Console) -> Iterator[Iterator[TrainEvent]]:
+def watched(
+    session: Session[TrainEvent], scene: Scene, view: bool, port: int, console: Console
+) -> Iterator[Iterator[TrainEvent]]:
     """The session's events; with ``view`` also a page, which stays after training until somebody interrupts."""
-    if not view or session.world.rank > 0:
+    if not view or not session.writes:
         yield session.events()
         return
     from fieldlab.view.capture import InMemory
@@ -36,9 +38,9 @@ def watched(session: Session, scene: Scene, view: bool, port: int, console: Cons
     console.print(f"[bold]{viewer.address}[/]", highlight=False)
     try:
         yield training.events()
-        if not session.trainer.stop_requested:
+        if not session.loop.stop_requested:
             console.print(f"training is done; {viewer.address} stays until Ctrl-C", highlight=False)
-        while not session.trainer.stop_requested:
+        while not session.loop.stop_requested:
             time.sleep(0.1)
     finally:
         viewer.stop()

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import torch
 
-from fieldlab.distill.config import DistillConfig, DistillSettings
+from fieldlab.distill.config import DistillSettings
 from fieldlab.distill.distiller import Distiller
 from fieldlab.distill.session import choose_student, student_config
 from fieldlab.edit.editing import edited_model, uncovered
 from fieldlab.pictures.sheets import labeled, sheet, to_uint8, write_picture
 from fieldlab.render.build import build_model
-from fieldlab.runs.config import RunConfig
 from fieldlab.synthetic import ProceduralOptions, load_procedural, scene_model
 from fieldlab.synthetic.rearrange import about, copied, moved, without
 from fieldlab.synthetic.render import render_images
@@ -84,12 +83,9 @@ def distilled(teacher, name: str):
     config = choose_student(FieldChoice(name), teacher, scene.splits["train"].cameras, device)
     settings = TrainConfig(steps=args.student_steps, **{**config.recipe, **config.distill_recipe})
     student = build_model(config, student_config(config, teacher), 0)
-    made = DistillConfig(RunConfig("toys", config, settings, teacher="edited"), DistillSettings())
-    distiller = Distiller(teacher, student, scene.splits["train"].cameras, made)
-    distiller.begin()
+    distiller = Distiller(teacher, student, scene.splits["train"].cameras, DistillSettings(), settings)
     for _ in distiller.events():
         pass
-    distiller.finish()
     return student.eval().requires_grad_(False)
 
 

@@ -51,7 +51,6 @@ model = trainer.model.eval().requires_grad_(False)
 found = read_masks(args.out / "data" / "masks", train.names, [(args.size, args.size)] * args.views)
 masks = {train.names.index(name): of_photograph for name, of_photograph in found.items()}
 segmenter = Segmenter(model, train.cameras, masks, SegmentSettings(steps=args.segment_steps))
-segmenter.prepare()
 for _ in segmenter.events():
     pass
 tree = build_hierarchy(*surface(segmenter))

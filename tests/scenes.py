@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from fieldlab.data.cameras import Cameras, Rays
+from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import Scene
 from fieldlab.data.views import Views
 from fieldlab.fields.hashgrid import HashGridConfig
+from fieldlab.runs.config import RunConfig
+from fieldlab.train.config import TRAINED, TrainConfig
 
 RADIUS = 0.6
 
@@ -19,6 +22,11 @@ def tiny_field(**changes) -> HashGridConfig:
     """A field that evaluates in no time."""
     sizes = {"n_levels": 4, "log2_hashmap_size": 10, "base_resolution": 4, "finest_resolution": 24, "width": 16}
     return HashGridConfig(**{**sizes, **changes})
+
+
+def run_config(source: str = "ball", options: SceneOptions | None = None, **settings) -> RunConfig:
+    """Of a run that trains such a field."""
+    return RunConfig(TRAINED.name, source, tiny_field(), (TrainConfig(**settings), options or SceneOptions()))
 
 
 def ring_cameras(n: int, size: int = 16, distance: float = 3.0) -> Cameras:

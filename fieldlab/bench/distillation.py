@@ -11,13 +11,12 @@ import torch
 from fieldlab.bench.measure import Row
 from fieldlab.bench.whole import WARM_SECONDS, test_psnr
 from fieldlab.data.scene import Scene
-from fieldlab.distill.config import DistillConfig, DistillSettings
+from fieldlab.distill.config import DistillSettings
 from fieldlab.distill.distiller import Distiller
 from fieldlab.distill.session import student_config
 from fieldlab.fields.base import FieldConfig
 from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
-from fieldlab.runs.config import RunConfig
 from fieldlab.train.build import FieldChoice, choose_field, choose_model, footprint_of
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.trainer import Trainer
@@ -39,20 +38,21 @@ class Bench:
         return choose_field(FieldChoice(kind), footprint_of(self.scene), 0, self.device).as_part()
 
     def trainer(self, kind: str, **train: Any) -> Trainer:
-        """A fresh trainer with the field's recipe."""
+        """A fresh trainer with the field's recipe, which has started."""
         field = choose_field(FieldChoice(kind), footprint_of(self.scene), 0, self.device)
         settings = TrainConfig(**{**field.recipe, **train})
         model = build_model(field, choose_model(self.scene, settings), 0).to(self.device)
-        return Trainer(model, self.scene.splits["train"], settings)
+        trainer = Trainer(model, self.scene.splits["train"], settings)
+        trainer.start()
+        return trainer
 
     def distiller(self, teacher: RadianceModel, kind: str, **train: Any) -> Distiller:
         """A distiller that has begun, with the field's recipe."""
         field = self.config(kind)
         settings = TrainConfig(**{**field.recipe, **field.distill_recipe, **train})
         student = build_model(field, student_config(field, teacher), 0).to(self.device)
-        config = DistillConfig(RunConfig("bench", field, settings, teacher="bench"), DistillSettings())
-        made = Distiller(teacher, student, self.scene.splits["train"].cameras, config)
-        made.begin()
+        made = Distiller(teacher, student, self.scene.splits["train"].cameras, DistillSettings(), settings)
+        made.start()
         return made
 
     def teacher(self, kind: str, seconds: float) -> RadianceModel:

@@ -34,10 +34,12 @@ def whole_rows(scene: Scene, device: torch.device, seconds: list[float], quick: 
 
 
 def make_trainer(scene: Scene, device: torch.device, train: TrainConfig) -> Trainer:
-    """A fresh trainer with the settings the command line would choose."""
+    """A fresh trainer with the settings the command line would choose, which has started."""
     config = choose_field(FieldChoice(), footprint_of(scene), train.appearance, device)
     model = build_model(config, choose_model(scene, train), train.seed).to(device)
-    return Trainer(model, scene.splits["train"], train)
+    trainer = Trainer(model, scene.splits["train"], train)
+    trainer.start()
+    return trainer
 
 
 def step_rows(scene: Scene, device: torch.device, quick: bool) -> Iterator[Row]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from fieldlab.errors import ConfigError, require
-from fieldlab.runs.config import RunConfig, from_dict, read_toml, to_dict
+from fieldlab.data.options import SceneOptions
+from fieldlab.errors import require
+from fieldlab.runs.kinds import RunKind
+from fieldlab.train.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -45,41 +45,7 @@ class DistillSettings:
         require(0 <= self.reuse <= 64, "distill.reuse", self.reuse, "0 to 64")
 
 
-@dataclass(frozen=True)
-class DistillConfig:
-    """Everything a distilled run is made from."""
-
-    run: RunConfig
-    """The student's, which names its teacher."""
-    distill: DistillSettings
-    teacher_print: str = ""
-    """What the teacher is known by, wherever it is."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Nested plain values: those of the run, and a section of its own, which commands that only use the student
-        need not know."""
-        return {**self.run.to_dict(), "distill": {**to_dict(self.distill), "teacher_print": self.teacher_print}}
-
-    @staticmethod
-    def from_dict(values: dict[str, Any], file: Path | None = None) -> DistillConfig:
-        """The inverse of ``to_dict``.
-
-        Raises:
-            ConfigError: this is no distilled run, or a value is impossible.
-        """
-        run = RunConfig.from_dict(values, file)
-        if not isinstance(values.get("distill"), dict) or run.teacher is None:
-            raise ConfigError("this run was not distilled", file=file, field="distill", found="missing",
-                              hint="go on with fieldlab train --resume")  # fmt: skip
-        section = dict(values["distill"])
-        known_by = str(section.pop("teacher_print", ""))
-        return DistillConfig(run, from_dict(DistillSettings, section, "distill", file), known_by)
-
-
-def read_distill_config(path: Path) -> DistillConfig:
-    """Read what a run folder's ``config.toml`` says.
-
-    Raises:
-        ConfigError: the file is missing, not TOML, or not of a distilled run.
-    """
-    return DistillConfig.from_dict(read_toml(path), path)
+DISTILLED = RunKind(
+    "distilled", "fieldlab distill", {"train": TrainConfig, "distill": DistillSettings, "scene": SceneOptions},
+    says="was distilled from another",
+)  # fmt: skip

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fieldlab.data.cameras import Cameras, Rays
 from fieldlab.distill.ahead import Ahead
-from fieldlab.distill.config import DistillConfig
+from fieldlab.distill.config import DistillSettings
 from fieldlab.distill.losses import LatentMatch, density_loss
 from fieldlab.distill.mining import HARD, HardRays, Poses
 from fieldlab.distill.poses import pose_source
@@ -29,7 +29,8 @@ from fieldlab.fields.encoded import LatentField
 from fieldlab.ops.composite import composite
 from fieldlab.render.model import RadianceModel, on_background
 from fieldlab.runs.checkpoint import Checkpoint, load_arrays, load_model, take_shapes
-from fieldlab.runs.loop import Loop, check_finite
+from fieldlab.runs.loop import Event, Loop, Progress
+from fieldlab.train.config import TrainConfig
 from fieldlab.train.losses import psnr_of
 from fieldlab.train.optimizer import Adam, loop_state, restore_loop
 from fieldlab.train.schedule import Schedule
@@ -42,7 +43,6 @@ EMPTY_SHARE = 1 / 16  # points anywhere, per sample, at which the student shall 
 CELLS_PER_SAMPLE = 0.25  # occupancy cells evaluated per sample
 OCCUPANCY_EVERY = 16
 MIN_RAYS, MAX_RAYS = 64, 1 << 18
-MEMORY = 0.95
 TIMED_SAMPLES = 1 << 14
 MOST_REUSE = 64
 SLOW_BEGINNING = 0.5  # of the time there is
@@ -50,29 +50,24 @@ STAGES = ("latents", "samples", "pixels")
 
 
 @dataclass(frozen=True)
-class DistillEvent:
-    """How distillation stands after a step; ``psnr`` is a running average over rays, against the teacher, in dB."""
+class DistillEvent(Event):
+    """How distillation stands after a step; ``psnr`` is a running average over rays, against the teacher, in dB, and
+    not a number before pixels are compared."""
 
-    step: int
-    loss: float
     psnr: float
     stage: str
     samples_per_s: float
     rays: int
-    seconds: float
-    seconds_left: float | None
-    learning_rate: float
+
+    def describe(self) -> str:
+        return f"{self.stage}, " + ("no pixels yet" if math.isnan(self.psnr) else f"{self.psnr:.2f} dB to the teacher")
 
 
 @dataclass
-class Progress:
-    """Counters that a checkpoint keeps."""
+class DistillProgress(Progress):
+    """Counters of distillation; the running average is of the mean squared error of pixels."""
 
-    step: int = 0
-    seconds: float = 0.0
     rays: int = 256
-    mse: float = 0.0
-    weight: float = 0.0
     reuse: int = 0
     teacher_seconds: float = 0.0
     settled: bool = False
@@ -86,19 +81,28 @@ class Distiller(Loop[DistillEvent]):
         teacher: a trained model.
         student: another with the same box and settings, on the same device; it gets heads like the teacher's.
         cameras: the teacher's training cameras.
-        config: settings of both training and distillation.
+        settings: what is compared when, and where.
+        train: limits, learning rate, samples per step and seed.
     """
 
-    def __init__(self, teacher: RadianceModel, student: RadianceModel, cameras: Cameras, config: DistillConfig) -> None:
+    def __init__(
+        self,
+        teacher: RadianceModel,
+        student: RadianceModel,
+        cameras: Cameras,
+        settings: DistillSettings,
+        train: TrainConfig,
+    ) -> None:
         mine, other = student.config, teacher.config
         if (mine.aabb, mine.unbounded, mine.cascades) != (other.aabb, other.unbounded, other.cascades):
             raise ConfigError("teacher and student cover different boxes", field="aabb", found=mine.aabb,
                               expected=other.aabb)  # fmt: skip
-        self.teacher, self.student, self.config = teacher, student, config
+        self.teacher, self.student = teacher, student
         for name in teacher.heads:
             student.add_head(teacher.head(name).config)
-        self.settings, self.train = config.distill, config.run.train
-        self.schedule, self.progress = Schedule(self.train), Progress()
+        self.settings, self.train = settings, train
+        self.limits = self.schedule = Schedule(train)
+        self.progress: DistillProgress = DistillProgress()
         self.generator = torch.Generator().manual_seed(self.train.seed)
         source = pose_source(cameras, teacher.aabb, teacher.config.unbounded)
         self.poses = Poses(source, POSES, self.settings.real_poses, self.settings.active)
@@ -111,12 +115,17 @@ class Distiller(Loop[DistillEvent]):
         self._optimizer: Adam | None = None
 
     @property
-    def finished(self) -> bool:
-        """Whether the steps or seconds are used up."""
-        return self.schedule.finished(self.progress.step, self.progress.seconds)
+    def model(self) -> RadianceModel:
+        return self.student
 
-    def begin(self) -> list[str]:
-        """Take over what can be taken over; returns what that was, in words. The time it takes counts."""
+    def _start(self, resume: Checkpoint | None) -> list[str]:
+        """Take over from the teacher what can be taken over; the time it takes counts."""
+        if resume is not None:
+            self._load(resume)
+            return []
+        return self._begin() or ["nothing that fits the student"]
+
+    def _begin(self) -> list[str]:
         start = time.perf_counter()
         grid = self.student.occupancy
         grid.values.copy_(self.teacher.occupancy.values)
@@ -142,12 +151,12 @@ class Distiller(Loop[DistillEvent]):
 
     @property
     def match(self) -> LatentMatch:
-        assert self._match is not None, "begin() or load() first"
+        assert self._match is not None, "start() first"
         return self._match
 
     @property
     def optimizer(self) -> Adam:
-        assert self._optimizer is not None, "begin() or load() first"
+        assert self._optimizer is not None, "start() first"
         return self._optimizer
 
     def _begin_appearance(self) -> list[str]:
@@ -230,16 +239,17 @@ class Distiller(Loop[DistillEvent]):
             self.hard.offer(targets.rays.to("cpu"), errors.cpu(), self.generator)
         return self._account(float(loss.detach()), targets, errors, stage, rate, start)
 
-    def finish(self) -> None:
+    def finish(self) -> bool:
         """Let the student's occupancy be its own, among the cells that either field had occupied; once."""
         if self.progress.settled:
-            return
+            return False
         self.progress.settled = True
         grid = self.student.occupancy
         kept = self._union()
         grid.refresh(self.student.density, self.generator, passes=4)
         grid.values[~kept & (grid.values >= 0)] = 0.0
         grid.changed()
+        return True
 
     def _stage(self, fraction: float) -> str:
         """Never one that was over already, when a student goes on for longer."""
@@ -373,34 +383,30 @@ class Distiller(Loop[DistillEvent]):
         self, loss: float, targets: Targets, errors: Tensor | None, stage: str, rate: float, start: float
     ) -> DistillEvent:
         now = self.progress
-        check_finite(loss, now.step)
+        self.check_finite(loss)
         if errors is not None and len(errors):
-            now.mse = MEMORY * now.mse + (1 - MEMORY) * float(errors.mean())
-            now.weight = MEMORY * now.weight + (1 - MEMORY)
+            now.note(float(errors.mean()))
         elapsed = time.perf_counter() - start
         now.step += 1
         now.seconds += elapsed
         now.settled = False
-        psnr = psnr_of(now.mse / now.weight) if now.weight else float("nan")
-        left = self.schedule.seconds_left(now.step, now.seconds)
-        return DistillEvent(now.step, loss, psnr, stage, len(targets.samples) / max(elapsed, 1e-9), len(targets.rays),
-                            now.seconds, left, rate)  # fmt: skip
+        return DistillEvent(
+            now.step, loss, now.seconds, self.limits.seconds_left(now.step, now.seconds), rate,
+            psnr=psnr_of(now.mean), stage=stage, samples_per_s=len(targets.samples) / max(elapsed, 1e-9),
+            rays=len(targets.rays),
+        )  # fmt: skip
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Arrays and plain values from which :meth:`load` goes on."""
         arrays, plain = loop_state("model", self.student, self.progress, self.optimizer, self.generator)
         return arrays | {f"match.{name}": array for name, array in self.match.state_dict().items()}, plain
 
-    def load(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint of the same configuration. Poses, hard rays and kept answers are drawn anew.
-
-        Raises:
-            CheckpointError: it does not fit.
-        """
+    def _load(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint. Poses, hard rays and kept answers are drawn anew."""
         load_model(self.student, checkpoint)
         self.prepare()
         load_arrays(self.match, checkpoint.part("match"), checkpoint.path)
-        self.progress = restore_loop(checkpoint, Progress, self.optimizer, self.generator)
+        self.progress = restore_loop(checkpoint, DistillProgress, self.optimizer, self.generator)
         if self.progress.settled:  # what the teacher occupies is looked at again
             self._keep_teachers()
 

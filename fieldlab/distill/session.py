@@ -1,30 +1,40 @@
-"""A student being distilled: its folder, checkpoints in time, metrics."""
+"""The session that distills a teacher's field into a student's run."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import torch
 
 from fieldlab.data.cameras import Cameras
-from fieldlab.distill.config import DistillConfig
+from fieldlab.distill.config import DISTILLED, DistillSettings
 from fieldlab.distill.distiller import Distiller, DistillEvent
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import FieldConfig
 from fieldlab.render.build import build_model
 from fieldlab.render.model import ModelConfig, RadianceModel
 from fieldlab.runs.checkpoint import Checkpoint
+from fieldlab.runs.config import RunConfig
 from fieldlab.runs.folder import Run
-from fieldlab.runs.load import run_header
-from fieldlab.runs.recorded import recorded
+from fieldlab.runs.load import RunInfo, fingerprint
 from fieldlab.runs.scene_record import SceneRecord
+from fieldlab.runs.session import Session
 from fieldlab.train.build import FieldChoice, cells_per_side, choose_field
+from fieldlab.train.config import TrainConfig
+
+DEFAULT_SECONDS = 60.0
 
 
-class DistillSession:
-    """Distills a teacher into a student and keeps its run folder up to date. Use inside ``run.locked()``.
+def distill_session(
+    run: Run,
+    config: RunConfig,
+    teacher: RadianceModel,
+    scene: SceneRecord,
+    *,
+    resume: Checkpoint | None = None,
+    checkpoint_seconds: float = 60.0,
+) -> Session[DistillEvent]:
+    """Distill a teacher into a student and keep its run folder up to date. Use inside ``run.locked()``.
 
     Args:
         run: the student's folder.
@@ -37,51 +47,38 @@ class DistillSession:
     Raises:
         CheckpointError: the checkpoint does not fit the configuration.
     """
+    train = config.get(TrainConfig)
+    student = build_model(config.field, student_config(config.field, teacher), train.seed).to(teacher.device)
+    distiller = Distiller(teacher, student, scene.cameras["train"], config.get(DistillSettings), train)
+    return Session(run, config, distiller, scene=scene, resume=resume, checkpoint_seconds=checkpoint_seconds)
 
-    def __init__(
-        self,
-        run: Run,
-        config: DistillConfig,
-        teacher: RadianceModel,
-        scene: SceneRecord,
-        *,
-        resume: Checkpoint | None = None,
-        checkpoint_seconds: float = 60.0,
-    ) -> None:
-        self.run, self.config, self.scene = run, config, scene
-        self.checkpoint_seconds = checkpoint_seconds
-        model = student_config(config.run.field, teacher)
-        student = build_model(config.run.field, model, config.run.train.seed).to(teacher.device)
-        self.distiller = Distiller(teacher, student, scene.cameras["train"], config)
-        self.log: list[str] = []
-        if resume is None:
-            self.log = self.distiller.begin()
-        else:
-            self.distiller.load(resume)
 
-    @property
-    def student(self) -> RadianceModel:
-        return self.distiller.student
+def new_distill_config(
+    teacher: RadianceModel,
+    info: RunInfo,
+    choice: FieldChoice,
+    settings: DistillSettings,
+    *,
+    steps: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+) -> RunConfig:
+    """What a new student of a run is made from; ``DEFAULT_SECONDS`` of distillation without limits.
 
-    def events(self) -> Iterator[DistillEvent]:
-        """Distill to the end or until ``distiller.stop()``; a checkpoint is written in any case."""
-        yield from recorded(
-            self.distiller.events(), self.run, self.checkpoint_seconds,
-            step=lambda: self.distiller.progress.step, note=self._note, save=self.save,
-        )  # fmt: skip
-        if self.distiller.finished and not self.distiller.progress.settled:
-            self.distiller.finish()
-            self.save()
-
-    def save(self) -> None:
-        """Write a checkpoint now."""
-        arrays, training = self.distiller.state()
-        header = run_header(self.config, self.student, training, self.scene)
-        self.run.save_checkpoint(self.distiller.progress.step, arrays | self.scene.arrays(), header)
-
-    def _note(self, event: DistillEvent) -> None:
-        row = {k: v for k, v in asdict(event).items() if k != "seconds_left"}
-        self.run.append_metrics({k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()})
+    Raises:
+        ConfigError: no such field, or the budget is too small for it.
+    """
+    field = choose_student(choice, teacher, info.scene.cameras["train"], teacher.device)
+    if steps is None and seconds is None:
+        seconds = DEFAULT_SECONDS
+    train = TrainConfig(
+        steps=steps, seconds=seconds, seed=seed, appearance=getattr(field, "appearance", 0),
+        **{**field.recipe, **field.distill_recipe},
+    )  # fmt: skip
+    return RunConfig(
+        DISTILLED.name, info.config.source, field, (train, settings, info.config.scene),
+        str(info.run.path.resolve()), fingerprint(teacher, info.scene),
+    )  # fmt: skip
 
 
 def student_config(field: FieldConfig, teacher: RadianceModel) -> ModelConfig:

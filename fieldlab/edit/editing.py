@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,13 +12,17 @@ from torch import Tensor
 from fieldlab.data.cameras import Cameras, Rays
 from fieldlab.edit.edited import EditedConfig, EditedField
 from fieldlab.edit.edits import FindPart, Selection, parse_edit, part_named
+from fieldlab.edit.kind import EDITED
 from fieldlab.edit.regions import locate
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import Field, FieldConfig
 from fieldlab.render.model import RadianceModel
 from fieldlab.render.occupancy import NEVER, inner_cells
+from fieldlab.runs.config import RunConfig
 from fieldlab.runs.folder import Run
-from fieldlab.runs.load import RunInfo, run_header
+from fieldlab.runs.load import RunInfo
+from fieldlab.runs.session import run_header
+from fieldlab.train.config import TrainConfig
 
 PROBES = 1 << 18  # points asked whether a selection holds anything, or where it went
 RAYS = 1 << 14  # rays asked what a removal uncovers
@@ -89,11 +93,12 @@ def write_edited(out: Path, made: RadianceModel, info: RunInfo, *, overwrite: bo
     Raises:
         RunFolderError: the folder cannot be written, or there is a run already.
     """
-    config = replace(info.config, field=made.field.config, teacher=str(info.run.path.resolve()))
+    settings = (info.config.get(TrainConfig), info.config.scene)
+    config = RunConfig(EDITED.name, info.config.source, made.field.config, settings, str(info.run.path.resolve()))
     folder = Run.create(out, config, overwrite=overwrite)
     arrays = {f"model.{name}": array for name, array in made.state_dict().items()}
     training = {"progress": {"step": info.step, "seconds": info.seconds}}
-    folder.save_checkpoint(info.step, arrays | info.scene.arrays(), run_header(config, made, training, info.scene))
+    folder.save_checkpoint(info.step, arrays | info.scene.arrays(), run_header(made, training, info.scene))
     return folder
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
 
-from fieldlab.errors import ConfigError, require
-from fieldlab.fields.base import FieldConfig
-from fieldlab.fields.registry import config_from_dict, config_to_dict
-from fieldlab.runs.config import from_dict, read_toml, to_dict
+from fieldlab.errors import require
+from fieldlab.runs.config import RunConfig
+from fieldlab.runs.kinds import RunKind
 
 CROPS = ("none", "square")
 SIGNS = ("closed", "filled", "winding")
@@ -54,8 +51,6 @@ SDF_SETTINGS = {
 class ImageOptions:
     """Which image of a file is fitted."""
 
-    kind: ClassVar[str] = "image"
-
     crop: str = "none"
     """none, or square: the largest square in the middle."""
     size: int | None = None
@@ -71,8 +66,6 @@ class ImageOptions:
 class SdfOptions:
     """Which signed distance of a mesh is fitted."""
 
-    kind: ClassVar[str] = "sdf"
-
     sign: str = "closed"
     """closed: the mesh has to bound a volume; filled: its holes are filled with flat fans first;
     winding: inside is where the generalized winding number passes 1/2."""
@@ -85,56 +78,16 @@ class SdfOptions:
 
 
 SignalOptions = ImageOptions | SdfOptions
-_KINDS: dict[str, type[ImageOptions] | type[SdfOptions]] = {o.kind: o for o in (ImageOptions, SdfOptions)}
+
+_SAYS = "is a fitted signal, not a scene"
+IMAGE = RunKind("image", "fieldlab fit image", {"signal": ImageOptions, "fit": FitSettings}, ("scores.json",), _SAYS)
+SDF = RunKind("sdf", "fieldlab fit sdf", {"signal": SdfOptions, "fit": FitSettings}, ("scores.json",), _SAYS)
 
 
-@dataclass(frozen=True)
-class FitConfig:
-    """Everything a fitted signal is made from."""
-
-    source: str
-    """The file of the image or mesh."""
-    field: FieldConfig
-    signal: SignalOptions
-    fit: FitSettings
-
-    def to_dict(self) -> dict[str, Any]:
-        """Nested plain values without None."""
-        return {
-            "kind": self.signal.kind,
-            "source": self.source,
-            "field": config_to_dict(self.field),
-            "signal": to_dict(self.signal),
-            "fit": to_dict(self.fit),
-        }
-
-    @staticmethod
-    def from_dict(values: dict[str, Any], file: Path | None = None) -> FitConfig:
-        """The inverse of ``to_dict``.
-
-        Raises:
-            ConfigError: a section is missing, a key unknown or a value impossible.
-        """
-        if values.get("kind") not in _KINDS:
-            raise ConfigError(
-                "this run is not a fitted signal", file=file, field="kind", found=values.get("kind"),
-                expected=" | ".join(_KINDS),
-            )  # fmt: skip
-        for name, kind in (("source", str), ("field", dict), ("signal", dict), ("fit", dict)):
-            if not isinstance(values.get(name), kind):
-                raise ConfigError("a run configuration is incomplete", file=file, field=name, found=values.get(name))
-        return FitConfig(
-            source=values["source"],
-            field=config_from_dict(values["field"]),
-            signal=from_dict(_KINDS[values["kind"]], values["signal"], "signal", file),
-            fit=from_dict(FitSettings, values["fit"], "fit", file),
-        )
-
-
-def read_fit_config(path: Path) -> FitConfig:
-    """Read what a run folder's ``config.toml`` says.
+def signal_of(config: RunConfig) -> SignalOptions:
+    """Which signal a run was fitted to.
 
     Raises:
-        ConfigError: the file is missing, not TOML, or not of a fitted signal.
+        ConfigError: it is no fitted signal.
     """
-    return FitConfig.from_dict(read_toml(path), path)
+    return config.get(ImageOptions) if config.kind == IMAGE.name else config.get(SdfOptions)

@@ -16,11 +16,10 @@ from fieldlab.fit.config import FitSettings
 from fieldlab.fit.signal import Signal
 from fieldlab.runs.checkpoint import Checkpoint, load_arrays, take_shapes
 from fieldlab.runs.limits import Limits
-from fieldlab.runs.loop import Loop, check_finite
+from fieldlab.runs.loop import Event, Loop, Progress
 from fieldlab.train.optimizer import Adam, loop_state, restore_loop
 
 MOST_NEIGHBORHOODS = 1 << 26
-MEMORY = 0.95  # of the running average of the loss, per step
 
 
 @runtime_checkable
@@ -70,24 +69,18 @@ class Task(ABC):
 
 
 @dataclass(frozen=True)
-class FitEvent:
-    """How fitting stands after a step; ``loss`` is a running average."""
+class FitEvent(Event):
+    """How fitting stands after a step; ``loss`` is a running average, which ``text`` says as people read it."""
 
-    step: int
-    loss: float
-    seconds: float
-    seconds_left: float | None
-    learning_rate: float
+    text: str
 
+    def row(self) -> dict[str, Any]:
+        row = super().row()
+        del row["text"]  # says the loss again
+        return row
 
-@dataclass
-class Progress:
-    """Counters that a checkpoint keeps so that fitting goes on exactly where it was."""
-
-    step: int = 0
-    seconds: float = 0.0
-    loss: float = 0.0
-    weight: float = 0.0
+    def describe(self) -> str:
+        return self.text
 
 
 def cosine(fraction: float, final: float) -> float:
@@ -114,16 +107,15 @@ class Fitting(Loop[FitEvent]):
         self.x, self.wanted = task.x.to(self.device), task.wanted.to(self.device)
         self.neighbors: Tensor | None = None
 
-    def begin(self) -> None:
-        """Before the first step: let an encoding that adapts its layout to the signal do so."""
+    def _start(self, resume: Checkpoint | None) -> list[str]:
+        """Let an encoding that adapts its layout to the signal do so."""
+        if resume is not None:
+            self._load(resume)
+            return []
         if isinstance(self.signal.encoding, Placed):
             self.signal.encoding.place(self.x, self.task.importance().to(self.device), self.generator)
         self.neighbors = self._nearest()
-
-    @property
-    def finished(self) -> bool:
-        """Whether the steps or seconds are used up."""
-        return self.limits.finished(self.progress.step, self.progress.seconds)
+        return []
 
     def step(self) -> FitEvent:
         """One step: a batch, its loss, derivatives, Adam."""
@@ -140,24 +132,18 @@ class Fitting(Loop[FitEvent]):
         rate = self.settings.decoder_rate * cosine(fraction, self.settings.final_rate)
         self.optimizer.step(rate)
         value = float(loss.detach())
-        check_finite(value, now.step)
-        now.loss = MEMORY * now.loss + (1 - MEMORY) * value
-        now.weight = MEMORY * now.weight + (1 - MEMORY)
+        self.check_finite(value)
+        now.note(value)
         now.step += 1
         now.seconds += time.perf_counter() - start
         left = self.limits.seconds_left(now.step, now.seconds)
-        return FitEvent(now.step, now.loss / now.weight, now.seconds, left, rate)
+        return FitEvent(now.step, now.mean, now.seconds, left, rate, self.task.describe(now.mean))
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Arrays and plain values from which :meth:`load` goes on exactly."""
         return loop_state("signal", self.signal, self.progress, self.optimizer, self.generator)
 
-    def load(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint of the same configuration.
-
-        Raises:
-            CheckpointError: it does not fit.
-        """
+    def _load(self, checkpoint: Checkpoint) -> None:
         load_signal(self.signal, checkpoint)
         self.optimizer = Adam(self._groups())
         self.neighbors = self._nearest()

@@ -1,7 +1,7 @@
 """Checkpoints: arrays in safetensors with one JSON header. Never pickle.
 
-The header holds the format version, the run configuration, the model's plain values and the training state, so one
-file is enough to render or to go on training, without the photographs.
+The header holds the format version, the model's plain values, the scene's views and the training state. Together with
+the run's ``config.toml`` that is enough to render or to go on, without the photographs.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from fieldlab.errors import CheckpointError, ConfigError
 from fieldlab.fields.encoding import part
 from fieldlab.files import write_with
 from fieldlab.render.model import RadianceModel
+from fieldlab.runs.upgrade import upgraded_checkpoint
 
-FORMAT_VERSION = 2
-_RENAMED = {1: {"model.field.table": "model.field.encoding.table"}}  # arrays since the version before
+FORMAT_VERSION = 3
 _KEY = "fieldlab"
 _MAX_HEADER = 100 << 20
 
@@ -36,6 +36,19 @@ class Checkpoint:
     arrays: dict[str, Tensor]
     header: dict[str, Any]
     path: Path | None = None
+
+    @property
+    def step(self) -> int:
+        """Steps done.
+
+        Raises:
+            CheckpointError: it does not say.
+        """
+        try:
+            return int(self.header["training"]["progress"]["step"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError("a checkpoint lacks what is needed to go on training", file=self.path,
+                                  found=error) from error  # fmt: skip
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The arrays whose names start with ``prefix`` and a dot, without it."""
@@ -73,10 +86,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
     except (SafetensorError, OSError) as error:
         raise CheckpointError("a checkpoint is damaged", file=path, found=error) from error
-    for version, names in _RENAMED.items():
-        if header["format_version"] <= version:
-            arrays = {names.get(name, name): array for name, array in arrays.items()}
-    return Checkpoint(arrays, header, path)
+    return Checkpoint(*upgraded_checkpoint(header["format_version"], arrays, header), path)
 
 
 def load_model(model: RadianceModel, checkpoint: Checkpoint) -> None:

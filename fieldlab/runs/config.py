@@ -1,87 +1,126 @@
-"""What a run is made from, as plain values: stored as ``config.toml`` and in every checkpoint."""
+"""What a run is: its kind, what it was made from and with which settings. Stored once, as ``config.toml``."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import sys
-import types
-import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import tomli_w
 
 from fieldlab.data.options import SceneOptions
-from fieldlab.train.config import TrainConfig
-from fieldlab.errors import ConfigError, require
+from fieldlab.errors import ConfigError
 from fieldlab.fields.base import FieldConfig
 from fieldlab.fields.registry import config_from_dict, config_to_dict
 from fieldlab.files import write_text
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from fieldlab.runs.kinds import RunKind, kind_named
+from fieldlab.runs.upgrade import upgraded_config
+from fieldlab.runs.values import from_dict, read_toml, to_dict
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything a run is made from."""
+    """Everything a run is made from.
 
+    Args:
+        kind: which kind of run, see :mod:`fieldlab.runs.kinds`.
+        source: the scene or file as it was named: a path, or the name of a scene that comes with fieldlab.
+        field: the representation.
+        settings: one object for every section of the kind's configuration, in any order.
+        parent: folder of the run it came from: its teacher, or what was edited or segmented; None for the first.
+        parent_fingerprint: what that run is known by, wherever it is now.
+
+    Raises:
+        ConfigError: there is no such kind.
+        TypeError: settings are not those of the kind: a mistake of the program.
+    """
+
+    kind: str
     source: str
-    """The scene as it was named: a folder, a TOML file or a procedural scene."""
     field: FieldConfig
-    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
-    scene: SceneOptions = dataclasses.field(default_factory=SceneOptions)
-    teacher: str | None = None
-    """The run whose field this one's was initialised from."""
+    settings: tuple[Any, ...] = ()
+    parent: str | None = None
+    parent_fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        wanted = list(kind_named(self.kind).sections.values())
+        given = {type(s): s for s in self.settings}
+        if set(given) != set(wanted) or len(self.settings) != len(wanted):
+            raise TypeError(f"a run of kind {self.kind} has settings {wanted}, not {self.settings}")
+        object.__setattr__(self, "settings", tuple(given[cls] for cls in wanted))  # in the kind's order
+
+    def get(self, cls: type[T]) -> T:
+        """The settings of one section.
+
+        Raises:
+            ConfigError: a run of this kind has none such.
+        """
+        for found in self.settings:
+            if isinstance(found, cls):
+                return found
+        raise ConfigError("this run " + (kind_named(self.kind).says or f"is of kind {self.kind}"), field="kind",
+                          found=self.kind)  # fmt: skip
+
+    def with_settings(self, *changed: Any) -> RunConfig:
+        """The same with other settings in place of those of the same type."""
+        kept = tuple(s for s in self.settings if type(s) not in {type(c) for c in changed})
+        return dataclasses.replace(self, settings=(*kept, *changed))
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values without None."""
-        teacher = {} if self.teacher is None else {"teacher": self.teacher}
-        return {
-            "source": self.source,
-            **teacher,
-            "field": config_to_dict(self.field),
-            "train": to_dict(self.train),
-            "scene": to_dict(self.scene),
-        }
+        values: dict[str, Any] = {"kind": self.kind, "source": self.source}
+        if self.parent is not None:
+            values["parent"] = self.parent
+        if self.parent_fingerprint:
+            values["parent_fingerprint"] = self.parent_fingerprint
+        values["field"] = config_to_dict(self.field)
+        for name, cls in kind_named(self.kind).sections.items():
+            values[name] = to_dict(self.get(cls))
+        return values
 
     @staticmethod
     def from_dict(values: dict[str, Any], file: Path | None = None) -> RunConfig:
-        """The inverse of ``to_dict``.
+        """The inverse of ``to_dict``; also of what fieldlab 0.1 wrote before runs said what they are.
 
         Raises:
             ConfigError: a section is missing, a key unknown or a value impossible.
         """
-        if "kind" in values:
-            raise ConfigError(
-                "this run is a fitted signal, not a scene", file=file, field="kind", found=values["kind"],
-                hint="its pictures, numbers and mesh are in its folder",
-            )  # fmt: skip
-        for name, kind in (("source", str), ("field", dict), ("train", dict)):
-            if not isinstance(values.get(name), kind):
+        values = upgraded_config(values)
+        kind = _checked_kind(values, file)
+        for name, cls in (("source", str), ("field", dict), *((name, dict) for name in kind.sections)):
+            if not isinstance(values.get(name, {} if name == "scene" else None), cls):
                 raise ConfigError("a run configuration is incomplete", file=file, field=name, found=values.get(name))
         return RunConfig(
+            kind=kind.name,
             source=values["source"],
             field=config_from_dict(values["field"]),
-            train=from_dict(TrainConfig, values["train"], "train", file),
-            scene=from_dict(SceneOptions, values.get("scene", {}), "scene", file),
-            teacher=None if values.get("teacher") is None else str(values["teacher"]),
+            settings=tuple(from_dict(cls, values.get(n, {}), n, file) for n, cls in kind.sections.items()),
+            parent=None if values.get("parent") is None else str(values["parent"]),
+            parent_fingerprint=str(values.get("parent_fingerprint", "")),
         )
 
+    @property
+    def scene(self) -> SceneOptions:
+        """How the scene is read.
 
-class Stored(Protocol):
-    """A configuration that can be written as nested plain values."""
+        Raises:
+            ConfigError: the run is of no scene.
+        """
+        return self.get(SceneOptions)
 
-    def to_dict(self) -> dict[str, Any]: ...
+
+def _checked_kind(values: dict[str, Any], file: Path | None) -> RunKind:
+    try:
+        return kind_named(str(values.get("kind")))
+    except ConfigError as error:
+        raise ConfigError(error.what, file=file, field="kind", found=error.found, expected=error.expected,
+                          hint="is the package that adds it installed?") from error  # fmt: skip
 
 
-def write_config(path: Path, config: Stored) -> None:
+def write_config(path: Path, config: RunConfig) -> None:
     """Write ``config`` as TOML, whole or not at all."""
     write_text(path, tomli_w.dumps(config.to_dict()))
 
@@ -93,58 +132,3 @@ def read_config(path: Path) -> RunConfig:
         ConfigError: the file is missing, not TOML, or not a run configuration.
     """
     return RunConfig.from_dict(read_toml(path), path)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The values of a run's ``config.toml``.
-
-    Raises:
-        ConfigError: the file is missing or not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError("a run configuration cannot be read", file=path, found=error.strerror) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError("a run configuration is not TOML", file=path, found=error) from error
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Fields of a flat dataclass without those that are None; tuples become lists, as in TOML and JSON."""
-    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
-
-
-def from_dict(cls: type[T], values: dict[str, Any], section: str, file: Path | None = None) -> T:
-    """A flat dataclass from plain values.
-
-    Raises:
-        ConfigError: a key is unknown or missing, or a value has the wrong type.
-    """
-    hints = typing.get_type_hints(cls)
-    made = {}
-    for name, value in values.items():
-        if name not in hints:
-            raise ConfigError(
-                "there is no such setting", file=file, field=f"{section}.{name}", expected=", ".join(hints)
-            )
-        made[name] = _typed(value, hints[name], f"{section}.{name}", file)
-    try:
-        return cls(**made)
-    except TypeError as error:
-        raise ConfigError("a setting is missing", file=file, field=section, found=error) from error
-
-
-def _typed(value: Any, hint: Any, name: str, file: Path | None) -> Any:
-    allowed = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    for kind in allowed:
-        if typing.get_origin(kind) is tuple and isinstance(value, (list, tuple)):
-            inner = typing.get_args(kind)
-            if Ellipsis in inner or len(inner) == len(value):
-                return tuple(_typed(v, inner[0], name, file) for v in value)
-        elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        elif isinstance(kind, type) and type(value) is kind:
-            return value
-    expected = getattr(hint, "__name__", str(hint))
-    raise ConfigError("a setting has the wrong type", file=file, field=name, found=repr(value), expected=expected)

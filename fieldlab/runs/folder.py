@@ -5,23 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import shutil
-import socket
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from fieldlab.errors import CheckpointError, RunFolderError
+from fieldlab.errors import CheckpointError, ConfigError, RunFolderError
+from fieldlab.files import write_text
 from fieldlab.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from fieldlab.runs.config import RunConfig, Stored, read_config, write_config
+from fieldlab.runs.config import RunConfig, read_config, write_config
+from fieldlab.runs.kinds import all_products, kind_named
+from fieldlab.runs.lock import held_elsewhere, locked
 
 KEPT_CHECKPOINTS = 2
-MADE = ("checkpoints", "renders", "exports", "tensorboard", "metrics.jsonl", "scores.json", "hierarchy.json",
-        "hierarchy.npz", "config.toml")  # fmt: skip
+OF_EVERY_RUN = ("checkpoints", "renders", "exports", "metrics.jsonl", "config.toml")
 REPLACED = ".replaced"  # what an overwritten run held, until the new one has a checkpoint
 
 
@@ -48,7 +44,7 @@ class Run:
         return self.path / "exports"
 
     @staticmethod
-    def create(path: str | Path, config: Stored, *, overwrite: bool = False) -> Run:
+    def create(path: str | Path, config: RunConfig, *, overwrite: bool = False) -> Run:
         """Make a run folder and write its configuration.
 
         Raises:
@@ -92,36 +88,29 @@ class Run:
             )  # fmt: skip
         return run
 
-    def config(self) -> RunConfig:
-        """What the run is made from."""
-        return read_config(self.config_file)
+    def config(self, kind: str | None = None) -> RunConfig:
+        """What the run is made from.
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run for this process alone; a lock whose process is gone is taken over.
+        Args:
+            kind: what it has to be, for somebody who wants to go on with it.
+
+        Raises:
+            ConfigError: the configuration cannot be read, or the run is of another kind.
+        """
+        config = read_config(self.config_file)
+        if kind is not None and config.kind != kind:
+            command = kind_named(config.kind).command
+            raise ConfigError(f"this run was not made by {kind_named(kind).command}", file=self.path,
+                              found=f"made by {command}", hint=f"go on with {command}")  # fmt: skip
+        return config
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the run for this process alone, see :func:`fieldlab.runs.lock.locked`.
 
         Raises:
             RunFolderError: another process that is alive holds it.
         """
-        lock = self.path / "lock"
-        for _ in range(3):
-            if _take_lock(lock):
-                break
-            owner = _owner(lock)
-            if owner is not None and _alive(owner):
-                raise RunFolderError(
-                    "the run folder is in use",
-                    file=self.path,
-                    found=f"process {owner.get('pid')} on {owner.get('host')}",
-                    hint=f"wait for it to end; if it is certain that nothing uses it, delete {lock}",
-                )
-            lock.unlink(missing_ok=True)
-        else:
-            raise RunFolderError("the run folder is in use", file=self.path)
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+        return locked(self.path)
 
     def checkpoints(self) -> list[Path]:
         """Checkpoints, oldest first."""
@@ -184,8 +173,6 @@ class Run:
         """Forget lines past ``step`` (training goes on from there) and a torn last line."""
         rows = [row for row in self.metrics() if row.get("step", 0) <= step]
         if self.metrics_file.exists():
-            from fieldlab.files import write_text
-
             write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows))
 
     def discard_if_untrained(self) -> None:
@@ -200,7 +187,7 @@ class Run:
 
     def _clear(self) -> None:
         """Remove what earlier training made; what a person put beside it stays."""
-        for name in MADE:
+        for name in made():
             shutil.rmtree(self.path / name, ignore_errors=True)
             with contextlib.suppress(OSError):
                 (self.path / name).unlink(missing_ok=True)
@@ -210,7 +197,7 @@ class Run:
         aside = self.path / REPLACED
         if self.checkpoints():
             aside.mkdir()
-            for name in MADE:
+            for name in made():
                 if (self.path / name).exists():
                     (self.path / name).rename(aside / name)
         self._clear()
@@ -218,55 +205,19 @@ class Run:
     def _restore(self) -> None:
         """Bring back a run that was overwritten by one that never got to a checkpoint and is no longer at it."""
         aside = self.path / REPLACED
-        owner = _owner(self.path / "lock")
-        if not aside.is_dir() or (owner is not None and owner.get("pid") != os.getpid() and _alive(owner)):
+        if not aside.is_dir() or held_elsewhere(self.path):
             return
         if not self.checkpoints():
             self._clear()
-            for name in MADE:
+            for name in made():
                 if (aside / name).exists():
                     (aside / name).rename(self.path / name)
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _take_lock(lock: Path) -> bool:
-    """Make the lock file with this process's name in it; False when it exists. Never leaves a half-written one."""
-    process = psutil.Process()
-    text = json.dumps({"pid": process.pid, "host": socket.gethostname(), "started": process.create_time()})
-    try:
-        handle, name = tempfile.mkstemp(prefix=".lock-", dir=lock.parent)
-        try:
-            with os.fdopen(handle, "w") as file:
-                file.write(text)
-            os.link(name, lock)
-        finally:
-            os.unlink(name)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise RunFolderError("the run folder cannot be written", file=lock.parent, found=error.strerror) from error
-    return True
-
-
-def _owner(lock: Path) -> dict[str, Any] | None:
-    try:
-        owner = json.loads(lock.read_text())
-        return owner if isinstance(owner, dict) else None
-    except (OSError, ValueError):
-        return None
-
-
-def _alive(owner: dict[str, Any]) -> bool:
-    """Whether the process that wrote the lock still runs. Elsewhere than on this host it is taken to be."""
-    if owner.get("host") != socket.gethostname():
-        return True
-    try:
-        started = psutil.Process(int(owner["pid"])).create_time()
-        return abs(started - float(owner["started"])) < 1.0
-    except psutil.AccessDenied:
-        return True
-    except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):
-        return False
+def made() -> tuple[str, ...]:
+    """Names of everything that commands write into run folders."""
+    return (*OF_EVERY_RUN, *sorted(all_products()))
 
 
 def _finite(value: Any) -> Any:

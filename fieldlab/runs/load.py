@@ -4,43 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fieldlab.data.cameras import Cameras
-from fieldlab.data.scene import Scene
+from fieldlab.data.pose import PoseCorrections
 from fieldlab.errors import CheckpointError, ConfigError
 from fieldlab.fields.head import HeadConfig
 from fieldlab.fields.registry import config_to_dict
-from fieldlab.render.model import ModelConfig, RadianceModel, config_dict
 from fieldlab.render.build import build_model
-from fieldlab.train.build import choose_model, training_views
+from fieldlab.render.model import ModelConfig, RadianceModel, config_dict
 from fieldlab.runs.checkpoint import Checkpoint, load_arrays, load_model
-from fieldlab.runs.config import RunConfig, Stored, from_dict
-from fieldlab.train.distributed import World
-from fieldlab.train.pose import PoseCorrections
-from fieldlab.runs.scene_record import SceneRecord
-from fieldlab.runs.recorded import recorded
+from fieldlab.runs.config import RunConfig
 from fieldlab.runs.folder import Run
-from fieldlab.train.trainer import Trainer, TrainEvent
-
-
-
-
-def run_header(config: Stored, model: RadianceModel, training: dict[str, Any], scene: SceneRecord) -> dict[str, Any]:
-    """Everything of a checkpoint that is no array."""
-    return {
-        "run": config.to_dict(),
-        "model": config_dict(model.config),
-        "heads": [model.head(name).config.to_dict() for name in model.heads],
-        "training": training,
-        "scene": scene.header(),
-    }
+from fieldlab.runs.scene_record import SceneRecord
+from fieldlab.runs.values import from_dict
 
 
 @dataclass
@@ -52,9 +33,9 @@ class RunInfo:
         config: what it was made from.
         scene: where it came from, cameras (with the corrections of pose refinement) and names of its views.
         step, seconds: how long it was trained.
-        psnr: over the last training rays in dB, None before the first step.
+        psnr: over the last training rays in dB, or, of a distilled run, over rays of its teacher; None before the first
+            step.
         checkpoint: the file that was read.
-        distilled: whether it learnt from another field instead of photographs, and ``psnr`` is against that field.
     """
 
     run: Run
@@ -64,7 +45,6 @@ class RunInfo:
     seconds: float
     psnr: float | None
     checkpoint: Path | None
-    distilled: bool = False
 
 
 def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[RadianceModel, RunInfo]:
@@ -72,23 +52,23 @@ def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[Radi
 
     Raises:
         RunFolderError: the folder is missing or is no run.
+        ConfigError: it is of no scene.
         CheckpointError: there is no checkpoint, or it cannot be read.
     """
     run = Run.open(path)
+    config = run.config()
+    _ = config.scene  # says it where there is none
     checkpoint = run.latest_checkpoint()
     header = checkpoint.header
     try:
-        config = RunConfig.from_dict(header["run"], checkpoint.path)
-        model_config = from_dict(ModelConfig, header["model"], "model", checkpoint.path)
+        model_config = stored_model(checkpoint)
         heads = [HeadConfig.from_dict(values) for values in header.get("heads", [])]
         scene, progress = SceneRecord.read(checkpoint), header["training"]["progress"]
         step, seconds = int(progress["step"]), float(progress["seconds"])
     except ConfigError as error:
-        if error.field == "kind":  # not of a scene at all
-            raise
         raise CheckpointError("a checkpoint holds an impossible configuration", file=checkpoint.path, found=error.what,
                               field=error.field) from error  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError("a checkpoint's header is incomplete", file=checkpoint.path, field=str(error)) from error
     model = build_model(config.field, model_config, seed=0)
     for head in heads:
@@ -98,9 +78,21 @@ def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[Radi
         scene.cameras["train"] = _corrected(scene.cameras["train"], corrections, model, checkpoint.path)
     rows = [row for row in run.metrics() if row.get("psnr") is not None and row.get("step", 0) <= step]
     psnr = float(rows[-1]["psnr"]) if rows else None
-    distilled = "stage" in header["training"]["progress"]  # which a training run's progress lacks
-    info = RunInfo(run, config, scene, step, seconds, psnr, checkpoint.path, distilled)
+    info = RunInfo(run, config, scene, step, seconds, psnr, checkpoint.path)
     return model.to(device).eval().requires_grad_(False), info
+
+
+def stored_model(checkpoint: Checkpoint) -> ModelConfig:
+    """Box, steps and the like of the model in a checkpoint.
+
+    Raises:
+        CheckpointError: it has none.
+        ConfigError: they make no sense.
+    """
+    values = checkpoint.header.get("model")
+    if not isinstance(values, dict):
+        raise CheckpointError("a checkpoint's header is incomplete", file=checkpoint.path, field="model")
+    return from_dict(ModelConfig, values, "model", checkpoint.path)
 
 
 def _corrected(cameras: Cameras, arrays: dict[str, Tensor], model: RadianceModel, path: Path | None) -> Cameras:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fieldlab.data.options import SceneOptions
 from fieldlab.errors import require
 from fieldlab.fields.base import FieldConfig
 from fieldlab.fields.hashgrid import HashGridConfig
 from fieldlab.fields.head import HeadConfig
+from fieldlab.runs.kinds import RunKind
+from fieldlab.train.config import TrainConfig
 
 HEAD = "parts"
 """Name of the head that a segmentation learns."""
@@ -35,6 +38,8 @@ class SegmentSettings:
     continuity_weight: float = 0.1
     nested: bool = True
     """Learn from how masks nest, not only from each by itself."""
+    masks: str = "auto"
+    """Where the masks were, or ``auto``."""
 
     def __post_init__(self) -> None:
         require(self.steps is None or self.steps >= 0, "segment.steps", self.steps, "0 or more")
@@ -53,3 +58,9 @@ class SegmentSettings:
             n_levels=10, n_features=4, log2_hashmap_size=16, base_resolution=16, finest_resolution=256
         )
         return HeadConfig(HEAD, self.features, grid, width=64, layers=1)
+
+
+SEGMENTED = RunKind(
+    "segmented", "fieldlab segment", {"train": TrainConfig, "segment": SegmentSettings, "scene": SceneOptions},
+    products=("hierarchy.json", "hierarchy.npz"), says="was segmented",
+)  # fmt: skip

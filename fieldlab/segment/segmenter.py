@@ -20,7 +20,7 @@ from fieldlab.fields.base import ParamGroup
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.checkpoint import Checkpoint, load_model
 from fieldlab.runs.limits import Limits
-from fieldlab.runs.loop import Loop, check_finite
+from fieldlab.runs.loop import Event, Loop, Progress
 from fieldlab.segment.config import SegmentSettings
 from fieldlab.segment.graph import neighbor_edges
 from fieldlab.segment.losses import Ultrametric, continuity_loss, couples_loss, euclidean_similarity, norm_loss
@@ -31,29 +31,17 @@ from fieldlab.train.optimizer import Adam, loop_state, restore_loop
 
 MOST_PIXELS = 1 << 16  # of a photograph that are learnt from
 RUNS = 256  # of four pixels side by side
-MEMORY = 0.95
 
 
 @dataclass(frozen=True)
-class SegmentEvent:
-    """How learning stands after a step. ``agreement`` is the share of comparisons that come out right."""
+class SegmentEvent(Event):
+    """How learning stands after a step. ``agreement`` is a running average of the share of comparisons that come out
+    right."""
 
-    step: int
-    loss: float
     agreement: float
-    seconds: float
-    seconds_left: float | None
-    learning_rate: float
 
-
-@dataclass
-class Progress:
-    """Counters that a checkpoint keeps."""
-
-    step: int = 0
-    seconds: float = 0.0
-    right: float = 0.0
-    weight: float = 0.0
+    def describe(self) -> str:
+        return f"{self.agreement:.1%} of comparisons right"
 
 
 @dataclass(frozen=True)
@@ -75,15 +63,12 @@ class Segmenter(Loop[SegmentEvent]):
         cameras: of the photographs.
         masks: by number of the photograph.
         settings: what is learnt and for how long.
-
-    Raises:
-        ConfigError: no photograph with masks sees anything of the field.
     """
 
     def __init__(
         self, model: RadianceModel, cameras: Cameras, masks: Mapping[int, ImageMasks], settings: SegmentSettings
     ) -> None:
-        self.model, self.settings, self.progress = model, settings, Progress()
+        self._model, self.settings, self.progress = model, settings, Progress()
         self.cameras, self.masks = cameras.to("cpu"), masks
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.head = model.add_head(settings.head(), self.generator)
@@ -93,8 +78,19 @@ class Segmenter(Loop[SegmentEvent]):
         self.lessons: list[Lesson] = []
         self._left: list[int] = []
 
-    def prepare(self) -> None:
-        """Find what the photographs see."""
+    @property
+    def model(self) -> RadianceModel:
+        return self._model
+
+    def _start(self, resume: Checkpoint | None) -> list[str]:
+        """Find what the photographs see.
+
+        Raises:
+            ConfigError: no photograph with masks sees anything of the field.
+            CheckpointError: the checkpoint does not fit.
+        """
+        if resume is not None:
+            self._load(resume)
         for i in sorted(self.masks):
             if lesson := self._lesson(i):
                 self.lessons.append(lesson)
@@ -103,6 +99,7 @@ class Segmenter(Loop[SegmentEvent]):
                               hint="was the run trained on these photographs?")  # fmt: skip
         if not self.progress.step:
             self.head.begin_apart(self.lessons[0].seen.x[: 1 << 12])
+        return []
 
     def _lesson(self, i: int) -> Lesson | None:
         width, height = self.cameras.size[i].tolist()
@@ -113,10 +110,6 @@ class Segmenter(Loop[SegmentEvent]):
         if not bool((seen.opacity > 0.5).any()):
             return None
         return Lesson(seen, of_pixels, torch.from_numpy(member), torch.from_numpy(self.masks[i].inside), width)
-
-    @property
-    def finished(self) -> bool:
-        return self.limits.finished(self.progress.step, self.progress.seconds)
 
     def features(self, seen: Sightings, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """What pixels int64 [N] of a photograph see: features [N,D] as composited, and the same of unit length; behind
@@ -187,23 +180,17 @@ class Segmenter(Loop[SegmentEvent]):
 
     def _account(self, loss: float, right: float, rate: float, start: float) -> SegmentEvent:
         now = self.progress
-        check_finite(loss, now.step)
-        now.right = MEMORY * now.right + (1 - MEMORY) * right
-        now.weight = MEMORY * now.weight + (1 - MEMORY)
+        self.check_finite(loss)
+        now.note(right)
         now.step += 1
         now.seconds += time.perf_counter() - start
         left = self.limits.seconds_left(now.step, now.seconds)
-        return SegmentEvent(now.step, loss, now.right / now.weight, now.seconds, left, rate)
+        return SegmentEvent(now.step, loss, now.seconds, left, rate, agreement=now.mean)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Arrays and plain values from which :meth:`load` goes on."""
         return loop_state("model", self.model, self.progress, self.optimizer, self.generator)
 
-    def load(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint of the same configuration.
-
-        Raises:
-            CheckpointError: it does not fit.
-        """
+    def _load(self, checkpoint: Checkpoint) -> None:
         load_model(self.model, checkpoint)
         self.progress = restore_loop(checkpoint, Progress, self.optimizer, self.generator)

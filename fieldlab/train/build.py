@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fieldlab.data.cameras import Cameras
+from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import Scene
 from fieldlab.errors import ConfigError, DataError
 from fieldlab.fields.base import FieldConfig
 from fieldlab.fields.registry import config_named, with_settings
 from fieldlab.render.model import ModelConfig, diagonal
-from fieldlab.train.config import TrainConfig
+from fieldlab.runs.config import RunConfig
+from fieldlab.train.config import TRAINED, TrainConfig
 
+DEFAULT_SECONDS = {"cpu": 300.0, "cuda": 120.0}
 CASCADES = 5  # of unbounded scenes: 16 times the box
 CONE_ANGLE = 1.0 / 128.0
 STEPS_UNBOUNDED = 512  # along the diagonal of the box
@@ -35,6 +40,51 @@ class FieldChoice:
     """Largest number of trainable values."""
     n_bytes: int | None = None
     """Most bytes of the field, everything fixed included."""
+
+
+def new_train_config(
+    scene: Scene,
+    source: str | Path,
+    choice: FieldChoice,
+    options: SceneOptions,
+    device: torch.device,
+    *,
+    steps: int | None = None,
+    seconds: float | None = None,
+    samples_per_step: int = 0,
+    teacher: str | Path | None = None,
+    **settings: Any,
+) -> RunConfig:
+    """What a new run on a scene is made from.
+
+    Args:
+        scene: the scene as it was read.
+        source: how it was named: kept, as an absolute path where there is such a file, to read it again.
+        choice: the field.
+        options: how the scene was read.
+        device: where it is trained.
+        steps, seconds: limits; what suits the device with neither.
+        samples_per_step: 0 chooses by representation and device.
+        teacher: run of the same scene where the field begins.
+        settings: more of :class:`TrainConfig`.
+
+    Raises:
+        ConfigError: settings that make no sense.
+    """
+    if steps is None and seconds is None:
+        seconds = DEFAULT_SECONDS[device.type]
+    recipe = dict(config_named(choice.kind).recipe)
+    if samples_per_step:
+        recipe["samples_per_step"] = samples_per_step
+    train = TrainConfig(steps=steps, seconds=seconds, **{**recipe, **settings})
+    field = choose_field(choice, footprint_of(scene), train.appearance, device)
+    parent = None if teacher is None else str(Path(teacher).resolve())
+    return RunConfig(TRAINED.name, stored_source(source), field, (train, options), parent)
+
+
+def stored_source(source: str | Path) -> str:
+    """A scene as a run keeps it: where a folder or file is, or a name."""
+    return str(Path(source).resolve()) if Path(source).exists() else str(source)
 
 
 def choose_field(choice: FieldChoice, footprint: float, appearance: int, device: torch.device) -> FieldConfig:

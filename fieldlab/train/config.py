@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from fieldlab.data.options import SceneOptions
 from fieldlab.errors import require
+from fieldlab.runs.kinds import RunKind
 
 
 @dataclass(frozen=True)
@@ -62,3 +64,9 @@ class TrainConfig:
         require(self.appearance >= 0, "train.appearance", self.appearance, "0 or more")
         require(self.occupancy_passes >= 1, "train.occupancy_passes", self.occupancy_passes, "1 or more")
         require(self.occupancy_every >= 1, "train.occupancy_every", self.occupancy_every, "1 or more")
+
+
+TRAINED = RunKind(
+    "trained", "fieldlab train", {"train": TrainConfig, "scene": SceneOptions}, products=("tensorboard",),
+    says="was trained on photographs",
+)  # fmt: skip

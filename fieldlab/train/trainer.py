@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 from fieldlab.data.cameras import Rays
+from fieldlab.data.pose import PoseCorrections
 from fieldlab.data.views import Views
 from fieldlab.errors import ConfigError, DataError
 from fieldlab.fields.base import FieldProgress, ParamGroup
 from fieldlab.ops.distortion import distortion_loss
 from fieldlab.render.model import BACKGROUNDS, RadianceModel, RayOutput
 from fieldlab.runs.checkpoint import Checkpoint, load_arrays, load_model
-from fieldlab.runs.loop import Loop, check_finite
+from fieldlab.runs.loop import Event, Loop, Progress
 from fieldlab.train.carve import carve
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.distributed import World
 from fieldlab.train.loader import RayBatch, RayLoader
 from fieldlab.train.losses import photometric, psnr_of
 from fieldlab.train.optimizer import Adam, restore_loop
-from fieldlab.train.pose import PoseCorrections
 from fieldlab.train.schedule import Schedule
 
 SAMPLES_PER_STEP = {"cpu": 1 << 16, "cuda": 1 << 18}
@@ -33,33 +33,26 @@ EARLY_STOP = 1e-3  # transmittance behind which samples are not worth training o
 COARSE_STEPS = 4.0  # first steps along rays are so much longer where there is no hull
 MIN_RAYS = 64
 MAX_RAYS = 1 << 18
-MEMORY = 0.95  # of running averages, per step
 
 
 @dataclass(frozen=True)
-class TrainEvent:
+class TrainEvent(Event):
     """How training stands after a step; ``psnr`` is a running average over training rays, in dB."""
 
-    step: int
-    loss: float
     psnr: float
     samples_per_s: float
     rays: int
-    seconds: float
-    seconds_left: float | None
-    learning_rate: float
+
+    def describe(self) -> str:
+        return f"PSNR {self.psnr:.2f} dB, {self.samples_per_s / 1e6:.2f} M samples/s"
 
 
 @dataclass
-class Progress:
-    """Counters that a checkpoint keeps so that training goes on exactly where it was."""
+class TrainProgress(Progress):
+    """Counters of training; the running average is of the mean squared error."""
 
-    step: int = 0
-    seconds: float = 0.0
     rays: int = 256
     samples: int = 0
-    mse: float = 0.0
-    weight: float = 0.0
     kept_fraction: float = 0.0
     cells_due: float = 0.0
 
@@ -72,15 +65,23 @@ class Trainer(Loop[TrainEvent]):
         views: the training photographs.
         config: settings.
         world: the processes that train together.
+        teacher: a trained model of the same scene from which the field is initialised; None to begin at random.
 
     Raises:
         DataError: no training views, all pixels masked, or no ray meets the box.
     """
 
-    def __init__(self, model: RadianceModel, views: Views, config: TrainConfig, world: World | None = None) -> None:
-        self.model, self.config, self.world = model, config, world or World()
-        self.schedule = Schedule(config)
-        self.progress = Progress()
+    def __init__(
+        self,
+        model: RadianceModel,
+        views: Views,
+        config: TrainConfig,
+        world: World | None = None,
+        teacher: RadianceModel | None = None,
+    ) -> None:
+        self._model, self.config, self.world, self.teacher = model, config, world or World(), teacher
+        self.limits = self.schedule = Schedule(config)
+        self.progress: TrainProgress = TrainProgress()
         self.views = views
         limit = config.device_memory_gb
         self.loader = RayLoader(views, model.device, None if limit is None else int(limit * 2**30))
@@ -93,12 +94,28 @@ class Trainer(Loop[TrainEvent]):
         self.hull = config.hull and views.channels == 4
         self._check_rays()
 
-    def begin_from(self, teacher: RadianceModel) -> list[str]:
-        """Initialise the field from a trained model of the same scene, before the first step; returns what was done.
+    @property
+    def model(self) -> RadianceModel:
+        return self._model
+
+    def _start(self, resume: Checkpoint | None) -> list[str]:
+        """Initialise from the teacher, and find the cells that can hold anything: those some camera sees, inside the
+        visual hull. Like loading, this does not count as training time.
 
         Raises:
             ConfigError: the teacher covers another box, or the field cannot use it.
+            CheckpointError: the checkpoint does not fit.
         """
+        words = []
+        if resume is not None:
+            self._load(resume)
+        elif self.teacher is not None:
+            words = self._begin_from(self.teacher)
+        if self.progress.step == 0:
+            carve(self.model.occupancy, self.views, hull=self.hull)
+        return words
+
+    def _begin_from(self, teacher: RadianceModel) -> list[str]:
         mine, other = self.model.config, teacher.config
         if (mine.aabb, mine.unbounded) != (other.aabb, other.unbounded):
             raise ConfigError("the teacher covers another box", field="aabb", found=other.aabb, expected=mine.aabb)
@@ -109,17 +126,9 @@ class Trainer(Loop[TrainEvent]):
         self.optimizer.regroup(self._groups())
         return done
 
-    @property
-    def finished(self) -> bool:
-        """Whether the steps or seconds are used up."""
-        return self.schedule.finished(self.progress.step, self.progress.seconds)
-
     def step(self) -> TrainEvent:
         """One step of training: rays, samples, loss, derivatives, Adam, and from time to time the occupancy grid."""
-        now = self.progress
-        if now.step == 0:
-            self.prepare()
-        start = time.perf_counter()
+        now, start = self.progress, time.perf_counter()
         fraction = self.schedule.fraction(now.step, now.seconds)
         if self.model.field.schedule(self._field_progress(fraction)):
             self.optimizer.regroup(self._groups())
@@ -134,13 +143,6 @@ class Trainer(Loop[TrainEvent]):
         rate = self.schedule.learning_rate(now.step, fraction)
         self.optimizer.step(rate)
         return self._account(float(loss.detach()), mse, out, rate, start)
-
-    def prepare(self) -> None:
-        """Find, once, the cells that can hold anything: those some camera sees, inside the visual hull.
-
-        Like loading, this does not count as training time.
-        """
-        carve(self.model.occupancy, self.views, hull=self.hull)
 
     def _forward(
         self, batch: RayBatch, jitter: Tensor, background: Tensor, total: int
@@ -183,21 +185,20 @@ class Trainer(Loop[TrainEvent]):
             [len(out.samples), out.n_marched, mse / size, loss, elapsed / size, float(self.stop_requested)]
         )
         self.stop_requested = stop > 0
-        check_finite(loss, now.step)
+        self.check_finite(loss)
         rays = now.rays * size
         now.step += 1
         now.seconds += elapsed
         now.samples += int(trained)
         if now.step > self.config.occupancy_warmup:
             now.cells_due = max(now.cells_due, 0.0) + CELLS_PER_SAMPLE * trained
-        now.mse = MEMORY * now.mse + (1 - MEMORY) * mse
-        now.weight = MEMORY * now.weight + (1 - MEMORY)
+        now.note(mse)
         if out.n_marched > len(out.samples):
             now.kept_fraction = trained / max(marched, 1)
         now.rays = self._next_rays(trained / rays, marched / rays)
         return TrainEvent(
-            now.step, loss, psnr_of(now.mse / now.weight), trained / max(elapsed, 1e-9), rays, now.seconds,
-            self.schedule.seconds_left(now.step, now.seconds), rate,
+            now.step, loss, now.seconds, self.limits.seconds_left(now.step, now.seconds), rate,
+            psnr=psnr_of(now.mean), samples_per_s=trained / max(elapsed, 1e-9), rays=rays,
         )  # fmt: skip
 
     def _next_rays(self, trained: float, marched: float) -> int:
@@ -261,14 +262,9 @@ class Trainer(Loop[TrainEvent]):
         arrays["random_state"] = self.generator.get_state()
         return arrays, {"progress": asdict(self.progress), "optimizer_steps": self.optimizer.step_count}
 
-    def load(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint of the same configuration.
-
-        Raises:
-            CheckpointError: it does not fit.
-        """
+    def _load(self, checkpoint: Checkpoint) -> None:
         load_model(self.model, checkpoint)
         self.optimizer.regroup(self._groups())
         if self.poses is not None:
             load_arrays(self.poses, checkpoint.part("poses"), checkpoint.path)
-        self.progress = restore_loop(checkpoint, Progress, self.optimizer, self.generator)
+        self.progress = restore_loop(checkpoint, TrainProgress, self.optimizer, self.generator)

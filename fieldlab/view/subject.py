@@ -71,7 +71,8 @@ class Subject:
         facts = [f"{model.field.shown.kind}, {model.field.n_bytes / 1e6:.1f} MB",
                  f"{info.step} steps, {info.seconds:.0f} s"]  # fmt: skip
         if info.psnr is not None:
-            facts.append(f"{info.psnr:.2f} dB {'to its teacher' if info.distilled else 'on training rays'}")
+            against = "to its teacher" if info.config.kind == "distilled" else "on training rays"
+            facts.append(f"{info.psnr:.2f} dB {against}")
         return Subject(folder.resolve().name, model, info.scene, tree, folder=folder, capture=FilesOf(info), info=info,
                        facts=tuple(facts))  # fmt: skip
 

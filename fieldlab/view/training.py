@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from fieldlab.train.session import Session
+from fieldlab.runs.session import Session
 from fieldlab.train.trainer import TrainEvent
 from fieldlab.view.turns import Turns
 
@@ -23,7 +23,7 @@ class Training:
         turns: shared with whoever draws.
     """
 
-    def __init__(self, session: Session, turns: Turns) -> None:
+    def __init__(self, session: Session[TrainEvent], turns: Turns) -> None:
         self.session, self.turns = session, turns
         self.paused = threading.Event()
         self.refreshed: Callable[[], object] = lambda: None
@@ -76,7 +76,7 @@ class Training:
                 self._curve, self._every = self._curve[::2], 2 * self._every
 
     def _wait(self) -> None:
-        while self.paused.is_set() and not self.session.trainer.stop_requested:
+        while self.paused.is_set() and not self.session.loop.stop_requested:
             self.turns.pause(1.0)
             time.sleep(0.01)
             if self._save.is_set():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fieldlab.distill.config import DistillConfig, DistillSettings
+from fieldlab.distill.config import DistillSettings
 from fieldlab.distill.distiller import Distiller
 from fieldlab.distill.session import student_config
 from fieldlab.edit.editing import edited_model
@@ -18,7 +18,6 @@ from fieldlab.fields.registry import config_named
 from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.checkpoint import Checkpoint, load_model
-from fieldlab.runs.config import RunConfig
 from fieldlab.train.build import choose_model
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.trainer import Trainer
@@ -71,10 +70,9 @@ def teacher():
 def distiller_of(teacher: RadianceModel, name: str, steps: int = 50, field: FieldConfig | None = None, **settings):
     field = field or small(name)
     recipe = {**field.recipe, **field.distill_recipe, "samples_per_step": 2048, "warmup_steps": 5}
-    config = DistillConfig(RunConfig("ball", field, TrainConfig(steps=steps, **recipe), teacher="teacher"),
-                           DistillSettings(**{"reuse": 1, **settings}))  # fmt: skip
     student = build_model(field, student_config(field, teacher), 1)
-    return Distiller(teacher, student, CAMERAS, config)
+    settings = DistillSettings(**{"reuse": 1, **settings})
+    return Distiller(teacher, student, CAMERAS, settings, TrainConfig(steps=steps, **recipe))
 
 
 def difference(a: RadianceModel, b: RadianceModel) -> float:
@@ -88,7 +86,7 @@ def difference(a: RadianceModel, b: RadianceModel) -> float:
 def test_every_pair_has_all_three_levels_and_learns(teacher, name, to):
     steps = {"hashgrid": 250, "mlp": 500}.get(to, 50)  # the others begin with nearly all of it
     from_, d = teacher(name), distiller_of(teacher(name), to, steps)
-    d.begin()
+    d.start()
     stages, losses = [], []
     for event in d.events():
         stages.append(event.stage)
@@ -104,7 +102,7 @@ def test_every_pair_has_all_three_levels_and_learns(teacher, name, to):
 
 def test_the_same_field_is_copied(teacher):
     d = distiller_of(teacher("hashgrid"), "hashgrid", steps=0)
-    assert d.begin() == ["the whole field copied: it is the same"]
+    assert d.start() == ["the whole field copied: it is the same"]
     assert difference(d.teacher, d.student) == 0
 
 
@@ -112,11 +110,11 @@ def test_what_can_be_computed_is_computed_and_said(teacher):
     fresh = {}
     for to in ("vm", "cp", "voxel", "neurbf"):
         d = distiller_of(teacher("hashgrid"), to)
-        log = d.begin()
+        log = d.start()
         assert log
         fresh[to] = difference(d.teacher, d.student)
         without = distiller_of(teacher("hashgrid"), to, initialize=False)
-        assert without.begin() == []
+        assert without.start() == ["nothing that fits the student"]
         assert fresh[to] < 0.6 * difference(d.teacher, without.student)
     assert fresh["voxel"] < 3e-3
 
@@ -124,16 +122,16 @@ def test_what_can_be_computed_is_computed_and_said(teacher):
 def test_latents_are_compared_as_they_are_only_where_they_mean_the_same(teacher):
     for name, to, adapted in (("hashgrid", "vm", False), ("hashgrid", "voxel", True), ("voxel", "hashgrid", True)):
         d = distiller_of(teacher(name), to)
-        d.begin()
+        d.start()
         assert (d.match.spec is not None) == adapted
     d = distiller_of(teacher("hashgrid"), "vm", initialize=False)  # its perceptron to color is another
-    d.begin()
+    d.start()
     assert d.match.spec is not None
 
 
 def test_occupancy_is_the_teachers_at_first_then_of_both_then_the_students(teacher):
     d = distiller_of(teacher("hashgrid"), "vm", steps=40)
-    d.begin()
+    d.start()
     theirs = d.teacher.occupancy.occupied()
     assert torch.equal(d.student.occupancy.occupied(), theirs)
     for _ in d.events():
@@ -146,7 +144,7 @@ def test_occupancy_is_the_teachers_at_first_then_of_both_then_the_students(teach
 
 def test_empty_space_is_empty_in_the_student_too(teacher):
     d = distiller_of(teacher("hashgrid"), "hashgrid", field=replace(small("hashgrid"), n_levels=6), steps=250)
-    d.begin()
+    d.start()
     for _ in d.events():
         pass
     x = torch.rand(4000, 3, generator=torch.Generator().manual_seed(3))
@@ -166,7 +164,7 @@ def test_a_slow_teacher_is_asked_less_often(teacher, monkeypatch):
     look = module.look
     monkeypatch.setattr(module, "look", lambda *args: asked.append(1) or look(*args))
     d = distiller_of(teacher("hashgrid"), "vm", steps=12, reuse=4)
-    d.begin()
+    d.start()
     for _ in d.events():
         pass
     assert len(asked) == 3
@@ -180,7 +178,7 @@ def test_hard_rays_come_again_when_learning_is_active(teacher, monkeypatch, acti
     look, again = module.look, []
     monkeypatch.setattr(module, "look", lambda *args: again.append(int((args[4] == -1).sum())) or look(*args))
     d = distiller_of(teacher("hashgrid"), "vm", steps=20, active=active, samples_until=0.1, latents_until=0.05)
-    d.begin()
+    d.start()
     for _ in d.events():
         pass
     assert (d.hard.count > 16) == active
@@ -190,23 +188,23 @@ def test_hard_rays_come_again_when_learning_is_active(teacher, monkeypatch, acti
 
 def test_how_often_is_found_out(teacher):
     d = distiller_of(teacher("hashgrid"), "vm", reuse=0)
-    d.begin()
+    d.start()
     assert 1 <= d.progress.reuse <= 2
     large = build_model(config_named("mlp").as_part(), teacher("hashgrid").config, 0)
     slow = distiller_of(large, "hashgrid", reuse=0)
-    log = slow.begin()
+    log = slow.start()
     assert slow.progress.reuse > 2
     assert "slow" in log[-1]
 
 
 def test_resuming_goes_on(teacher):
     d = distiller_of(teacher("hashgrid"), "vm", steps=30)
-    d.begin()
+    d.start()
     for _ in range(12):
         d.step()
     arrays, training = d.state()
     again = distiller_of(teacher("hashgrid"), "vm", steps=30)
-    again.load(Checkpoint({k: v.clone() for k, v in arrays.items()}, {"training": training}))
+    again.start(Checkpoint({k: v.clone() for k, v in arrays.items()}, {"training": training}))
     assert again.progress == d.progress
     assert difference(d.student, again.student) == 0
     before = difference(d.teacher, again.student)
@@ -215,19 +213,19 @@ def test_resuming_goes_on(teacher):
     assert again.progress.step == 30
     assert difference(d.teacher, again.student) < before
     with pytest.raises(CheckpointError):
-        distiller_of(teacher("hashgrid"), "cp").load(Checkpoint(arrays, {"training": training}))
+        distiller_of(teacher("hashgrid"), "cp").start(Checkpoint(arrays, {"training": training}))
 
 
 def test_appearance_is_inherited_where_a_field_can_have_one():
     model = train("hashgrid", appearance=4)
     field = small("vm").with_appearance(4)
     d = distiller_of(model, "vm", field=field, steps=8)
-    assert "appearance of the photographs copied" in d.begin()
+    assert "appearance of the photographs copied" in d.start()
     for _ in d.events():
         pass
     assert d.student.appearance.shape == model.appearance.shape
     plain = distiller_of(model, "voxel", steps=8)
-    plain.begin()
+    plain.start()
     for _ in plain.events():
         pass
     assert plain.student.appearance is None
@@ -252,14 +250,14 @@ def with_head(model: RadianceModel) -> RadianceModel:
 def test_features_are_carried_along(teacher, to):
     model = with_head(teacher("hashgrid"))
     d = distiller_of(model, to, steps=8)
-    assert "features parts copied" in d.begin()
+    assert "features parts copied" in d.start()
     for _ in d.events():
         pass
     points = torch.rand(300, 3) * 2 - 1
     assert torch.equal(d.student.features("parts", points), model.features("parts", points))
     arrays, training = d.state()
     again = distiller_of(model, to, steps=8)
-    again.load(Checkpoint(arrays, {"training": training}))
+    again.start(Checkpoint(arrays, {"training": training}))
     assert torch.equal(again.student.features("parts", points), model.features("parts", points))
 
 
@@ -267,7 +265,7 @@ def test_features_of_what_was_moved_move_along(teacher):
     model = with_head(teacher("hashgrid"))
     moved = edited_model(model, ["move box -1 -1 -1 1 1 1 turn 0 0 1 90"], torch.Generator().manual_seed(0))
     d = distiller_of(moved, "vm", steps=60)
-    d.begin()
+    d.start()
     for _ in d.events():
         pass
     rays = CAMERAS.image_rays(0)

@@ -24,8 +24,8 @@ from fieldlab.ops import native
 from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.checkpoint import Checkpoint, load_model
+from fieldlab.runs.values import tomllib
 from fieldlab.train.build import choose_model, fitted_to_bytes
-from fieldlab.runs.config import tomllib
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.trainer import Trainer
 from tests.scenes import ball_scene
@@ -40,13 +40,13 @@ def small(name: str) -> FieldConfig:
     return config_named(name).fitted_to_footprint(24).fitted_to(SMALL)
 
 
-def trainer_of(name: str, steps: int = 80) -> Trainer:
+def trainer_of(name: str, steps: int = 80, teacher: RadianceModel | None = None) -> Trainer:
     scene = ball_scene(n=16)
     config = small(name)
     recipe = {**config.recipe, "samples_per_step": 2048, "warmup_steps": 5}
     settings = TrainConfig(steps=steps, occupancy_warmup=12, occupancy_every=4, **recipe)
     model_config = replace(choose_model(scene, settings), grid_resolution=32, step=0.03)
-    return Trainer(build_model(config, model_config, 0), scene.splits["train"], settings)
+    return Trainer(build_model(config, model_config, 0), scene.splits["train"], settings, teacher=teacher)
 
 
 @pytest.fixture(scope="module")
@@ -186,8 +186,8 @@ def test_density_is_that_of_geometry(name, trained):
 @pytest.mark.parametrize("teacher", ["hashgrid", "vm", "voxel", "mlp"])
 def test_any_field_places_kernels(name, teacher, trained):
     model: RadianceModel = trained(teacher)[0].model
-    trainer = trainer_of(name)
-    trainer.begin_from(model)
+    trainer = trainer_of(name, teacher=model)
+    trainer.start()
     encodings = [m for m in trainer.model.field.modules() if hasattr(m, "n_placed")]
     assert encodings
     for encoding in encodings:
@@ -206,7 +206,7 @@ def density(model: RadianceModel, x: torch.Tensor) -> torch.Tensor:
 
 def test_fields_that_no_teacher_helps_say_so(trained):
     with pytest.raises(ConfigError, match="cannot begin from that one"):
-        trainer_of("hashgrid").begin_from(trained("voxel")[0].model)
+        trainer_of("hashgrid", teacher=trained("voxel")[0].model).start()
 
 
 @pytest.mark.parametrize(

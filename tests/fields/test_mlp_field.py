@@ -141,7 +141,7 @@ def test_resuming_goes_on_exactly():
         part.step()
     arrays, header = part.state()
     again = make(steps=8)
-    again.load(Checkpoint({k: v.clone() for k, v in arrays.items()}, {"training": header}))
+    again.start(Checkpoint({k: v.clone() for k, v in arrays.items()}, {"training": header}))
     list(again.events())
     expected = whole.state()[0]
     assert all(torch.equal(v, expected[k]) for k, v in again.state()[0].items())

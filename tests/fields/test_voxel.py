@@ -250,7 +250,7 @@ def test_training_learns_and_resumes():
     half, later = trained(120, until=60), trained(120, until=1)
     arrays, training = half.state()
     checkpoint = Checkpoint({k: v.clone() for k, v in arrays.items()}, {"training": training})
-    later.load(checkpoint)
+    later.start(checkpoint)
     assert later.model.field.index.n_rows == half.model.field.index.n_rows
     later.step()
     half.step()

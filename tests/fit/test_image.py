@@ -138,7 +138,7 @@ def test_waves_are_learnt(channels):
     task = ImageTask(photo)
     signal = Signal(SMALL, 2, channels, torch.Generator().manual_seed(0))
     fitting = Fitting(signal, task, FitSettings(steps=200))
-    fitting.begin()
+    fitting.start()
     events = list(fitting.events())
     assert events[0].learning_rate == pytest.approx(1e-2)
     assert events[-1].learning_rate == pytest.approx(1e-4, rel=0.05)
@@ -204,7 +204,7 @@ def test_encodings_that_adapt_are_laid_out_once_and_asked_once_for_neighbors():
     signal.decoder_params = torch.nn.Parameter(torch.randn(signal.decoder.n_params))
     assert isinstance(signal.encoding, Placed)
     fitting = Fitting(signal, ImageTask(photo), FitSettings(steps=5, batch=16))
-    fitting.begin()
+    fitting.start()
     list(fitting.events())
     assert torch.equal(signal.encoding.placed[1], gradient_magnitude(photo.values).reshape(-1))
     assert signal.encoding.looked_up == 48

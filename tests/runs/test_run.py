@@ -11,12 +11,11 @@ import pytest
 import torch
 
 from fieldlab.errors import CheckpointError, RunFolderError
-from fieldlab.segment.files import ARRAYS, TREE
-from fieldlab.runs.config import RunConfig
 from fieldlab.runs.folder import Run
-from tests.scenes import tiny_field
+from fieldlab.segment.files import ARRAYS, TREE
+from tests.scenes import run_config
 
-CONFIG = RunConfig("scene", tiny_field())
+CONFIG = run_config("scene")
 
 
 def test_create_and_open(tmp_path):
@@ -61,7 +60,7 @@ def test_an_overwritten_run_is_back_when_the_new_one_fails(tmp_path):
     run.save_checkpoint(1, {"x": torch.ones(1)}, {})
     for name in ("scores.json", ARRAYS, TREE):
         (run.path / name).write_text("{}")
-    other = RunConfig("another scene", tiny_field())
+    other = run_config("another scene")
     again = Run.create(run.path, other, overwrite=True)
     assert again.config() == other
     assert not (run.path / "scores.json").exists()
@@ -74,7 +73,7 @@ def test_an_overwritten_run_is_back_when_the_new_one_fails(tmp_path):
 def test_an_overwritten_run_is_back_after_a_kill_and_gone_after_a_checkpoint(tmp_path):
     run = Run.create(tmp_path / "run", CONFIG)
     run.save_checkpoint(1, {"x": torch.ones(1)}, {})
-    other = RunConfig("another scene", tiny_field())
+    other = run_config("another scene")
     Run.create(run.path, other, overwrite=True)  # and killed
     assert Run.open(run.path).config() == CONFIG
     Run.create(run.path, other, overwrite=True)

@@ -170,7 +170,7 @@ def segmenter(model: RadianceModel, steps: int = 60, **settings) -> Segmenter:
     cameras = ball_scene(n=16, size=32).splits["train"].cameras
     made = Segmenter(model, cameras, halves(cameras),
                      SegmentSettings(steps=steps, features=8, pixels=512, **settings))  # fmt: skip
-    made.prepare()
+    made.start()
     return made
 
 
@@ -221,7 +221,7 @@ def test_learning_goes_on_from_a_checkpoint(model):
     arrays, training = made.state()
     kept = {name: array.clone() for name, array in arrays.items()}
     again = segmenter(model, steps=12)
-    again.load(Checkpoint(kept, {"training": training}))
+    again.start(Checkpoint(kept, {"training": training}))
     assert again.progress == made.progress
     x = torch.rand(20, 3)
     assert torch.equal(again.model.features(HEAD, x), made.model.features(HEAD, x))
@@ -237,7 +237,7 @@ def test_photographs_that_see_nothing(model):
     full = np.ones(tuple(away.size[0].tolist()[::-1]), bool)
     made = Segmenter(model, away, {0: ImageMasks.of([full], full.shape)}, SegmentSettings(steps=1, features=4))
     with pytest.raises(ConfigError, match="sees anything"):
-        made.prepare()
+        made.start()
 
 
 def test_points_are_spread_evenly():

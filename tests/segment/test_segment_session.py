@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
-from fieldlab.apps.segment import find_masks
+from fieldlab.data.options import SceneOptions
 from fieldlab.errors import ConfigError, DataError
 from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
@@ -18,14 +17,16 @@ from fieldlab.runs.config import RunConfig
 from fieldlab.runs.folder import Run
 from fieldlab.runs.load import RunInfo
 from fieldlab.runs.scene_record import SceneRecord
-from fieldlab.segment.config import SegmentSettings
+from fieldlab.runs.session import Session
+from fieldlab.segment.config import SEGMENTED, SegmentSettings
 from fieldlab.segment.files import TREE, read_hierarchy
+from fieldlab.segment.find_masks import find_masks
 from fieldlab.segment.masks import ImageMasks
 from fieldlab.segment.pairs import LEAST_INSIDE, teaches
-from fieldlab.segment.session import SegmentConfig, SegmentSession
+from fieldlab.segment.session import segment_session, write_tree
 from fieldlab.train.build import choose_model
 from fieldlab.train.config import TrainConfig
-from tests.scenes import ball_scene, tiny_field
+from tests.scenes import ball_scene, run_config, tiny_field
 
 SIZE = (24, 24)
 SCENE = SceneRecord.of(ball_scene(n=4, size=SIZE[0]))
@@ -47,12 +48,13 @@ def model(monkeypatch) -> RadianceModel:
     return made.eval().requires_grad_(False)
 
 
-def session(model, tmp_path, **options) -> SegmentSession:
-    config = SegmentConfig(RunConfig("ball", tiny_field()), SegmentSettings(steps=1, features=4, pixels=64), "masks")
+def session(model, tmp_path, **options) -> Session:
+    settings = SegmentSettings(steps=1, features=4, pixels=64, masks="masks")
+    config = RunConfig(SEGMENTED.name, "ball", tiny_field(), (TrainConfig(), settings, SceneOptions()))
     run = Run.create(tmp_path / "run", config)
     mask = np.arange(SIZE[1]) < SIZE[1] // 2
     masks = {i: ImageMasks.of([np.tile(mask, (SIZE[0], 1))], SIZE) for i in range(4)}
-    return SegmentSession(run, config, model, SCENE, masks, **options)
+    return segment_session(run, config, model, SCENE, masks, **options)
 
 
 def test_a_smallest_part_that_is_too_large_is_refused_before_learning(model, tmp_path):
@@ -65,21 +67,20 @@ def test_a_smallest_part_that_is_too_large_is_refused_before_learning(model, tmp
     with pytest.raises(ConfigError, match="--least"):
         session(model, tmp_path, least=0)
     made = session(model, tmp_path, least=most)
-    assert made.hierarchy().sizes.max() == every
+    assert write_tree(made, most)[0].sizes.max() == every
 
 
 def test_edits_of_the_tree_are_kept_when_another_is_made(model, tmp_path):
     made = session(model, tmp_path, least=20)
-    made.hierarchy()
-    made.hierarchy()
-    assert made.edits is None
+    write_tree(made, 20)
+    assert write_tree(made, 20)[1] is None
     file = made.run.path / TREE
     tree = json.loads(file.read_text())
     tree["nodes"][0]["name"] = "all of it"
     file.write_text(json.dumps(tree))
-    made.hierarchy()
-    assert made.edits is not None
-    assert json.loads(made.edits.read_text()) == tree
+    _, edits = write_tree(made, 20)
+    assert edits is not None
+    assert json.loads(edits.read_text()) == tree
     assert "all of it" not in read_hierarchy(made.run.path).names
 
 
@@ -95,8 +96,7 @@ def test_masks_that_tell_nothing_apart_teach_nothing():
 
 
 def test_masks_that_teach_nothing_are_refused(tmp_path):
-    info = RunInfo(Run(tmp_path), RunConfig("ball", tiny_field()), SCENE, 0, 0.0, None, tmp_path)
-    console = Console(quiet=True)
+    info = RunInfo(Run(tmp_path), run_config(), SCENE, 0, 0.0, None, tmp_path)
 
     def write(*pixels: int) -> str:
         for name, n in zip(SCENE.names["train"], pixels, strict=True):
@@ -107,5 +107,5 @@ def test_masks_that_teach_nothing_are_refused(tmp_path):
     every = SIZE[0] * SIZE[1]
     for pixels in ((every, every, every, every), (every, 40, every, 3)):
         with pytest.raises(DataError, match="teach nothing"):
-            find_masks(write(*pixels), info, console)
-    assert sorted(find_masks(write(every, 40, 50, 3), info, console)) == [0, 1, 2, 3]
+            find_masks(write(*pixels), info)
+    assert sorted(find_masks(write(every, 40, 50, 3), info)) == [0, 1, 2, 3]

@@ -6,16 +6,14 @@ import pytest
 
 from fieldlab.data.options import SceneOptions
 from fieldlab.errors import ConfigError
-from fieldlab.runs.config import RunConfig, read_config, write_config
+from fieldlab.runs.config import read_config, write_config
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.schedule import Schedule
-from tests.scenes import tiny_field
+from tests.scenes import run_config
 
 
 def test_config_survives_its_file(tmp_path):
-    config = RunConfig(
-        "some scene", tiny_field(), TrainConfig(steps=7, distortion=0.5), SceneOptions(aabb=(0, 0, 0, 1, 2, 3.5))
-    )
+    config = run_config("some scene", SceneOptions(aabb=(0, 0, 0, 1, 2, 3.5)), steps=7, distortion=0.5)
     write_config(tmp_path / "config.toml", config)
     assert read_config(tmp_path / "config.toml") == config
 

@@ -10,20 +10,19 @@ import torch
 from fieldlab.data.cameras import Cameras
 from fieldlab.errors import CheckpointError, DivergedError
 from fieldlab.runs import checkpoint as checkpoint_module
-from fieldlab.runs.config import RunConfig
 from fieldlab.runs.folder import Run
 from fieldlab.runs.load import load_run
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.session import Session
-from tests.scenes import ball_scene, tiny_field
+from fieldlab.runs.session import Session
+from fieldlab.train.session import train_session
+from tests.scenes import ball_scene, run_config
 
 CPU = torch.device("cpu")
 
 
 def begin(path, scene=None, checkpoint_seconds=60.0, **settings) -> Session:
-    config = RunConfig("ball", tiny_field(), TrainConfig(**{"steps": 6, "samples_per_step": 1024, **settings}))
+    config = run_config(steps=6, samples_per_step=1024, **settings)
     run = Run.create(path, config)
-    return Session(run, scene or ball_scene(), config, CPU, checkpoint_seconds=checkpoint_seconds)
+    return train_session(run, scene or ball_scene(), config, CPU, checkpoint_seconds=checkpoint_seconds)
 
 
 def test_a_run_can_be_rendered_without_its_photographs(tmp_path):
@@ -31,7 +30,7 @@ def test_a_run_can_be_rendered_without_its_photographs(tmp_path):
     list(session.events())
     model, info = load_run(tmp_path / "run")
     assert (info.step, info.scene.name, info.scene.format) == (6, "ball", "test")
-    assert info.seconds == session.trainer.progress.seconds
+    assert info.seconds == session.loop.progress.seconds
     assert info.psnr is not None
     assert info.scene.names["test"] == ["view_0", "view_1"]
     assert isinstance(info.scene.cameras["train"], Cameras)
@@ -53,13 +52,13 @@ def test_interrupted_and_continued_equals_uninterrupted(tmp_path):
         part = begin(tmp_path / "part")
         for event in part.events():
             if event.step == 3:
-                part.trainer.stop()
-        again = Session(part.run, ball_scene(), part.config, CPU, resume=part.run.latest_checkpoint())
-        assert again.trainer.progress.step == 3
+                part.loop.stop()
+        again = train_session(part.run, ball_scene(), part.config, CPU, resume=part.run.latest_checkpoint())
+        assert again.loop.progress.step == 3
         list(again.events())
     finally:
         torch.set_num_threads(threads)
-    a, b = whole.trainer.state()[0], again.trainer.state()[0]
+    a, b = whole.loop.state()[0], again.loop.state()[0]
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -123,7 +122,7 @@ def test_refined_poses_are_part_of_the_run(tmp_path):
     _, info = load_run(tmp_path / "run")
     original = ball_scene().splits["train"].cameras.camera_to_world
     with torch.no_grad():
-        expected = session.trainer.poses(original)
+        expected = session.loop.poses(original)
     assert torch.equal(info.scene.cameras["train"].camera_to_world, expected)
     assert not torch.equal(expected, original)
 
@@ -135,7 +134,7 @@ def test_headers_that_make_no_sense(tmp_path):
     for change, message in (
         ({"model": {"step": 1.0}}, "impossible configuration"),
         ({"scene": {}}, "incomplete"),
-        ({"run": {**good.header["run"], "field": {"kind": "other"}}}, "impossible configuration"),
+        ({"heads": [{"name": 3}]}, "impossible configuration"),
     ):
         session.run.save_checkpoint(7, good.arrays, {**good.header, **change})
         with pytest.raises(CheckpointError, match=message):

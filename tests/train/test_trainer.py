@@ -71,7 +71,7 @@ def test_resuming_changes_nothing():
     assert first.progress.step == 9
     arrays, header = first.state()
     second = make(seed=0)
-    second.load(Checkpoint({k: v.clone() for k, v in arrays.items()}, {"training": header}))
+    second.start(Checkpoint({k: v.clone() for k, v in arrays.items()}, {"training": header}))
     list(second.events())
     assert second.progress.step == 20
     expected = arrays_of(whole)
@@ -83,12 +83,12 @@ def test_checkpoints_of_something_else_are_refused():
     arrays, header = trainer.state()
     larger = make(field=tiny_field(log2_hashmap_size=11))
     with pytest.raises(CheckpointError, match="wrong shape"):
-        larger.load(Checkpoint(dict(arrays), {"training": header}))
+        larger.start(Checkpoint(dict(arrays), {"training": header}))
     with pytest.raises(CheckpointError, match="go on training"):
-        trainer.load(Checkpoint(dict(arrays), {}))
+        trainer.start(Checkpoint(dict(arrays), {}))
     del arrays["optimizer.table.0.m"]
     with pytest.raises(CheckpointError, match="optimizer's state"):
-        trainer.load(Checkpoint(dict(arrays), {"training": header}))
+        trainer.start(Checkpoint(dict(arrays), {"training": header}))
 
 
 def test_rays_follow_the_sample_budget():

@@ -10,25 +10,23 @@ import torch
 import trimesh
 from PIL import Image
 
-from fieldlab.runs.config import RunConfig
 from fieldlab.runs.folder import Run
 from fieldlab.runs.load import load_run
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.session import Session
+from fieldlab.train.session import train_session
 from fieldlab.view.channels import paint
 from fieldlab.view.page import Page
 from fieldlab.view.seen import see
 from fieldlab.view.server import Viewer
 from fieldlab.view.subject import Subject
-from tests.scenes import RADIUS, ball_scene, tiny_field
+from tests.scenes import RADIUS, ball_scene, run_config
 from tests.view.browsing import PATIENCE, at_rest, drag, in_a_browser, opened, screenshot, until
 
 pytestmark = in_a_browser
 
 
 def trained(path, steps: int) -> Subject:
-    config = RunConfig("ball", tiny_field(), TrainConfig(steps=steps, samples_per_step=4096))
-    for _ in Session(Run.create(path, config), ball_scene(12, 24), config, torch.device("cpu")).events():
+    config = run_config(steps=steps, samples_per_step=4096)
+    for _ in train_session(Run.create(path, config), ball_scene(12, 24), config, torch.device("cpu")).events():
         pass
     return Subject.load(path)
 

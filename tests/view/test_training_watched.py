@@ -7,18 +7,16 @@ import time
 
 import torch
 
-from fieldlab.runs.config import RunConfig
 from fieldlab.runs.folder import Run
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.session import Session
+from fieldlab.train.session import train_session
 from fieldlab.view.training import MOST, Training
 from fieldlab.view.turns import Turns
-from tests.scenes import ball_scene, tiny_field
+from tests.scenes import ball_scene, run_config
 
 
 def begin(path, steps: int) -> Training:
-    config = RunConfig("ball", tiny_field(), TrainConfig(steps=steps, samples_per_step=256))
-    session = Session(Run.create(path, config), ball_scene(), config, torch.device("cpu"))
+    config = run_config(steps=steps, samples_per_step=256)
+    session = train_session(Run.create(path, config), ball_scene(), config, torch.device("cpu"))
     return Training(session, Turns())
 
 
@@ -49,7 +47,7 @@ def test_it_waits_saves_and_goes_on(tmp_path):
             assert training.last.step == step
         assert wait(lambda: told)
     finally:
-        training.session.trainer.stop()
+        training.session.loop.stop()
         thread.join(20)
     assert training.finished
     assert seen == list(range(1, len(seen) + 1))
@@ -62,7 +60,7 @@ def test_a_pause_does_not_outlast_an_interruption(tmp_path):
     thread = threading.Thread(target=lambda: list(training.events()))
     thread.start()
     time.sleep(0.3)
-    training.session.trainer.stop()
+    training.session.loop.stop()
     thread.join(20)
     assert not thread.is_alive()
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldlab.train.pose import PoseCorrections, rotation_from_6d
+from fieldlab.data.pose import PoseCorrections, rotation_from_6d
 from tests.scenes import ring_cameras
 
 

@@ -1,0 +1,119 @@
+"""A run while something learns: its folder is kept up to date, with checkpoints in time and metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, Generic, TypeVar
+
+from fieldlab.errors import DivergedError
+from fieldlab.fields.head import HeadConfig
+from fieldlab.render.model import RadianceModel, config_dict
+from fieldlab.runs.checkpoint import Checkpoint
+from fieldlab.runs.config import RunConfig
+from fieldlab.runs.folder import Run
+from fieldlab.runs.loop import Event, Loop
+from fieldlab.runs.scene_record import SceneRecord
+
+METRICS_SECONDS = 1.0
+
+E = TypeVar("E", bound=Event)
+
+
+class Session(Generic[E]):
+    """Lets a loop learn, and records, checkpoints and resumes it. Use inside ``run.locked()``.
+
+    Args:
+        run: the folder.
+        config: the run's configuration.
+        loop: what learns; it is started here.
+        scene: what the run keeps of its scene, None where there is none.
+        resume: checkpoint to go on from.
+        checkpoint_seconds: wall time between two checkpoints.
+        writes: whether this process is the one that writes, of several that train together.
+
+    Raises:
+        CheckpointError: the checkpoint does not fit the configuration.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        config: RunConfig,
+        loop: Loop[E],
+        *,
+        scene: SceneRecord | None = None,
+        resume: Checkpoint | None = None,
+        checkpoint_seconds: float = 60.0,
+        writes: bool = True,
+    ) -> None:
+        self.run, self.config, self.loop, self.scene = run, config, loop, scene
+        self.checkpoint_seconds, self.writes = checkpoint_seconds, writes
+        if resume is not None and writes:
+            run.trim_metrics(resume.step)
+        self.log = loop.start(resume)
+        """What starting did, in words for people."""
+
+    @property
+    def model(self) -> RadianceModel:
+        """The model that learns."""
+        assert self.loop.model is not None, "this session is of no radiance field"
+        return self.loop.model
+
+    def events(self) -> Iterator[E]:
+        """Learn to the end or until ``loop.stop()``. A checkpoint is written in any case, also after an error in the
+        consumer of the events, unless learning itself went wrong."""
+        saved = noted = time.monotonic()
+        written = self._at() if self.run.checkpoints() else None
+        event: E | None = None
+        diverged = False
+        try:
+            for event in self.loop.events():
+                if time.monotonic() - noted >= METRICS_SECONDS:
+                    self._note(event)
+                    noted = time.monotonic()
+                if time.monotonic() - saved >= self.checkpoint_seconds:
+                    self.save()
+                    written, saved = self._at(), time.monotonic()
+                yield event
+        except DivergedError:
+            diverged = True
+            raise
+        finally:
+            if not diverged and self._at() != written:
+                if event is not None:
+                    self._note(event)
+                self.save()
+
+    def _at(self) -> dict[str, Any]:
+        """Where learning is; it changes with every step, and when the loop finishes."""
+        return asdict(self.loop.progress)
+
+    def save(self) -> int:
+        """Write a checkpoint now; returns its step."""
+        step = self.loop.progress.step
+        if self.writes:
+            arrays, training = self.loop.state()
+            if self.loop.model is not None:
+                header = run_header(self.loop.model, training, self.scene)
+            else:
+                header = {"training": training}
+            kept = {} if self.scene is None else self.scene.arrays()
+            self.run.save_checkpoint(step, arrays | kept, header)
+        return step
+
+    def _note(self, event: E) -> None:
+        if self.writes:
+            self.run.append_metrics(event.row())
+
+
+def run_header(model: RadianceModel, training: dict[str, Any], scene: SceneRecord | None) -> dict[str, Any]:
+    """Everything of a radiance field's checkpoint that is no array."""
+    heads: list[HeadConfig] = [model.head(name).config for name in model.heads]
+    return {
+        "model": config_dict(model.config),
+        "heads": [head.to_dict() for head in heads],
+        "training": training,
+        **({} if scene is None else {"scene": scene.header()}),
+    }
