@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fieldlab.errors import ConfigError
-from fieldlab.ops import native
+from fieldlab.ops import native, tcnn
 
 PRIMES = (1, 2654435761, 805459861)
 _MASK = 0xFFFFFFFF
@@ -161,9 +161,7 @@ def hash_encode(x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
         raise ConfigError("a hash table has the wrong size", found=table.numel(), expected=spec.n_params)
     if native.active(x, table):
         if native.backend() == "tcnn" and x.is_cuda:
-            from fieldlab.ops import tcnn
-
-            return tcnn.hash_encode(x, table, spec)
+            return hash_encode_tcnn(x, table, spec)
         scales, resolutions, offsets, hashed = spec.plan
         smooth = spec.interpolation == "smoothstep"
         return _hash_encode(x, table, spec.n_features, smooth, scales, resolutions, offsets, hashed)
@@ -189,6 +187,16 @@ def hash_encode_reference(x: Tensor, table: Tensor, spec: HashGridSpec) -> Tenso
             total = total + weight[:, None] * entries[index]
         levels.append(total)
     return torch.cat(levels, 1)
+
+
+def hash_encode_tcnn(x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
+    """The same by tiny-cuda-nn."""
+    return tcnn.evaluate(
+        "Encoding", (spec.dims,), table, x.clamp(0.0, 1.0), otype="HashGrid", n_levels=spec.n_levels,
+        n_features_per_level=spec.n_features, log2_hashmap_size=spec.log2_hashmap_size,
+        base_resolution=spec.base_resolution, per_level_scale=spec.per_level_scale,
+        interpolation=spec.interpolation.capitalize(),
+    )  # fmt: skip
 
 
 def _entry(vertex: Tensor, level: int, spec: HashGridSpec) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fieldlab.errors import ConfigError
-from fieldlab.ops import native
+from fieldlab.ops import native, tcnn
 
 ACTIVATIONS = ("none", "sigmoid")
 _TCNN_ALIGNMENT = 16
@@ -140,9 +140,7 @@ def mlp(inputs: Tensor | tuple[Tensor, Tensor], params: Tensor, spec: MLPSpec) -
         )
     if native.active(first, params):
         if native.backend() == "tcnn" and first.is_cuda and _tcnn_can(spec):
-            from fieldlab.ops import tcnn
-
-            return tcnn.mlp(first, second, params, spec)
+            return mlp_tcnn(first, second, params, spec)
         sigmoid = spec.output_activation == "sigmoid"
         shape = [spec.n_out, spec.width, spec.n_hidden, spec.bias, sigmoid, spec.skip]
         return _mlp(first, second, params, shape, list(spec.sine or (0.0, 0.0)), _saves(spec, first, second, params))[0]
@@ -185,6 +183,16 @@ def _saves(spec: MLPSpec, *inputs: Tensor | None) -> bool:
 
 def _tcnn_can(spec: MLPSpec) -> bool:
     return not spec.bias and not spec.skip and spec.sine is None and spec.n_hidden > 0
+
+
+def mlp_tcnn(first: Tensor, second: Tensor | None, params: Tensor, spec: MLPSpec) -> Tensor:
+    """The same by tiny-cuda-nn, for networks without biases, sines and skips."""
+    inputs = first if second is None else torch.cat([first, second], 1)
+    return tcnn.evaluate(
+        "Network", (spec.n_in, spec.n_out), to_tcnn(params, spec), inputs,
+        otype="FullyFusedMLP" if spec.width in (16, 32, 64, 128) else "CutlassMLP", activation="ReLU",
+        output_activation=spec.output_activation.capitalize(), n_neurons=spec.width, n_hidden_layers=spec.n_hidden,
+    )  # fmt: skip
 
 
 def to_tcnn(params: Tensor, spec: MLPSpec) -> Tensor:

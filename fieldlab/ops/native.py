@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from fieldlab.errors import BackendError
+from fieldlab.ops import tcnn
 
 try:
     from fieldlab import _native as library  # type: ignore[attr-defined]
@@ -48,8 +49,6 @@ def set_backend(name: str) -> None:
     if name not in BACKENDS:
         raise BackendError("there is no such backend", found=name, expected=" | ".join(BACKENDS))
     if name == "tcnn":
-        from fieldlab.ops import tcnn
-
         tcnn.require()
     _chosen = name
 

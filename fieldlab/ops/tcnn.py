@@ -2,22 +2,18 @@
 
 Parameters stay ours: arrays are handed over in its layout at every call, so that checkpoints do not depend on the
 backend. Nothing here is needed to use fieldlab, and tiny-cuda-nn computes in half precision, so results differ in the
-third digit.
+third digit. What its modules are for is said where they are used, in ``hash_grid.py`` and ``mlp.py``.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fieldlab.errors import BackendError
-
-if TYPE_CHECKING:
-    from fieldlab.ops.hash_grid import HashGridSpec
-    from fieldlab.ops.mlp import MLPSpec
 
 
 def require() -> Any:
@@ -37,44 +33,23 @@ def require() -> Any:
     return tinycudann
 
 
-def hash_encode(x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
-    """As :func:`fieldlab.ops.hash_grid.hash_encode`."""
-    return _call(_encoding(spec), table, x.clamp(0.0, 1.0))
+def evaluate(kind: str, sizes: tuple[int, ...], params: Tensor, x: Tensor, **config: Any) -> Tensor:
+    """One of its modules with parameters of ours.
 
+    Args:
+        kind: name of the module's class.
+        sizes: what the class takes before its configuration.
+        params: float32, in its layout.
+        x: float32 [S,inputs].
+        config: as its documentation names them.
 
-def mlp(first: Tensor, second: Tensor | None, params: Tensor, spec: MLPSpec) -> Tensor:
-    """As :func:`fieldlab.ops.mlp.mlp`, for networks without biases."""
-    from fieldlab.ops.mlp import to_tcnn
-
-    inputs = first if second is None else torch.cat([first, second], 1)
-    return _call(_network(spec), to_tcnn(params, spec), inputs)
-
-
-def _call(module: torch.nn.Module, params: Tensor, x: Tensor) -> Tensor:
+    Returns:
+        float32 [S,outputs]; differentiable in both.
+    """
+    module = _module(kind, sizes, tuple(config.items()))
     return torch.func.functional_call(module, {"params": params}, (x.contiguous(),)).float()
 
 
 @functools.lru_cache(maxsize=32)
-def _encoding(spec: HashGridSpec) -> torch.nn.Module:
-    config = {
-        "otype": "HashGrid",
-        "n_levels": spec.n_levels,
-        "n_features_per_level": spec.n_features,
-        "log2_hashmap_size": spec.log2_hashmap_size,
-        "base_resolution": spec.base_resolution,
-        "per_level_scale": spec.per_level_scale,
-        "interpolation": spec.interpolation.capitalize(),
-    }
-    return require().Encoding(spec.dims, config)
-
-
-@functools.lru_cache(maxsize=32)
-def _network(spec: MLPSpec) -> torch.nn.Module:
-    config = {
-        "otype": "FullyFusedMLP" if spec.width in (16, 32, 64, 128) else "CutlassMLP",
-        "activation": "ReLU",
-        "output_activation": "Sigmoid" if spec.output_activation == "sigmoid" else "None",
-        "n_neurons": spec.width,
-        "n_hidden_layers": spec.n_hidden,
-    }
-    return require().Network(spec.n_in, spec.n_out, config)
+def _module(kind: str, sizes: tuple[int, ...], config: tuple[tuple[str, Any], ...]) -> torch.nn.Module:
+    return getattr(require(), kind)(*sizes, dict(config))

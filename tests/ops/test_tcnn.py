@@ -10,8 +10,8 @@ import torch
 
 from fieldlab.errors import BackendError
 from fieldlab.ops import native, tcnn
-from fieldlab.ops.hash_grid import HashGridSpec, hash_encode_reference
-from fieldlab.ops.mlp import MLPSpec, from_tcnn, init_mlp, mlp_reference
+from fieldlab.ops.hash_grid import HashGridSpec, hash_encode_reference, hash_encode_tcnn
+from fieldlab.ops.mlp import MLPSpec, from_tcnn, init_mlp, mlp_reference, mlp_tcnn
 
 
 @pytest.fixture
@@ -48,18 +48,16 @@ def stand_in(monkeypatch):
     module = types.ModuleType("tinycudann")
     module.Encoding, module.Network = Encoding, Network
     monkeypatch.setitem(sys.modules, "tinycudann", module)
-    tcnn._encoding.cache_clear()
-    tcnn._network.cache_clear()
+    tcnn._module.cache_clear()
     yield
-    tcnn._encoding.cache_clear()
-    tcnn._network.cache_clear()
+    tcnn._module.cache_clear()
 
 
 @pytest.mark.usefixtures("stand_in")
 def test_encoding_and_network_use_our_parameters():
     grid = HashGridSpec(4, 2, 10, 4, 1.7)
     x, table = torch.rand(50, 3), torch.randn(grid.n_params, requires_grad=True)
-    out = tcnn.hash_encode(x, table, grid)
+    out = hash_encode_tcnn(x, table, grid)
     assert torch.allclose(out, hash_encode_reference(x, table, grid), atol=1e-2)
     out.sum().backward()
     assert table.grad.abs().sum() > 0
@@ -67,7 +65,7 @@ def test_encoding_and_network_use_our_parameters():
     spec = MLPSpec(8 + 5, 3, 64, 2, output_activation="sigmoid")
     params = init_mlp(spec).requires_grad_()
     extra = torch.randn(50, 5)
-    out = tcnn.mlp(torch.randn(50, 8), extra, params, spec)
+    out = mlp_tcnn(torch.randn(50, 8), extra, params, spec)
     assert out.shape == (50, 3)
     out.sum().backward()
     assert params.grad.shape == params.shape
