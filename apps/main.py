@@ -15,7 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 from fieldlab import __version__
 from fieldlab.errors import FieldlabError
@@ -196,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.showwarning = _show_warning
     try:
         with _terminated_like_interrupted():
-            return _dispatch(given)
+            return call(given)
     except FieldlabError as error:
         return _fail(str(error), debug)
     except KeyboardInterrupt:
@@ -231,7 +231,12 @@ def _terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _dispatch(given: list[str]) -> int:
+def call(given: Sequence[str]) -> int:
+    """Run a command line in this program, as commands do that are made of others; returns the exit code.
+
+    Raises:
+        FieldlabError: as the command does.
+    """
     if not given or given[0] in ("-h", "--help", "help"):
         sys.stdout.write(help_text())
         return 0 if given else 2
@@ -250,7 +255,7 @@ def _dispatch(given: list[str]) -> int:
     return 0
 
 
-def _parse(command: Command, name: str, options: type, given: list[str]) -> Any:
+def _parse(command: Command, name: str, options: type, given: Sequence[str]) -> Any:
     import tyro
 
     try:
@@ -302,10 +307,5 @@ def _show_warning(
     (file or sys.stderr).write(f"warning: {message}\n")
 
 
-def run_as_program() -> NoReturn:
-    """For ``python -m fieldlab.apps.main``."""
-    sys.exit(main())
-
-
 if __name__ == "__main__":
-    run_as_program()
+    sys.exit(main())

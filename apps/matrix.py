@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fieldlab.data.views import Views
-    from fieldlab.jobs.pool import Job
+    from fieldlab.jobs.job import Job
     from fieldlab.render.model import RadianceModel
 
 
@@ -67,7 +67,7 @@ def run(args: Matrix) -> list[Result]:
     from fieldlab.apps.train import choose_device
     from fieldlab.errors import ConfigError
     from fieldlab.files import write_json, write_text
-    from fieldlab.jobs.pool import job_runner
+    from fieldlab.jobs.runner import job_runner
     from fieldlab.pictures.sheets import write_picture
 
     names = list(dict.fromkeys(name.strip() for name in args.fields.split(",") if name.strip()))
@@ -150,7 +150,7 @@ def given_teachers(args: Matrix, names: Sequence[str]) -> dict[str, Path]:
 
 def students(args: Matrix, out: Path, names: Sequence[str]) -> list[Wanted]:
     """All ordered pairs, and the runs that are trained beside them."""
-    from fieldlab.jobs.pool import Job
+    from fieldlab.jobs.job import Job
 
     seconds, made = student_times(args, names), []
     sources = {wanted.student: wanted.folder for wanted in teachers(args, out, names)}
@@ -199,7 +199,7 @@ def scratch_times(args: Matrix) -> tuple[bool, list[float]]:
 
 
 def _trained(args: Matrix, out: Path, field: str, kind: str, seconds: float) -> Wanted:
-    from fieldlab.jobs.pool import Job
+    from fieldlab.jobs.job import Job
 
     name = f"{kind}-{_plain(field)}" if kind != "scratch" else f"{kind}-{seconds:g}s-{_plain(field)}"
     arguments = ["train", args.scene, "--field", field, "--seconds", str(seconds), *_common(args, out / name)]

@@ -28,6 +28,7 @@ from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import Scene
 from fieldlab.errors import BackendError
 from fieldlab.ops import native
+from fieldlab.ops.device import choose_device
 from fieldlab.render.marcher import choose_marcher
 from fieldlab.runs.checkpoint import Checkpoint
 from fieldlab.runs.config import RunConfig
@@ -137,23 +138,6 @@ def run(args: Train) -> None:
     finally:
         if isinstance(world, ProcessGroup):
             disconnect()
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of a name; auto prefers CUDA.
-
-    Raises:
-        BackendError: CUDA was asked for and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise BackendError("there is no CUDA device here", found=name, hint="use --device cpu or auto")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        torch.cuda.set_device(device)
-        return device
-    return torch.device(name)
 
 
 def _train(args: Train, device: torch.device, world: World, console: Console) -> None:

@@ -1,1 +1,1 @@
-"""Commands of fieldlab side by side."""
+"""Calls of fieldlab side by side: in processes of this machine, or as tasks of a ray cluster."""
