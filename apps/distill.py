@@ -6,8 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-
 from fieldlab.apps.options import (
     Device,
     FieldSettings,
@@ -16,6 +14,7 @@ from fieldlab.apps.options import (
     OptionalInt,
     OptionalText,
     RunFolder,
+    field_help,
 )
 
 if TYPE_CHECKING:
@@ -41,9 +40,7 @@ class Distill:
 
     run: RunFolder
     """The teacher: a run of any representation."""
-    to: Annotated[str, tyro.conf.arg(metavar="FIELD")]
-    """The student's representation: hashgrid, vm, cp, voxel, neurbf or mlp; vm+hashgrid (or hybrid) adds two fields,
-    hashgrid:mlp joins their encodings."""
+    to: Annotated[str, field_help("The student's representation")]
     out: OptionalFile = None
     """Folder for the student; <run>-<field> beside the teacher by default."""
     steps: OptionalInt = None
