@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from fieldlab.apps.options import Device, OptionalFile, OptionalFloat, OptionalText
+from fieldlab.apps.options import Device, OptionalFile, OptionalFloat, OptionalText, all_kinds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ class Compare:
 
     scene: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SCENE")]
     """A folder of photographs with poses (any supported format), a scene TOML, or the name of a procedural scene."""
-    fields: str = "hashgrid,vm,voxel,neurbf,mlp"
+    fields: str = dataclasses.field(default_factory=all_kinds)
     """Representations, as fieldlab train names them, with commas between."""
     budget: str = "3m"
     """Training time of each, such as 90s, 3m or 1h."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-
 from fieldlab.apps.options import (
     Device,
     FieldSettings,
@@ -15,6 +13,7 @@ from fieldlab.apps.options import (
     OptionalInt,
     OptionalText,
     RunFolder,
+    field_help,
 )
 
 if TYPE_CHECKING:
@@ -37,9 +36,7 @@ class Distill:
 
     run: RunFolder
     """The teacher: a run of any representation."""
-    to: Annotated[str, tyro.conf.arg(metavar="FIELD")]
-    """The student's representation: hashgrid, vm, cp, voxel, neurbf or mlp; vm+hashgrid (or hybrid) adds two fields,
-    hashgrid:mlp joins their encodings."""
+    to: Annotated[str, field_help("The student's representation")]
     out: OptionalFile = None
     """Folder for the student; <run>-<field> beside the teacher by default."""
     steps: OptionalInt = None

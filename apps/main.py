@@ -93,7 +93,7 @@ COMMANDS = {
         "Compare",
         "train several representations of a scene; one table, one picture",
         (
-            "fieldlab compare data/lego --fields hashgrid,vm,voxel,neurbf,mlp --budget 3m",
+            "fieldlab compare data/lego --budget 3m",
             "fieldlab compare toys --fields hashgrid,vm+hashgrid --budget 60s --params 1M --out runs/toys",
         ),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from fieldlab.apps.matrix_report import Result
-from fieldlab.apps.options import Device, OptionalFile, OptionalText
+from fieldlab.apps.options import Device, OptionalFile, OptionalText, all_kinds
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ class Matrix:
 
     scene: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SCENE")]
     """A folder of photographs with poses (any supported format), a scene TOML, or the name of a procedural scene."""
-    fields: str = "hashgrid,vm,cp,voxel,neurbf,mlp"
+    fields: str = dataclasses.field(default_factory=all_kinds)
     """Representations with commas between."""
     teachers: tuple[Annotated[str, tyro.conf.arg(metavar="FIELD=RUN")], ...] = ()
     """Runs that are there already to be the teachers of their kind: vm=runs/lego-vm; the others are trained."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from fieldlab.errors import ConfigError
+from fieldlab.fields.kinds import kinds, kinds_in_words
 
 
 def _hint(default: str) -> str:
@@ -32,6 +33,17 @@ OptionalSize = Annotated[str | None, _optional("WxH")]
 OptionalBackground = Annotated[Literal["white", "black"] | None, _optional("{white,black}")]
 FieldSettings = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...", help_behavior_hint="")]
 Device = Literal["auto", "cpu", "cuda"]
+
+
+def field_help(of: str) -> object:
+    """The help of an option that names a representation: those that are installed."""
+    return tyro.conf.arg(metavar="FIELD", help=f"{of}: {kinds_in_words()}; vm+hashgrid (or hybrid) adds two fields, "
+                         "hashgrid:mlp joins their encodings.")  # fmt: skip
+
+
+def all_kinds() -> str:
+    """All representations that are installed, as options take several."""
+    return ",".join(kinds())
 
 
 def count(text: str) -> int:

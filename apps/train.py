@@ -22,6 +22,7 @@ from fieldlab.apps.options import (
     OptionalInt,
     OptionalText,
     budget,
+    field_help,
 )  # fmt: skip
 from fieldlab.apps.watching import watched
 from fieldlab.data.options import SceneOptions
@@ -64,9 +65,7 @@ class Train:
 
     scene: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SCENE")]
     """A folder of photographs with poses (any supported format), a scene TOML, or the name of a procedural scene."""
-    field: str = "hashgrid"
-    """Representation: hashgrid, vm, cp, voxel, neurbf or mlp; vm+hashgrid (or hybrid) adds two fields,
-    hashgrid:mlp joins their encodings."""
+    field: Annotated[str, field_help("Representation")] = "hashgrid"
     out: OptionalFile = None
     """Folder for the run; runs/<scene>-<field> by default."""
     steps: OptionalInt = None

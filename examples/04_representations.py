@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from fieldlab.fields.kinds import kinds
 from fieldlab.fields.registry import build_field, config_from_dict, config_named, config_to_dict
 from fieldlab.runs.load import load_run
 
@@ -19,7 +20,7 @@ args = parser.parse_args()
 
 # A configuration is plain values; a budget chooses resolutions, ranks, table size or numbers of kernels. Joined by +,
 # densities and latents of fields are added; joined by :, one perceptron reads their encodings side by side.
-for name in ("hashgrid", "vm", "cp", "voxel", "neurbf", "mlp", "vm+hashgrid", "hashgrid:neurbf"):
+for name in (*kinds(), "vm+hashgrid", "hashgrid:neurbf"):
     config = config_named(name).fitted_to(args.params)
     assert config_from_dict(config_to_dict(config)) == config
     size = config.size()

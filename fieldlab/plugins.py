@@ -11,8 +11,16 @@ from fieldlab.errors import BackendError
 
 @cache
 def entries(group: str) -> dict[str, EntryPoint]:
-    """Entry points of a group by name; fieldlab's own go before those of other packages, the first of a name counts."""
-    found = sorted(entry_points(group=group), key=lambda entry: not entry.value.startswith("fieldlab."))
+    """Entry points of a group by name, in the order in which packages list them. fieldlab's own go before those of
+    other packages, and the first of a name counts: nothing can replace what fieldlab comes with.
+
+    Raises:
+        BackendError: fieldlab itself has none there: it was installed by an older version of its pyproject.toml.
+    """
+    found = sorted(entry_points(group=group), key=lambda entry: not _own(entry))
+    if not any(map(_own, found)):
+        raise BackendError("fieldlab's installation is older than its source", field=group,
+                           hint="install it again: pip install -e .")  # fmt: skip
     named: dict[str, EntryPoint] = {}
     for entry in found:
         named.setdefault(entry.name, entry)
@@ -20,7 +28,7 @@ def entries(group: str) -> dict[str, EntryPoint]:
 
 
 def load(group: str, name: str) -> Any:
-    """The object that an entry point names.
+    """The object that an entry point names; imports its module, and no other of the group.
 
     Raises:
         KeyError: the group has no such entry.
@@ -29,6 +37,15 @@ def load(group: str, name: str) -> Any:
     entry = entries(group)[name]
     try:
         return entry.load()
-    except (ImportError, AttributeError) as error:
-        raise BackendError("a plug-in cannot be imported", field=f"{group}.{name}", found=f"{entry.value}: {error}",
-                           hint="install its package again, or remove it") from error  # fmt: skip
+    except Exception as error:  # a plug-in's module may fail in any way
+        raise BackendError("a plug-in cannot be imported", field=f"{group}: {name}", file=_package(entry),
+                           found=f"{entry.value}: {type(error).__name__}: {error}",
+                           hint="install its package again, or remove it")  from error  # fmt: skip
+
+
+def _own(entry: EntryPoint) -> bool:
+    return entry.value.startswith("fieldlab.")
+
+
+def _package(entry: EntryPoint) -> str | None:
+    return None if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"

@@ -15,13 +15,13 @@ from fieldlab.distill.config import DistillSettings
 from fieldlab.distill.distiller import Distiller
 from fieldlab.distill.session import student_config
 from fieldlab.fields.base import FieldConfig
+from fieldlab.fields.kinds import kinds
 from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
 from fieldlab.train.build import FieldChoice, choose_field, choose_model, footprint_of
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.trainer import Trainer
 
-STUDENTS = ("hashgrid", "vm", "cp", "voxel", "neurbf", "mlp")
 SOONER = 10  # times
 MOMENTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # of the time a field trains from scratch
 STEPS = 24
@@ -68,7 +68,7 @@ def distillation_rows(scene: Scene, device: torch.device, seconds: float, quick:
     as one that trains from scratch for ``seconds``."""
     bench = Bench(scene, device)
     warm = 0.5 if quick else WARM_SECONDS
-    for name, students in (("hashgrid", STUDENTS), ("mlp", ("hashgrid",))):
+    for name, students in (("hashgrid", kinds()), ("mlp", ["hashgrid"])):
         teacher = bench.teacher(name, warm)
         for kind in students[:1] if quick else students:
             yield step_row(bench, teacher, kind, warm)

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from fieldlab.edit.edits import Edit, parse_edit
 from fieldlab.errors import ConfigError
-from fieldlab.fields.base import Field, FieldConfig, FieldSize, ParamGroup
+from fieldlab.fields.base import Field, FieldConfig, FieldSize
 from fieldlab.fields.encoding import part
 from fieldlab.fields.hashgrid import HashGridConfig
-from fieldlab.fields.registry import build_field, register
+from fieldlab.fields.registry import build_field
+from fieldlab.fields.training import ParamGroup
 from fieldlab.ops.contract import contract, uncontract
 from fieldlab.ops.occupancy import OccupancyBits, occupancy_from_density, query_occupancy
 
@@ -69,7 +70,6 @@ class _Path:
     recolored: Tensor
 
 
-@register
 class EditedField(Field):
     """The field of an :class:`EditedConfig`. Its latent is the base's, then where a sample was looked up [3], through
     which of the edits' paths, and how it was recolored."""

@@ -6,17 +6,17 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from fieldlab.errors import ConfigError
+from fieldlab.fields.encoding import Encoding
+from fieldlab.fields.kinds import kinds_that
+from fieldlab.fields.training import FieldProgress, ParamGroup
 from fieldlab.ops.field_plan import FieldPlan
 from fieldlab.ops.mlp import MLPSpec
-
-if TYPE_CHECKING:
-    from fieldlab.fields.encoding import Encoding
 
 # exp(15) per world unit is opaque within any step; beyond it only the gradient's size would grow.
 MAX_EXPONENT = 15.0
@@ -73,26 +73,6 @@ class FieldSize:
 
 
 @dataclass(frozen=True)
-class FieldProgress:
-    """How far training is, as a field sees it.
-
-    Args:
-        step: steps done.
-        fraction: of training done, 0 to 1; what happens once happens at a fraction, since training is often limited by
-            time.
-        occupied: unit coordinates [P,3] -> bool [P], whether training looks there.
-        generator: CPU random numbers.
-        field: the whole radiance field that trains, if it is one.
-    """
-
-    step: int
-    fraction: float
-    occupied: Callable[[Tensor], Tensor]
-    generator: torch.Generator
-    field: Field | None = None
-
-
-@dataclass(frozen=True)
 class FieldConfig:
     """Plain values a field is built from; one subclass per representation."""
 
@@ -104,6 +84,13 @@ class FieldConfig:
     late_density: ClassVar[float] = 1.0
     """How much of the densities' weight is left then once pixels are compared, which say better which of them matter to
     a field that cannot hold all of them."""
+    encodes: ClassVar[tuple[int, ...]] = ()
+    """Numbers of dimensions in which it has an encoding, which holds an image (2) or a distance (3) by itself."""
+
+    @property
+    def spelling(self) -> str:
+        """What this representation is asked for by: its kind, or its parts' with a sign between them."""
+        return self.kind
 
     def size(self) -> FieldSize:
         """The size of the whole field once it is fully grown.
@@ -129,7 +116,7 @@ class FieldConfig:
         """
         raise ConfigError(
             f"this field cannot hold an image or a distance ({dims} dimensions) by itself", field=self.kind,
-            expected="hashgrid | neurbf | mlp, or, for distances, vm | cp",
+            expected=kinds_that(lambda config: dims in config.encodes),
         )  # fmt: skip
 
     def decoder(self, n_in: int, n_out: int) -> MLPSpec:
@@ -208,18 +195,6 @@ class FieldConfig:
             ConfigError: this field cannot.
         """
         raise ConfigError("this field takes no appearance embedding", field=self.kind)
-
-
-@dataclass(frozen=True)
-class ParamGroup:
-    """Parameters that are optimised alike."""
-
-    name: str
-    parameters: list[nn.Parameter]
-    lr_scale: float = 1.0
-    weight_decay: float = 0.0
-    sparse: bool = False
-    """Leave entries alone whose gradient is exactly zero (hash tables: Müller et al. 2022, section 4)."""
 
 
 class Counted(nn.Module):

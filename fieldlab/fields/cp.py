@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fieldlab.fields.low_rank import LowRankConfig, LowRankField
-from fieldlab.fields.registry import register
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,6 @@ class CPConfig(LowRankConfig):
     resolution: int = 500
 
 
-@register
 class CPField(LowRankField):
     """Lines times lines times lines."""
 

@@ -6,14 +6,15 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from fieldlab.errors import require
-from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup, check_budget
+from fieldlab.fields.base import Field, FieldConfig, FieldSize, check_budget
 from fieldlab.fields.encoding import Encoding, part
+from fieldlab.fields.training import FieldProgress, ParamGroup
 from fieldlab.ops.field_plan import Branch, FieldPlan
 from fieldlab.ops.mlp import MLPSpec, init_mlp, mlp
 from fieldlab.ops.spherical_harmonics import spherical_harmonics
@@ -60,6 +61,8 @@ class LatentConfig(FieldConfig):
 @dataclass(frozen=True)
 class EncodedConfig(LatentConfig):
     """Sizes of the perceptrons around an encoding."""
+
+    encodes: ClassVar[tuple[int, ...]] = (3,)
 
     geometry_layers: int = 1
     """Hidden layers from encoding to density and latent."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from fieldlab.fields.base import Field, FieldProgress, ParamGroup
+from fieldlab.fields.training import FieldProgress, ParamGroup, Teacher
 from fieldlab.ops.field_plan import EncoderPlan
 
 
@@ -36,7 +36,9 @@ class Encoding(nn.Module, ABC):
         """All trainable parameters, grouped by how they are optimised."""
         return []
 
-    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> list[str]:
+    def begin_from(
+        self, teacher: Teacher, occupied: Callable[[Tensor], Tensor], generator: torch.Generator
+    ) -> list[str]:
         """Initialise what can be from a trained radiance field over the same cube.
 
         Args:
@@ -48,6 +50,10 @@ class Encoding(nn.Module, ABC):
             What was done, in words; empty when there is nothing.
         """
         return []
+
+    def begin_smooth(self) -> None:
+        """Scale the initial values so that those of every resolution change equally fast over a distance; nothing where
+        there is one resolution."""
 
     def advance(self, progress: FieldProgress) -> bool:
         """Called before every training step: coarse to fine. True when parameters were replaced by others."""

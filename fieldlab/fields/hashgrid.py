@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from fieldlab.errors import require
-from fieldlab.fields.base import FieldSize, ParamGroup, check_budget
+from fieldlab.fields.base import FieldSize, check_budget
 from fieldlab.fields.encoded import EncodedConfig, EncodedField
 from fieldlab.fields.encoding import Encoding
-from fieldlab.fields.registry import register
+from fieldlab.fields.training import ParamGroup
 from fieldlab.ops.hash_grid import HashGridPlan, HashGridSpec, hash_encode
 
 LEAST_LOG2 = 8
@@ -25,6 +25,7 @@ class HashGridConfig(EncodedConfig):
     """Sizes of a hash-grid field."""
 
     kind: ClassVar[str] = "hashgrid"
+    encodes: ClassVar[tuple[int, ...]] = (2, 3)
 
     n_levels: int = 16
     """Resolutions from base to finest, in geometric progression."""
@@ -122,7 +123,7 @@ class HashGridEncoding(Encoding):
 
     @torch.no_grad()
     def begin_smooth(self) -> None:
-        """Scale every level's values by its coarseness, so that all levels change equally fast over a distance."""
+        """Scale every level's values by its coarseness."""
         for level, resolution in enumerate(self.spec.resolutions):
             low, high = (offset * self.spec.n_features for offset in self.spec.offsets[level : level + 2])
             self.table[low:high] *= (self.spec.resolutions[0] / resolution) ** 2
@@ -134,7 +135,6 @@ class HashGridEncoding(Encoding):
         return (HashGridPlan(self.table.detach(), self.spec),)
 
 
-@register
 class HashGridField(EncodedField):
     """A field on a :class:`HashGridEncoding`."""
 

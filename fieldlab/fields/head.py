@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from fieldlab.errors import ConfigError, require
-from fieldlab.fields.base import Counted, FieldConfig, ParamGroup
+from fieldlab.fields.base import Counted, FieldConfig
 from fieldlab.fields.encoding import part
-from fieldlab.fields.hashgrid import HashGridConfig, HashGridEncoding
+from fieldlab.fields.hashgrid import HashGridConfig
 from fieldlab.fields.registry import config_from_dict, config_to_dict
+from fieldlab.fields.training import ParamGroup
 from fieldlab.ops.mlp import MLPSpec, init_mlp, mlp
 
 
@@ -88,8 +89,7 @@ class FeatureHead(Counted):
         would all begin as what lies behind the surface, and equal directions have no derivative that parts them. For
         encodings linear in their parameters.
         """
-        if isinstance(self.encoding, HashGridEncoding):
-            self.encoding.begin_smooth()
+        self.encoding.begin_smooth()
         norm = self(x).norm(dim=1).mean()
         for parameter in self.encoding.parameters():
             parameter.mul_(1 / norm.clamp_min(1e-12))

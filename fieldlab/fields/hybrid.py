@@ -14,16 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from fieldlab.errors import ConfigError
-from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup, check_budget
+from fieldlab.fields.base import Field, FieldConfig, FieldSize, check_budget
 from fieldlab.fields.encoded import LatentConfig, LatentField, split_first
 from fieldlab.fields.encoding import Encoding, part
 from fieldlab.fields.hashgrid import HashGridConfig
-from fieldlab.fields.registry import build_field, register
+from fieldlab.fields.kinds import kinds_that
+from fieldlab.fields.registry import COMBINATIONS, build_field
+from fieldlab.fields.training import FieldProgress, ParamGroup
 from fieldlab.fields.vm import VMConfig
 from fieldlab.ops.field_plan import MAX_BRANCHES, Branch
 from fieldlab.ops.mlp import MLPSpec, init_mlp, mlp
 
-COMBINATIONS = {"+": "sum", ":": "concat"}
 HARDLY = 0.5  # of its share of a budget: a part that uses less leaves the rest to the others
 USUAL_RATE = 1e-2  # learning rate of fields whose recipe names none
 # How settings of training that parts' recipes name become one.
@@ -52,15 +53,24 @@ class HybridConfig(LatentConfig):
             raise ConfigError("a hybrid field has several parts", field="field.parts", found=len(self.parts),
                               expected=f"2 to {MAX_BRANCHES}")  # fmt: skip
         for p in self.parts:
-            encoded = isinstance(p, LatentConfig) and (p.n_encoded > 0 or self.combine == "sum")
-            if not encoded or isinstance(p, HybridConfig):
+            if not self._can_be_part(p):
                 raise ConfigError(f"this field cannot be part of a {self.combine}", field="field.parts", found=p.kind,
-                                  expected="vm | cp | hashgrid | neurbf | mlp")  # fmt: skip
+                                  expected=kinds_that(self._can_be_part))  # fmt: skip
             if p.as_part() != p:
                 raise ConfigError("a part of a hybrid trains no network of its own", field="field.parts", found=p.kind)
             if p.latent != self.latent or p.appearance:
                 raise ConfigError("parts of a hybrid have its latent and no appearance", field="field.parts",
                                   found=(p.latent, p.appearance), expected=(self.latent, 0))  # fmt: skip
+
+    def _can_be_part(self, config: FieldConfig) -> bool:
+        """Whether it has what is combined: a latent, or an encoding."""
+        single = isinstance(config, LatentConfig) and not isinstance(config, HybridConfig)
+        return single and (self.combine == "sum" or 3 in config.encodes)
+
+    @property
+    def spelling(self) -> str:
+        sign = next(sign for sign, combine in COMBINATIONS.items() if combine == self.combine)
+        return sign.join(part.kind for part in self.parts)
 
     @property
     def recipe(self) -> Mapping[str, Any]:  # type: ignore[override]
@@ -134,16 +144,6 @@ class HybridConfig(LatentConfig):
         return replace(self, parts=tuple(parts))  # type: ignore[arg-type]
 
 
-def hybrid_of(combine: str, parts: Sequence[FieldConfig]) -> HybridConfig:
-    """The hybrid of these fields.
-
-    Raises:
-        ConfigError: they cannot be combined so.
-    """
-    return HybridConfig(parts=tuple(p.as_part() for p in parts), combine=combine)  # type: ignore[misc]
-
-
-@register
 class HybridField(LatentField):
     """The field of a :class:`HybridConfig`."""
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from fieldlab.errors import ConfigError, require
-from fieldlab.fields.base import Field, FieldProgress, ParamGroup
 from fieldlab.fields.encoded import LatentConfig
 from fieldlab.fields.rbf_placement import (
     POINTS_PER_KERNEL,
@@ -21,6 +20,7 @@ from fieldlab.fields.rbf_placement import (
     support_radii,
     unplaced,
 )
+from fieldlab.fields.training import FieldProgress, ParamGroup, Teacher
 from fieldlab.ops.rbf import RbfPlan, RbfSpec, rbf_encode
 from fieldlab.ops.rbf_index import RbfIndex, kd_order, rbf_neighbors
 
@@ -161,7 +161,7 @@ class Kernels(nn.Module):
         self.index_nodes.copy_(index.nodes)
         self.index_order.copy_(index.order)
 
-    def place_by(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> list[str]:
+    def place_by(self, teacher: Teacher, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> list[str]:
         """Place the kernels where ``teacher`` is opaque and its latent changes; says so.
 
         Raises:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from fieldlab.errors import ConfigError, require
-from fieldlab.fields.base import Field, FieldProgress, FieldSize, ParamGroup, check_budget
+from fieldlab.fields.base import Field, FieldSize, check_budget
 from fieldlab.fields.encoded import LatentConfig, LatentField
 from fieldlab.fields.encoding import Encoding
 from fieldlab.fields.factorize import factorize, factorize_channels
+from fieldlab.fields.training import FieldProgress, ParamGroup
 from fieldlab.ops.field_plan import Branch
 from fieldlab.ops.low_rank import (
     LowRankPlan,
@@ -44,6 +45,7 @@ C = TypeVar("C", bound="LowRankConfig")
 class LowRankConfig(LatentConfig):
     """Sizes of a field of low-rank tensors."""
 
+    encodes: ClassVar[tuple[int, ...]] = (3,)
     tensor: ClassVar[str]
     init_scale: ClassVar[float]
     """Standard deviation of the factors' first values."""
@@ -134,7 +136,7 @@ class LowRankConfig(LatentConfig):
         return self._scaled(low)
 
     def _check_dims(self, dims: int) -> None:
-        if dims != 3:
+        if dims not in self.encodes:
             raise ConfigError("low-rank tensors have three dimensions", field=self.kind, found=dims, expected=3)
 
     def fitted_to_footprint(self: C, cells_per_side: float) -> C:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from fieldlab.errors import ConfigError
-from fieldlab.fields.base import FieldSize, ParamGroup, check_budget
+from fieldlab.fields.base import FieldSize, check_budget
 from fieldlab.fields.encoded import EncodedConfig, EncodedField
 from fieldlab.fields.encoding import Encoding
-from fieldlab.fields.registry import register
+from fieldlab.fields.training import ParamGroup
 from fieldlab.ops.field_plan import EncoderPlan
 from fieldlab.ops.frequency import FrequencyPlan, frequency_encode
 from fieldlab.ops.mlp import MLPSpec
@@ -27,6 +27,7 @@ class MLPConfig(EncodedConfig):
     """Sizes of a perceptron field."""
 
     kind: ClassVar[str] = "mlp"
+    encodes: ClassVar[tuple[int, ...]] = (2, 3)
     recipe: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 2e-3, "samples_per_step": 1 << 12, "warmup_steps": 100, "occupancy_passes": 1,
     }  # fmt: skip
@@ -152,7 +153,6 @@ class FrequencyEncoding(Encoding):
         return (FrequencyPlan(self.octaves),) if self.dims == 3 else ()
 
 
-@register
 class MLPField(EncodedField):
     """A field on a :class:`FrequencyEncoding`, with another, coarse, one beside it where samples are hierarchical."""
 

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from fieldlab.errors import ConfigError
-from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup, check_budget
+from fieldlab.fields.base import Field, FieldConfig, FieldSize, check_budget
 from fieldlab.fields.encoded import LatentConfig, LatentField
 from fieldlab.fields.encoding import Encoding, part
 from fieldlab.fields.hashgrid import LEAST_LOG2, MOST_LOG2, HashGridConfig
 from fieldlab.fields.kernels import KernelConfig, Kernels
-from fieldlab.fields.registry import build_field, register
+from fieldlab.fields.registry import build_field
+from fieldlab.fields.training import FieldProgress, ParamGroup, Teacher
 from fieldlab.fields.vm import VMConfig
 from fieldlab.ops.field_plan import Branch
 from fieldlab.ops.hash_grid import HashGridPlan, hash_encode
@@ -38,6 +39,7 @@ class NeuRBFConfig(KernelConfig):
     """Sizes of grids and kernels."""
 
     kind: ClassVar[str] = "neurbf"
+    encodes: ClassVar[tuple[int, ...]] = (2, 3)
     recipe: ClassVar[Mapping[str, Any]] = VMConfig.recipe
 
     grid: LatentConfig = VMConfig()
@@ -171,7 +173,9 @@ class RbfEncoding(Encoding):
         """Place the kernels, see :meth:`Kernels.place`."""
         self.kernels.place(points, weights, generator)
 
-    def begin_from(self, teacher: Field, occupied: Callable[[Tensor], Tensor], generator: torch.Generator) -> list[str]:
+    def begin_from(
+        self, teacher: Teacher, occupied: Callable[[Tensor], Tensor], generator: torch.Generator
+    ) -> list[str]:
         return self.kernels.place_by(teacher, occupied, generator)
 
     def advance(self, progress: FieldProgress) -> bool:
@@ -185,7 +189,6 @@ class RbfEncoding(Encoding):
         return HashGridPlan(self.table.detach(), self.grid), self.kernels.plan()
 
 
-@register
 class NeuRBFField(LatentField):
     """A grid's field, with kernels added to its latent."""
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fieldlab.errors import ConfigError
-from fieldlab.fields.base import Field
+from fieldlab.fields.training import Teacher
 from fieldlab.ops import native
 from fieldlab.ops.rbf import RbfSpec
 from fieldlab.ops.rbf_index import NOWHERE, RbfIndex, rbf_neighbors
@@ -106,7 +106,7 @@ def support_radii(centers: Tensor, neighbors: int) -> Tensor:
 
 
 @torch.no_grad()
-def radiance_weights(field: Field, points: Tensor, step: float = 1.0 / 1024) -> Tensor:
+def radiance_weights(field: Teacher, points: Tensor, step: float = 1.0 / 1024) -> Tensor:
     """How much a radiance field changes at ``points`` [P,3] of the unit cube: opacity over one step times the norm of
     the latent's spatial gradient, [P].
 

@@ -1,4 +1,8 @@
-"""The registry of representations: from a name and plain values to a field."""
+"""The registry of representations: from a name and plain values to a field.
+
+Representations are entry points (:mod:`fieldlab.fields.kinds`) of this package and of others. A module is imported when
+its kind is first asked for.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +10,44 @@ import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any
 
 import torch
 
-from fieldlab.errors import ConfigError, require
+from fieldlab.errors import BackendError, ConfigError, require
 from fieldlab.fields.base import Field, FieldConfig
+from fieldlab.fields.kinds import FIELDS, MADE_FIELDS, kinds, made_kinds
+from fieldlab.plugins import load
 
-MADE = frozenset(("hybrid", "edited"))
+COMBINATIONS = {"+": "sum", ":": "concat"}
+"""How names are joined, and what the hybrid of these fields calls it."""
 USUAL_HYBRID = "vm+hashgrid"  # smooth large shapes from planes, detail from the hash grid
-"""Representations that are made of others, and not asked for by name."""
-
-_FIELDS: dict[str, type[Field]] = {}
-
-F = TypeVar("F", bound=type[Field])
 
 
-def register(cls: F) -> F:
-    """Class decorator: make a field known under its ``kind``."""
-    if cls.kind in _FIELDS and _FIELDS[cls.kind] is not cls:
-        raise ValueError(f"two fields are called {cls.kind!r}")
-    _FIELDS[cls.kind] = cls
-    return cls
+@cache
+def field_type(kind: str) -> type[Field]:
+    """The class of a representation.
 
-
-def kinds() -> list[str]:
-    """Names of all representations."""
-    _load()
-    return sorted(_FIELDS)
+    Raises:
+        ConfigError: no representation has this name.
+        BackendError: its package cannot be imported, or is not one of a field.
+    """
+    if kind not in kinds() + made_kinds():
+        near = get_close_matches(kind.lower(), kinds() + made_kinds(), n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else "a field of another package needs that package installed"
+        raise ConfigError("there is no such field", found=kind, hint=hint,
+                          expected=" | ".join(kinds()) + ", or several joined by + or by :")  # fmt: skip
+    group = FIELDS if kind in kinds() else MADE_FIELDS
+    found = load(group, kind)
+    if not (isinstance(found, type) and issubclass(found, Field)):
+        raise BackendError("a plug-in is not a field", field=f"{group}: {kind}", found=found,
+                           expected="a subclass of fieldlab.fields.base.Field")  # fmt: skip
+    names = (getattr(found, "kind", None), getattr(getattr(found, "config_type", None), "kind", None))
+    if names != (kind, kind):
+        raise BackendError("a field and its configuration are not called what its entry point is", found=names,
+                           field=f"{group}: {kind}", expected=f"kind = {kind!r} in both classes")  # fmt: skip
+    return found
 
 
 def config_type(kind: str) -> type[FieldConfig]:
@@ -41,14 +55,9 @@ def config_type(kind: str) -> type[FieldConfig]:
 
     Raises:
         ConfigError: no representation has this name.
+        BackendError: its package cannot be imported, or is not one of a field.
     """
-    _load()
-    if kind not in _FIELDS:
-        near = get_close_matches(kind.lower(), _FIELDS, n=1, cutoff=0.5)
-        expected = " | ".join(sorted(set(_FIELDS) - MADE)) + ", or several joined by + or by :"
-        hint = f"did you mean {near[0]}?" if near else None
-        raise ConfigError("there is no such field", found=kind, expected=expected, hint=hint)
-    return _FIELDS[kind].config_type
+    return field_type(kind).config_type
 
 
 def config_named(name: str) -> FieldConfig:
@@ -58,30 +67,23 @@ def config_named(name: str) -> FieldConfig:
     Raises:
         ConfigError: no representation has this name, or these cannot be joined.
     """
-    from fieldlab.fields.hybrid import COMBINATIONS, hybrid_of
-
     name = USUAL_HYBRID if name == "hybrid" else name
     if all(sign in name for sign in COMBINATIONS):
         raise ConfigError("fields are either added or joined", found=name,
                           expected="parts with + or with : between them")  # fmt: skip
     for sign, combine in COMBINATIONS.items():
         if sign in name:
-            return hybrid_of(combine, [config_type(part)() for part in name.split(sign)])
-    if name in MADE:
-        _load()
-        raise ConfigError("this field is made of others", found=name, expected=" | ".join(sorted(set(_FIELDS) - MADE)),
+            hybrid: Any = config_type("hybrid")
+            return hybrid(parts=tuple(config_type(part)().as_part() for part in name.split(sign)), combine=combine)
+    if name in made_kinds():
+        raise ConfigError("this field is made of others", found=name, expected=" | ".join(kinds()),
                           hint="join fields as in vm+hashgrid; fieldlab edit makes edited ones")  # fmt: skip
     return config_type(name)()
 
 
 def spelled(config: FieldConfig) -> str:
     """The name that :func:`config_named` takes: of parts with their sign between them for a composition."""
-    from fieldlab.fields.hybrid import COMBINATIONS, HybridConfig
-
-    if not isinstance(config, HybridConfig):
-        return config.kind
-    sign = next(sign for sign, combine in COMBINATIONS.items() if combine == config.combine)
-    return sign.join(part.kind for part in config.parts)
+    return config.spelling
 
 
 def with_settings(config: FieldConfig, settings: Sequence[str]) -> FieldConfig:
@@ -187,11 +189,4 @@ def build_field(config: FieldConfig, unit_length: float, generator: torch.Genera
         unit_length: world length of the side of its box.
         generator: CPU random numbers for the initial values.
     """
-    config_type(config.kind)
-    return _FIELDS[config.kind](config, unit_length, generator)  # type: ignore[call-arg, arg-type]
-
-
-def _load() -> None:
-    """Import the representations, which register themselves."""
-    from fieldlab.edit import edited  # noqa: F401
-    from fieldlab.fields import cp, hashgrid, hybrid, mlp, neurbf, vm, voxel  # noqa: F401
+    return field_type(config.kind)(config, unit_length, generator)  # type: ignore[call-arg]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fieldlab.fields.low_rank import LowRankConfig, LowRankField
-from fieldlab.fields.registry import register
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,6 @@ class VMConfig(LowRankConfig):
     recipe: ClassVar[dict[str, Any]] = {"learning_rate": 2e-2}
 
 
-@register
 class VMField(LowRankField):
     """Planes times lines."""
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from fieldlab.errors import ConfigError, require
-from fieldlab.fields.base import Field, FieldConfig, FieldProgress, FieldSize, ParamGroup, check_budget
-from fieldlab.fields.registry import register
+from fieldlab.fields.base import Field, FieldConfig, FieldSize, check_budget
+from fieldlab.fields.training import FieldProgress, ParamGroup
 from fieldlab.ops.field_plan import Branch, FieldPlan
 from fieldlab.ops.harmonic_color import harmonic_color
 from fieldlab.ops.sparse_grid import SparseGridPlan, add_variation, sparse_corners, sparse_grid
@@ -122,7 +122,6 @@ class VoxelConfig(FieldConfig):
         return replace(self, max_vertices=16_000_000 if device == "cuda" else 2_000_000)
 
 
-@register
 class VoxelField(Field):
     """Log-density and harmonic coefficients at the stored vertices of a lattice."""
 

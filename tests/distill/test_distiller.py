@@ -14,6 +14,7 @@ from fieldlab.edit.editing import edited_model
 from fieldlab.errors import CheckpointError, ConfigError
 from fieldlab.fields.base import FieldConfig
 from fieldlab.fields.head import HeadConfig
+from fieldlab.fields.kinds import kinds
 from fieldlab.fields.registry import config_named
 from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
@@ -23,7 +24,7 @@ from fieldlab.train.config import TrainConfig
 from fieldlab.train.trainer import Trainer
 from tests.scenes import ball_scene, ring_cameras
 
-NAMES = ["hashgrid", "vm", "cp", "voxel", "neurbf", "mlp", "vm+hashgrid"]
+NAMES = [*kinds(), "vm+hashgrid"]
 CAMERAS = ring_cameras(16)
 
 

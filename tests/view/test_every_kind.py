@@ -12,6 +12,7 @@ from conftest import halves
 from fieldlab.edit.editing import edited_model
 from fieldlab.fields.hashgrid import HashGridConfig
 from fieldlab.fields.head import HeadConfig
+from fieldlab.fields.kinds import kinds
 from fieldlab.fields.registry import config_named
 from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
@@ -28,7 +29,7 @@ from fieldlab.view.seen import see
 from fieldlab.view.subject import Subject
 from tests.scenes import ball_scene, ring_cameras
 
-NAMES = ["hashgrid", "vm", "cp", "voxel", "neurbf", "mlp", "vm+hashgrid", "hashgrid:neurbf"]
+NAMES = [*kinds(), "vm+hashgrid", "hashgrid:neurbf"]
 GRID = HashGridConfig(n_levels=2, n_features=2, log2_hashmap_size=8, base_resolution=4, finest_resolution=8)
 
 
