@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Literal
 from fieldlab.apps.options import Device, OptionalFile, OptionalFloat, OptionalInt, RunFolder
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rich.console import Console
+    from collections.abc import Callable
 
     from fieldlab.apps.progress import Bar
+    from fieldlab.export.meshes import MeshOptions
+    from fieldlab.mesh.mesh import Mesh
     from fieldlab.mesh.placement import Placement
+    from fieldlab.mesh.surface.extract import MeshReport
     from fieldlab.render.model import RadianceModel
     from fieldlab.runs.load import RunInfo
     from fieldlab.segment.segmentation import Segmentation
@@ -83,123 +84,158 @@ class Export:
 
 def run(args: Export) -> None:
     """Export with progress and say what was made."""
+    from functools import partial
+
     from rich.console import Console
 
-    from fieldlab.apps.export_maps import export_cameras, export_maps
-    from fieldlab.apps.export_mesh import export_mesh
     from fieldlab.apps.progress import progress_bar
     from fieldlab.apps.train import choose_device
+    from fieldlab.export.captures import export_cameras, export_maps
+    from fieldlab.export.labels import write_labels
+    from fieldlab.export.points import surface_points, write_cloud
     from fieldlab.mesh.placement import placement
     from fieldlab.pictures.camera_path import up_direction
     from fieldlab.runs.load import load_run
-    from fieldlab.segment.files import read_hierarchy
+    from fieldlab.segment.files import has_hierarchy, read_hierarchy
     from fieldlab.segment.segmentation import Segmentation
 
-    _check(args)
+    options = _check(args)
     console = Console(stderr=True)
+    say = partial(console.print, highlight=False, soft_wrap=True)
     model, info = load_run(args.run, choose_device(args.device))
-    segmented = args.parts is not None or args.labels is not None or is_segmented(info)
+    segmented = args.parts is not None or args.labels is not None or has_hierarchy(info.run.path)
     segmentation = Segmentation(model, read_hierarchy(info.run.path)) if segmented else None
-    _check_run(args, info)
-    placed = placement(args.axes, args.scale, up_direction(info.scene.cameras["train"]))
+    _check_run(args, info, segmented)
+    cameras = info.scene.cameras["train"]
+    placed = placement(args.axes, args.scale, up_direction(cameras))
     with progress_bar(console) as bar:
         if any(path is not None for path in (args.mesh, args.parts, args.html)):
-            export_mesh(args, model, info, segmentation, placed, bar, console)
+            _export_mesh(args, options, model, info, segmentation, placed, bar, say)
         if args.points is not None:
-            _export_points(args.points, args.count, model, info, segmentation, placed, bar, console)
+            cloud = surface_points(model, cameras, args.count, lambda share: bar.share("points", share))
+            write_cloud(args.points, cloud, None if segmentation is None else segmentation.labeler, placed)
+            say(f"{args.points}: {len(cloud):,} points")
         if args.labels is not None:
             assert segmentation is not None
-            _export_labels(args, info, segmentation, bar, console)
+            names, thresholds = info.scene.names[args.split], segmentation.hierarchy.thresholds(args.thresholds)
+            write_labels(args.labels, segmentation, info.scene.cameras[args.split], names, thresholds,
+                         lambda done, total: bar.show("labels", done, total))  # fmt: skip
+            say(f"{args.labels}: labels of {len(names)} views at {len(thresholds)} thresholds")
         if args.maps is not None:
-            export_maps(args.maps, args.kinds, args.map_format, args.views, model, info, segmentation, args.threshold,
-                        bar, console)  # fmt: skip
+            count, notes = export_maps(args.maps, model, info, args.views, args.kinds, args.map_format, segmentation,
+                                       args.threshold, bar.show)  # fmt: skip
+            kinds = ", ".join(args.kinds) or "no maps"
+            say("; ".join([f"{args.maps}: pictures of {count} views with {kinds} and cameras", *notes]))
         if args.cameras is not None:
-            export_cameras(args.cameras, args.views, model, info, bar, console)
+            count, notes = export_cameras(args.cameras, model, info, args.views, bar.show)
+            text = (f"{args.cameras}: {count} cameras for nerfstudio and COLMAP; their pictures belong in "
+                    f"{args.cameras / 'images'}")  # fmt: skip
+            say("; ".join([text, *notes]))
 
 
-def _check(args: Export) -> None:
+def _check(args: Export) -> MeshOptions:
     """Say what cannot be written before anything is computed."""
-    from fieldlab.apps.export_maps import check_cameras_folder, check_maps_options, check_views
-    from fieldlab.apps.export_mesh import check_mesh_options
     from fieldlab.errors import ConfigError
+    from fieldlab.export.captures import check_folder, check_maps_options
+    from fieldlab.export.meshes import MeshOptions
+    from fieldlab.export.views import check_views
+    from fieldlab.export.web.page import check_page_path
+    from fieldlab.export.web.run_page import FACES
     from fieldlab.files import check_writable
     from fieldlab.mesh.placement import placement
-    from fieldlab.mesh.write import check_points_path
+    from fieldlab.mesh.write import check_mesh_path, check_parts_path, check_points_path
 
     products = (args.mesh, args.parts, args.html, args.points, args.labels, args.maps, args.cameras)
-    if all(path is None for path in products):
-        raise ConfigError("there is nothing to export", hint="give --mesh FILE.glb, --points FILE.ply, or another")
     given = [path for path in products if path is not None]
+    if not given:
+        raise ConfigError("there is nothing to export", hint="give --mesh FILE.glb, --points FILE.ply, or another")
     if len({path.resolve() for path in given}) < len(given):
         raise ConfigError("two exports have the same name", found=", ".join(map(str, given)))
-    check_mesh_options(args)
+    checks = ((args.mesh, check_mesh_path), (args.parts, check_parts_path), (args.html, check_page_path),
+              (args.points, check_points_path), (args.labels, check_folder), (args.cameras, check_folder))  # fmt: skip
+    for path, check in checks:
+        if path is not None:
+            check(path)
+    faces = args.faces
+    if faces is None and (args.texture is not None or args.html is not None):
+        faces = FACES
+    options = MeshOptions(args.resolution, args.surface, args.level, args.closed, faces, args.texture, args.normal_map)
+    options.check()
     placement(args.axes, args.scale)
-    if args.points is not None:
-        check_points_path(args.points)
-    if args.labels is not None and args.labels.is_file():
-        raise ConfigError("there is a file in the place of the folder", file=args.labels)
     if args.thresholds < 1:
         raise ConfigError("labels are of one threshold at least", field="--thresholds", found=args.thresholds)
-    if args.maps is not None:  # whether the run has parts is known once it is open
+    if args.maps is not None:  # whether the run has segments is known once it is open
         check_maps_options(args.maps, args.kinds, args.map_format, args.views, args.threshold, segmented=True)
     if args.cameras is not None:
-        check_cameras_folder(args.cameras)
         check_views(args.views)
     for path in given:
         check_writable(path)
+    return options
 
 
-def _check_run(args: Export, info: RunInfo) -> None:
+def _check_run(args: Export, info: RunInfo, segmented: bool) -> None:
     """Say what this run does not have, before anything is computed."""
-    from fieldlab.apps.export_maps import check_maps_options, choose_views
+    from fieldlab.errors import DataError
+    from fieldlab.export.captures import check_maps_options
+    from fieldlab.export.views import choose_views
 
-    if args.labels is not None:
-        _check_split(args, info)
+    if args.labels is not None and args.split not in info.scene.cameras:
+        raise DataError("the run has no such split of views", file=info.run.path, field="--split", found=args.split,
+                        expected=", ".join(info.scene.cameras))  # fmt: skip
     if args.maps is not None or args.cameras is not None:
         choose_views(args.views, info)
     if args.maps is not None:
-        check_maps_options(args.maps, args.kinds, args.map_format, args.views, args.threshold, is_segmented(info))
+        check_maps_options(args.maps, args.kinds, args.map_format, args.views, args.threshold, segmented)
 
 
-def _check_split(args: Export, info: RunInfo) -> None:
-    from fieldlab.errors import DataError
-
-    if args.split not in info.scene.cameras:
-        raise DataError("the run has no such split of views", file=info.run.path, field="--split", found=args.split,
-                        expected=", ".join(info.scene.cameras))  # fmt: skip
-
-
-def is_segmented(info: RunInfo) -> bool:
-    """Whether a run has a tree of parts."""
-    from fieldlab.segment.files import TREE
-
-    return (info.run.path / TREE).is_file()
-
-
-def _export_points(
-    path: Path, count: int, model: RadianceModel, info: RunInfo, segmentation: Segmentation | None,
-    placed: Placement, bar: Bar, console: Console,
+def _export_mesh(
+    args: Export, options: MeshOptions, model: RadianceModel, info: RunInfo, segmentation: Segmentation | None,
+    placed: Placement, bar: Bar, say: Callable[[str], object],
 ) -> None:  # fmt: skip
-    import torch
+    """Find the surface once, and write it in all the ways that were asked for."""
+    from fieldlab.export.meshes import colored_mesh
+    from fieldlab.export.parts import leaves_of_faces, write_parts
+    from fieldlab.export.web.run_page import write_run_page
+    from fieldlab.mesh.write import write_mesh
 
-    from fieldlab.export.points import surface_points
-    from fieldlab.mesh.write import write_points
+    cameras = info.scene.cameras["train"]
+    mesh, report = colored_mesh(model, cameras, options, bar.share)
+    leaf = tree = None
+    if segmentation is not None and (args.parts is not None or args.html is not None):
+        leaf, tree = leaves_of_faces(mesh, segmentation.labeler), segmentation.hierarchy
+    say(describe(mesh, report))
+    if args.mesh is not None:
+        write_mesh(args.mesh, mesh, placed)
+        say(f"{args.mesh}: the mesh")
+    if args.parts is not None:
+        assert leaf is not None
+        assert tree is not None
+        write_parts(args.parts, mesh, leaf, tree, placed, args.closed)
+        say(f"{args.parts}: {len(set(leaf.tolist()))} parts")
+    if args.html is not None:
+        bar.share("page", 0.0)
+        write_run_page(args.html, model, cameras, mesh, title=info.scene.name, leaf=leaf, tree=tree)
+        say(f"{args.html}: a page that opens without a server")
 
-    cloud = surface_points(model, info.scene.cameras["train"], count, lambda share: bar.share("points", share))
-    nodes = None
-    if segmentation is not None:
-        nodes = segmentation.labeler.nodes(torch.from_numpy(cloud.positions).float()).numpy()
-    write_points(path, cloud.positions, cloud.normals, cloud.colors, nodes, cloud.confidence, placed)
-    console.print(f"{path}: {len(cloud):,} points", highlight=False, soft_wrap=True)
 
-
-def _export_labels(args: Export, info: RunInfo, segmentation: Segmentation, bar: Bar, console: Console) -> None:
-    from fieldlab.export.labels import write_labels
-
-    assert args.labels is not None
-    names = info.scene.names[args.split]
-    thresholds = segmentation.hierarchy.thresholds(args.thresholds)
-    write_labels(args.labels, segmentation, info.scene.cameras[args.split], names, thresholds,
-                 lambda done, total: bar.show("labels", done, total))  # fmt: skip
-    console.print(f"{args.labels}: labels of {len(names)} views at {len(thresholds)} thresholds", highlight=False,
-                  soft_wrap=True)  # fmt: skip
+def describe(mesh: Mesh, report: MeshReport) -> str:
+    """What a mesh is and how it was made."""
+    text = f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} faces; cells of {report.cell:.4g}"
+    if report.faces_before_decimation > len(mesh.faces):
+        text += f"\n  reduced from {report.faces_before_decimation:,} faces; --faces sets the number"
+    if report.level is None:
+        text += f"\n  surface from the depth of {report.views} views"
+    else:
+        how = "chosen automatically" if report.automatic else "as asked for"
+        text += f"\n  surface at a density of {report.level:.4g} per world unit, {how}"
+    cleaning = report.cleaning
+    if cleaning.parts_removed:
+        text += f"\n  {cleaning.parts_removed} floaters with {cleaning.faces_removed:,} faces removed"
+    if cleaning.unseen_removed:
+        text += f"\n  {cleaning.unseen_removed:,} faces that no camera saw left out; --closed keeps them"
+    if report.cut:
+        text += (
+            f"\n  the box cuts through the surface at {', '.join(report.cut)}: it goes on there; train with a larger"
+            " --aabb to have all of it"
+        )
+    return text

@@ -19,9 +19,8 @@ import torch
 from fieldlab.data.cameras import CameraModel, Cameras
 from fieldlab.data.transforms import OPENGL
 from fieldlab.errors import ConfigError
-from fieldlab.export.points import PointCloud, points_in_view
+from fieldlab.export.points import PointCloud, points_in_view, write_cloud
 from fieldlab.files import write_bytes, write_json
-from fieldlab.mesh.write import write_points
 
 TRANSFORMS, COLMAP, POINTS = "transforms.json", "a COLMAP model", "points.ply"
 MODEL = Path("sparse", "0")
@@ -155,7 +154,7 @@ def write_cameras(
     folder, refused = Path(folder), refusals(cameras)
     names = checked_names(names, len(cameras))
     if points is not None:
-        write_points(folder / POINTS, points.positions, points.normals, points.colors, None, points.confidence)
+        write_cloud(folder / POINTS, points)
     if COLMAP not in refused:
         write_colmap(folder, cameras, names, points)
     if TRANSFORMS not in refused:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +13,10 @@ from torch import Tensor
 
 from fieldlab.data.cameras import Cameras
 from fieldlab.errors import ConfigError
+from fieldlab.mesh.placement import AS_IT_IS, Placement
+from fieldlab.mesh.write import write_points
 from fieldlab.render.model import RadianceModel
+from fieldlab.segment.labels import Labeler
 
 MAX_POINTS = 50_000_000
 PIXELS_PER_POINT = 4  # many pixels see nothing, the edge of something, or what another one saw
@@ -109,6 +113,19 @@ def surface_points(
     agreement = _agreement(small.to("cpu"), [part.depth for part in parts], positions, normals, view[chosen])
     confidence = opacity[chosen].clamp(0, 1) * agreement
     return PointCloud(positions.numpy(), normals.numpy(), rgb.numpy(), confidence.numpy())
+
+
+def write_cloud(
+    path: str | Path, cloud: PointCloud, labeler: Labeler | None = None, placement: Placement = AS_IT_IS
+) -> None:
+    """Write a point cloud as PLY with normals, colors and confidences, of a segmented model also with the node of every
+    point's finest segment.
+
+    Raises:
+        ConfigError, RunFolderError: see :func:`fieldlab.mesh.write.write_points`.
+    """
+    nodes = None if labeler is None else labeler.nodes(torch.from_numpy(cloud.positions).float()).numpy()
+    write_points(path, cloud.positions, cloud.normals, cloud.colors, nodes, cloud.confidence, placement)
 
 
 def points_in_view(cloud: PointCloud, cameras: Cameras, i: int) -> tuple[np.ndarray, np.ndarray]:

@@ -28,6 +28,11 @@ ARRAYS, TREE = "hierarchy.npz", "hierarchy.json"
 MOST_BYTES = 4 << 30
 
 
+def has_hierarchy(folder: Path) -> bool:
+    """Whether a run has a tree of segments, if only a damaged one."""
+    return (folder / ARRAYS).exists() or (folder / TREE).exists()
+
+
 def write_hierarchy(folder: Path, hierarchy: Hierarchy) -> None:
     """Write both files, each whole or not at all."""
     leaf = hierarchy.ids[hierarchy.leaf]

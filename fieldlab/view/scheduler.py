@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Generic, Protocol, TypeVar
 
 from fieldlab.view.pace import Pace
@@ -148,7 +148,7 @@ class Scheduler(Generic[S]):
         moving = [(c.served, key) for key, c in self._clients.items() if c.moving]
         resting = [(c.served, key) for key, c in self._clients.items() if not c.moving and not c.full]
         if moving:
-            since = time.perf_counter() - PATIENCE
+            since = perf_counter() - PATIENCE
             resting = [pair for pair in resting if pair[0] < since and not self._patient]
         return min(resting or moving, key=lambda pair: pair[0], default=(0.0, None))[1]
 
@@ -164,7 +164,7 @@ class Scheduler(Generic[S]):
                     return
                 key = self._next()
                 client = self._clients[key]
-                client.served = time.perf_counter()
+                client.served = perf_counter()
                 version, moving = client.version, client.moving
                 patient = self._patient = not moving and self._anybody_moves()
             try:
@@ -183,12 +183,12 @@ class Scheduler(Generic[S]):
                 return True
             return not moving and (client.moving if patient else self._anybody_moves())
 
-        start = time.perf_counter()
+        start = perf_counter()
         done = self.draw(Job(key, sketch, rays, moving, given_up))
         if done is None:
             return
         if done.traced:
-            self.pace.note(sketch.way, int(done.traced), time.perf_counter() - start)
+            self.pace.note(sketch.way, int(done.traced), perf_counter() - start)
         with self._changed:
             client.drawn, client.rays, client.full = version, done.rays, done.full
 

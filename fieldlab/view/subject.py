@@ -14,19 +14,19 @@ from fieldlab.data.views import Views
 from fieldlab.errors import DataError, FieldlabError
 from fieldlab.ops.occupancy import cell_points
 from fieldlab.pictures.camera_path import look_at_point, up_direction
-from fieldlab.pictures.colormap import DepthRange, depth_range
+from fieldlab.pictures.colormap import DepthRange
+from fieldlab.pictures.frames import depth_scale
 from fieldlab.render.model import RadianceModel
 from fieldlab.render.occupancy import NEVER
 from fieldlab.runs.load import RunInfo, load_run
 from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.segment.config import HEAD
-from fieldlab.segment.files import ARRAYS, read_hierarchy
+from fieldlab.segment.files import has_hierarchy, read_hierarchy
 from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.segment.labels import Labeler
 from fieldlab.view.capture import Capture, FilesOf
 from fieldlab.view.seen import Seen, see
 
-SCALE_VIEWS, SCALE_SIDE = 6, 64  # pictures from which the scale of depth is chosen
 BASIS = 4096  # points from which the colors of features are chosen
 
 
@@ -67,7 +67,7 @@ class Subject:
         """
         model, info = load_run(path, device)
         folder = info.run.path
-        tree = read_hierarchy(folder) if (folder / ARRAYS).exists() else None
+        tree = read_hierarchy(folder) if has_hierarchy(folder) else None
         facts = [f"{model.field.shown.kind}, {model.field.n_bytes / 1e6:.1f} MB",
                  f"{info.step} steps, {info.seconds:.0f} s"]  # fmt: skip
         if info.psnr is not None:
@@ -94,11 +94,7 @@ class Subject:
     @cached_property
     def depth_scale(self) -> DepthRange:
         """One scale of depth for all pictures, from small renders of a few photographs' cameras."""
-        cameras = self.scene.cameras["train"]
-        few = cameras[torch.linspace(0, len(cameras) - 1, min(SCALE_VIEWS, len(cameras))).round().long()]
-        few = few.scaled(min(1.0, SCALE_SIDE / int(few.size.max())))
-        seen = [self.model.render_image(few, i, channels=("depth", "opacity")) for i in range(len(few))]
-        return depth_range((s["depth"][..., 0] for s in seen), (s["opacity"][..., 0] for s in seen))
+        return depth_scale(self.model, self.scene.cameras["train"])
 
     @cached_property
     def photographs(self) -> Views:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import perf_counter, sleep
 
 
 class Turns:
@@ -41,7 +41,7 @@ class Turns:
         if self._waiting and self._owed <= 0.0:
             self._lock.release()
             while self._waiting and self._owed <= 0.0:  # a lock is not fair: wait until somebody had a turn
-                time.sleep(0.0002)
+                sleep(0.0002)
             self._lock.acquire()
 
     @contextmanager
@@ -54,11 +54,11 @@ class Turns:
         finally:
             with self._count:
                 self._waiting -= 1
-        start = time.perf_counter()
+        start = perf_counter()
         try:
             yield
         finally:
             if self._steady:
                 share = min(max(self.share, 0.01), 0.99)
-                self._owed += (time.perf_counter() - start) * (1 - share) / share
+                self._owed += (perf_counter() - start) * (1 - share) / share
             self._lock.release()

@@ -66,7 +66,8 @@ def test_a_page_maps_and_cameras(trained, tmp_path, capsys):
     assert (cameras / "sparse" / "0" / "cameras.bin").is_file()
     said = " ".join(capsys.readouterr().err.split())
     assert "opens without a server" in said
-    assert "for nerfstudio and COLMAP" in said
+    assert f"{maps}: pictures of 17 views with depth, opacity and cameras" in said
+    assert f"{cameras}: 17 cameras for nerfstudio and COLMAP" in said
 
 
 def test_closed_meshes_are_watertight(trained, tmp_path):

@@ -6,7 +6,6 @@ import json
 import math
 from dataclasses import dataclass
 from functools import partial
-from io import StringIO
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -15,21 +14,13 @@ import OpenEXR
 import pycolmap
 import pytest
 import torch
-from rich.console import Console
 
-from fieldlab.apps.export_maps import (
-    Chosen,
-    check_maps_options,
-    choose_views,
-    export_cameras,
-    export_maps,
-    picture_names,
-)
 from fieldlab.apps.main import main
-from fieldlab.apps.progress import progress_bar
 from fieldlab.data.cameras import CameraModel, Cameras
 from fieldlab.errors import ConfigError, DataError, RunFolderError
+from fieldlab.export.captures import check_maps_options, export_cameras, export_maps
 from fieldlab.export.maps import farthest, file_names, write_maps
+from fieldlab.export.views import ChosenViews, choose_views, picture_names
 from fieldlab.fields.base import Field, FieldConfig
 from fieldlab.pictures.camera_path import look_at
 from fieldlab.pictures.nerfstudio_path import CameraPath, write_camera_path
@@ -335,9 +326,9 @@ def test_options_are_checked_first(tmp_path):
 
 def test_pictures_of_cameras_are_within_images():
     cameras = around(2)
-    assert picture_names(Chosen(cameras, ["images/a.jpg", "images/b/c.JPG"])) == ["a.jpg", "b/c.JPG"]
-    assert picture_names(Chosen(cameras, ["./train/r_0", "a.b"])) == ["train/r_0.png", "a.b.png"]
-    assert picture_names(Chosen(cameras, ["images/a.jpg", "b.jpg"])) == ["images/a.jpg", "b.jpg"]
+    assert picture_names(ChosenViews(cameras, ["images/a.jpg", "images/b/c.JPG"])) == ["a.jpg", "b/c.JPG"]
+    assert picture_names(ChosenViews(cameras, ["./train/r_0", "a.b"])) == ["train/r_0.png", "a.b.png"]
+    assert picture_names(ChosenViews(cameras, ["images/a.jpg", "b.jpg"])) == ["images/a.jpg", "b.jpg"]
 
 
 @pytest.fixture(scope="module")
@@ -353,19 +344,16 @@ def train(data: Path, out: Path) -> None:
     assert main([*arguments, "--samples-per-step", "8192", "--device", "cpu"]) == 0
 
 
-def exported(run: Path, folder: Path, views: str, kinds=("depth",)) -> str:
-    """What exporting says."""
-    model, info = load_run(run)
-    console = Console(file=StringIO(), width=1000)
-    with progress_bar(console) as bar:
-        export_maps(folder, kinds, "exr", views, model, info, None, None, bar, console)
-    return console.file.getvalue()
+def exported(run: Path, folder: Path, views: str, kinds=("depth",)) -> int:
+    """The number of views that were exported; nothing is left out."""
+    count, notes = export_maps(folder, *load_run(run), views, kinds, "exr", None, None)
+    assert not notes
+    return count
 
 
 @pytest.mark.slow
 def test_an_exported_run_trains_again(trained, tmp_path):
-    said = exported(trained, tmp_path / "all", "all")
-    assert said == f"{tmp_path / 'all'}: pictures of 17 views with depth and cameras\n"
+    assert exported(trained, tmp_path / "all", "all") == 17
     scene = load_scene(tmp_path / "all")
     assert scene.format == "transforms"
     assert {split: len(views) for split, views in scene.splits.items()} == {"train": 14, "test": 3}
@@ -404,8 +392,7 @@ def test_views_are_splits_or_a_path(trained, tmp_path):
     with pytest.raises(DataError, match="no such split"):
         choose_views("val", info)
     write_camera_path(tmp_path / "path.json", CameraPath(info.scene.cameras["test"][:2], 30.0))
-    said = exported(trained, tmp_path / "path", str(tmp_path / "path.json"), ("depth", "opacity"))
-    assert "pictures of 2 views with depth, opacity and cameras" in said
+    assert exported(trained, tmp_path / "path", str(tmp_path / "path.json"), ("depth", "opacity")) == 2
     assert sorted(file.name for file in (tmp_path / "path" / "depth").iterdir()) == ["frame_00000.exr",
                                                                                     "frame_00001.exr"]  # fmt: skip
     assert load_scene(tmp_path / "path").splits["train"].names == ["images/frame_00001.png"]
@@ -416,10 +403,7 @@ def test_views_are_splits_or_a_path(trained, tmp_path):
 @pytest.mark.slow
 def test_cameras_alone_find_the_photographs(trained, tmp_path):
     model, info = load_run(trained)
-    console = Console(file=StringIO(), width=1000)
-    with progress_bar(console) as bar:
-        export_cameras(tmp_path / "out", "all", model, info, bar, console)
-    assert console.file.getvalue().startswith(f"{tmp_path / 'out'}: 17 cameras for nerfstudio and COLMAP")
+    assert export_cameras(tmp_path / "out", model, info, "all") == (17, [])
     assert not (tmp_path / "out" / "images").exists()
     (tmp_path / "out" / "images").symlink_to(info.scene.source)
     scene = load_scene(tmp_path / "out")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +23,7 @@ from fieldlab.view.server import Viewer
 from fieldlab.view.turns import Turns
 from fieldlab.view.visitor import Visitor
 from tests.view.seeing import Client
+from tests.view.waiting import wait
 
 RED = "recolor sphere 0 0 0 2 to 1 0 0"
 
@@ -45,13 +45,6 @@ def page(served, tmp_path):
     made = Page(served, Visitor(Client(server=served.server), subjects))
     made.visitor, made.subjects = made.look.visitor, subjects
     return made
-
-
-def wait(condition, seconds: float = 30.0) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return bool(condition())
 
 
 def test_nobody_edits_what_is_being_trained(served):
@@ -132,8 +125,10 @@ def test_the_scale_is_that_of_what_is_shown(served, page):
 def test_a_path_brings_its_settings(page, tmp_path):
     file, eye = tmp_path / "path.json", page.visitor.eye()
     write_flight(file, Flight((Keyframe("a", eye), Keyframe("b", eye)), 23.976, (96, 54), True))
+    heard, settings = [], page.path._settings
+    page.path._settings = lambda **changes: (settings(**changes), heard.extend(changes))
     page.path._load(json.dumps(json.loads(file.read_text())).encode())
-    time.sleep(0.2)  # for what the controls set off
+    wait(lambda: {"loop", "fps"} <= set(heard))  # what the controls set off
     assert page.path.loop.value
     assert page.path.fps.value == page.path.flight.fps == 23.976
     assert page.path.flight.loop
@@ -163,7 +158,7 @@ def test_a_mesh_goes_with_the_field_it_is_of(page, monkeypatch):
 
     def extract(*_, on_progress, **__):
         begun.set()
-        go.wait(20)
+        go.wait(60)
         corners = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
         return Mesh(corners, np.array([[0, 1, 2]]), np.full((3, 3), 200, np.uint8)), None
 
@@ -177,7 +172,7 @@ def test_a_mesh_goes_with_the_field_it_is_of(page, monkeypatch):
             begun.clear()
             go.clear() if early else go.set()
             panel.mesh.value = True
-            assert begun.wait(20), name
+            assert begun.wait(60), name
             assert early or wait(lambda: visitor.stand_in is not None), name
             change()
             assert wait(lambda: not panel.mesh.value and panel._meshing is None), name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
@@ -57,7 +56,7 @@ def test_tasks_tell_and_finish(tasks):
         return 7
 
     task = tasks.add(Task("count", work, lambda t: heard.append((t.stage, t.share))))
-    assert task.wait(5)
+    assert task.wait(60)
     assert (task.result, task.error, task.stage) == (7, None, "done")
     assert heard[-1] == ("done", 1.0)
     assert ("counting", 2 / 3) in heard
@@ -70,12 +69,11 @@ def test_tasks_are_cancelled_and_fail_without_harm(tasks):
         while True:
             task.tell("waiting", 0.5)
             begun.set()
-            time.sleep(0.005)
 
     task = tasks.add(Task("forever", forever))
-    assert begun.wait(5)
+    assert begun.wait(60)
     task.cancel()
-    assert task.wait(5)
+    assert task.wait(60)
     assert task.stage == "cancelled"
 
     def bad(task: Task) -> None:
@@ -85,7 +83,7 @@ def test_tasks_are_cancelled_and_fail_without_harm(tasks):
         raise ZeroDivisionError("oh")
 
     failed = [tasks.add(Task("bad", bad)), tasks.add(Task("worse", worse)), tasks.add(Task("good", lambda t: 1))]
-    assert all(each.wait(5) for each in failed)
+    assert all(each.wait(60) for each in failed)
     assert failed[0].error == "nothing has that density"
     assert "ZeroDivisionError" in str(failed[1].error)
     assert failed[2].result == 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
-from fieldlab.view.scheduler import Drawn, Scheduler
+from fieldlab.view import scheduler as module
+from fieldlab.view.scheduler import PATIENCE, Drawn, Scheduler
+from tests.view.waiting import wait
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,16 @@ class Sketch:
 
 
 class Studio:
-    """Draws by sleeping, in bands, and remembers what it drew."""
+    """Draws in bands by letting time pass on a clock of its own, and remembers what it drew.
+
+    ``meanwhile`` is what happens during every band: it is told of the job.
+    """
 
     def __init__(self, speed: float = 2e6, bands: int = 10) -> None:
-        self.speed, self.bands = speed, bands
+        self.speed, self.bands, self.now = speed, bands, 100.0
         self.done: list[tuple[str, float, bool]] = []
         self.dropped: list[str] = []
+        self.meanwhile: Callable[[object], object] = lambda _: None
         self.scheduler: Scheduler[Sketch] = Scheduler(self.draw)
 
     def draw(self, job):
@@ -31,21 +36,19 @@ class Studio:
             if job.given_up():
                 self.dropped.append(job.client)
                 return None
-            time.sleep(job.rays / self.speed / self.bands)
+            self.now += job.rays / self.speed / self.bands
+            self.meanwhile(job)
         self.done.append((job.client, job.rays, job.moving))
         return Drawn(job.rays, job.rays, job.rays >= job.sketch.most)
 
-
-def wait(condition, seconds: float = 10.0) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.005)
-    return bool(condition())
+    def rests(self) -> bool:
+        return bool(self.done) and not self.scheduler.busy()
 
 
 @pytest.fixture
-def studio():
+def studio(monkeypatch):
     made = Studio()
+    monkeypatch.setattr(module, "perf_counter", lambda: made.now)
     made.scheduler.start()
     yield made
     made.scheduler.stop()
@@ -53,49 +56,51 @@ def studio():
 
 def test_first_small_then_full(studio):
     studio.scheduler.add("a", Sketch)
-    assert wait(lambda: not studio.scheduler.busy() and studio.done)
+    wait(studio.rests)
     first, last = studio.done[0], studio.done[-1]
     assert first[2]
     assert first[1] < 0.2 * last[1]
     assert last[1] == 1e6
     sizes = [rays for _, rays, _ in studio.done]
     assert sizes == sorted(sizes)
+    assert not any(moving for _, _, moving in studio.done[1:])
     count = len(studio.done)
-    time.sleep(0.1)
-    assert len(studio.done) == count  # nothing is drawn that nobody asked for
+    studio.scheduler.change("nobody")  # wakes it: nothing is drawn that nobody asked for
+    studio.scheduler.add("b", Sketch)
+    wait(lambda: studio.rests() and len(studio.done) > count)
+    assert {client for client, _, _ in studio.done[count:]} == {"b"}
 
 
 def test_a_change_gives_up_what_is_refined(studio):
-    studio.speed = 4e5
+    studio.speed, changes = 4e5, []
+
+    def change_once(job) -> None:
+        if not job.moving and not changes:
+            changes.append(studio.now)
+            studio.scheduler.change("a")
+
+    studio.meanwhile = change_once
     studio.scheduler.add("a", Sketch)
-    assert wait(lambda: len(studio.done) == 1)
-    time.sleep(0.05)
-    studio.scheduler.change("a")
-    assert wait(lambda: "a" in studio.dropped)
-    assert wait(lambda: [moving for _, _, moving in studio.done].count(True) == 2)
-    assert wait(lambda: not studio.scheduler.busy(), 20)
+    wait(lambda: changes and studio.rests())
+    assert studio.dropped == ["a"]
+    assert [moving for _, _, moving in studio.done].count(True) == 2
     assert studio.done[-1][1] == 1e6
 
 
 def test_clients_have_fair_turns(studio):
-    stop = threading.Event()
     names = ["a", "b", "c", "d"]
-    for name in names:
-        studio.scheduler.add(name, Sketch)
 
-    def shake() -> None:
-        while not stop.is_set():
+    def shake(_) -> None:
+        if len(studio.done) < 40:
             for name in names:
                 studio.scheduler.change(name)
-            time.sleep(0.002)
 
-    thread = threading.Thread(target=shake)
-    thread.start()
-    time.sleep(1.5)
-    stop.set()
-    thread.join()
-    counts = [sum(client == name and moving for client, _, moving in studio.done) for name in names]
-    assert min(counts) >= 3
+    studio.meanwhile = shake
+    for name in names:
+        studio.scheduler.add(name, Sketch)
+    wait(lambda: len(studio.done) >= 40)
+    counts = [sum(client == name for client, _, _ in studio.done[:40]) for name in names]
+    assert all(moving for _, _, moving in studio.done[:40])
     assert max(counts) - min(counts) <= 2
 
 
@@ -105,30 +110,29 @@ def test_one_that_fails_does_not_stop_the_others(studio):
 
     studio.scheduler.add("bad", broken)
     studio.scheduler.add("good", Sketch)
-    assert wait(lambda: any(client == "good" and rays == 1e6 for client, rays, _ in studio.done))
-    assert wait(lambda: not studio.scheduler.busy())
+    wait(lambda: any(client == "good" and rays == 1e6 for client, rays, _ in studio.done))
+    wait(lambda: not studio.scheduler.busy())
     studio.scheduler.drop("good")
     studio.scheduler.change("good")
     assert not studio.scheduler.busy()
 
 
 def test_one_that_never_rests_does_not_keep_others_from_good_pictures(studio):
-    stop = threading.Event()
+    rested: list[float] = []
+
+    def shake(_) -> None:
+        if not rested and any(client == "resting" and rays == 1e6 for client, rays, _ in studio.done):
+            rested.append(studio.now)
+        if not rested:
+            studio.scheduler.change("restless")
+
+    studio.meanwhile = shake
+    begun = studio.now
     studio.scheduler.add("restless", Sketch)
     studio.scheduler.add("resting", Sketch)
-
-    def shake() -> None:
-        while not stop.is_set():
-            studio.scheduler.change("restless")
-            time.sleep(0.002)
-
-    thread = threading.Thread(target=shake)
-    thread.start()
-    try:
-        assert wait(lambda: any(client == "resting" and rays == 1e6 for client, rays, _ in studio.done), 20)
-    finally:
-        stop.set()
-        thread.join()
+    wait(lambda: rested)
+    assert PATIENCE <= rested[0] - begun < 10 * PATIENCE
     turns = [client for client, _, _ in studio.done]
     refined = [i for i, (client, _, moving) in enumerate(studio.done) if client == "resting" and not moving]
+    assert refined
     assert all(turns[i + 1] == "restless" for i in refined[:-1])

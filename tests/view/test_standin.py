@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -11,6 +10,7 @@ import pytest
 
 from fieldlab.mesh.mesh import Mesh
 from fieldlab.view.standin import FADE, FAR, NEAR, StandIn, dissolved
+from tests.view.waiting import wait
 
 
 class Handle:
@@ -64,10 +64,7 @@ def test_more_and_more_of_the_picture_until_the_mesh_is_gone(handle, stand_in):
     assert stand_in.resting(PICTURE, DEPTH)
     better = PICTURE + 1
     assert stand_in.resting(better, DEPTH)  # refined on the way: the fade goes on with it
-    end = time.monotonic() + 20
-    while handle.node.visible and time.monotonic() < end:
-        time.sleep(0.02)
-    assert not handle.node.visible
+    wait(lambda: not handle.node.visible)
     shares = [(depth == NEAR).mean() for _, depth in handle.pictures[1:-1]]
     assert len(shares) == FADE - 1
     assert shares == sorted(shares)
@@ -79,9 +76,10 @@ def test_more_and_more_of_the_picture_until_the_mesh_is_gone(handle, stand_in):
 def test_a_camera_that_moves_again_ends_the_fade(handle, stand_in):
     stand_in.moving((0.0, 0.0, 0.0))
     stand_in.resting(PICTURE)
+    timer = stand_in._timer
     stand_in.moving((0.0, 0.0, 0.0))
     told = len(handle.pictures)
-    time.sleep(0.4)
+    timer.join()  # the next step of the fade is given up, or comes too late
     assert handle.node.visible
     assert len(handle.pictures) == told
     stand_in.moving((0.0, 0.0, 0.0))  # nothing to say twice

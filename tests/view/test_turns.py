@@ -3,86 +3,114 @@
 from __future__ import annotations
 
 import threading
-import time
 
+import pytest
+
+from fieldlab.view import turns as module
 from fieldlab.view.turns import Turns
+from tests.view.waiting import wait
 
 
-def steady(turns: Turns, stop: threading.Event, steps: list[float], seconds: float = 0.002) -> None:
+class Artist:
+    """Draws on a thread of its own, once for every time it is asked to; the clock says how long that took."""
+
+    def __init__(self, turns: Turns, clock: list[float], seconds: float) -> None:
+        self.turns, self.clock, self.seconds = turns, clock, seconds
+        self.asked = self.drawn = 0
+        self._next = threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._draw, daemon=True)
+        self._thread.start()
+
+    def ask(self) -> None:
+        """Want a picture, unless one is wanted already; returns when it is waited for."""
+        if self.drawn == self.asked:
+            self.asked += 1
+            self._next.release()
+        wait(lambda: self.turns._waiting)
+
+    def _draw(self) -> None:
+        while True:
+            self._next.acquire()
+            with self.turns.urgent():
+                self.clock[0] += self.seconds
+                self.drawn += 1
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(module, "perf_counter", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("drawing", [0.004, 0.1])
+def test_both_get_their_share(clock, share, drawing):
+    turns, step = Turns(share), 0.1 * drawing * (1 - share) / share
+    artist = Artist(turns, clock, drawing)
     with turns.steady():
-        while not stop.is_set():
-            start = time.perf_counter()
-            time.sleep(seconds)
-            steps.append(time.perf_counter() - start)
-            turns.pause(time.perf_counter() - start)
+        for _ in range(120):  # steps of training, after each of which somebody wants a picture
+            artist.ask()
+            turns.pause(step)
+    trained = 120 * step
+    assert artist.drawn == pytest.approx(12, abs=1)
+    assert clock[0] / (clock[0] + trained) == pytest.approx(share, abs=0.02)
 
 
-def run_both(share: float, seconds: float = 1.0) -> tuple[float, float]:
-    """Seconds that each side had when both always want more."""
-    turns, stop, steps = Turns(share), threading.Event(), []
-    thread = threading.Thread(target=steady, args=(turns, stop, steps))
-    thread.start()
-    urgent, end = 0.0, time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        with turns.urgent():
-            start = time.perf_counter()
-            time.sleep(0.004)
-            urgent += time.perf_counter() - start
-    stop.set()
-    thread.join()
-    return sum(steps), urgent
+def test_a_step_longer_than_what_is_owed_pays_for_one_picture_only(clock):
+    turns = Turns(0.5)
+    artist = Artist(turns, clock, 0.01)
+    with turns.steady():
+        for _ in range(5):
+            artist.ask()
+            turns.pause(1.0)
+    assert artist.drawn == 5
 
 
-def test_both_get_their_share():
-    steps, urgent = run_both(0.5)
-    assert 0.25 < urgent / (steps + urgent) < 0.75
-    few = run_both(0.1)
-    many = run_both(0.9)
-    assert few[1] / sum(few) < 0.3 < 0.6 < many[1] / sum(many)
-
-
-def test_alone_each_gets_everything():
-    turns, steps, stop = Turns(), [], threading.Event()
-    thread = threading.Thread(target=steady, args=(turns, stop, steps))
-    thread.start()
-    time.sleep(0.3)
-    stop.set()
-    thread.join()
-    assert sum(steps) > 0.2
-    start = time.perf_counter()
-    for _ in range(100):
-        with turns.urgent():
-            pass
-    assert time.perf_counter() - start < 1
+def test_alone_each_gets_everything(clock):
+    turns = Turns()
+    with turns.steady():
+        for _ in range(1000):
+            turns.pause(0.01)  # returns at once, since nobody waits
+    artist = Artist(turns, clock, 10.0)
+    for count in range(1, 20):  # nobody works: one picture after another
+        artist.asked += 1
+        artist._next.release()
+        wait(lambda count=count: artist.drawn == count)
+    with turns.steady():  # and nothing is owed for them
+        artist.ask()
+        turns.pause(0.0)
+    assert artist.drawn == 20
 
 
 def test_they_never_overlap():
     turns, stop = Turns(), threading.Event()
-    inside, wrong = [0], []
+    inside, wrong, trained, drawn = [0], [], [0], [0]
 
-    def enter() -> None:
+    def enter(count: list[int]) -> None:
         inside[0] += 1
         if inside[0] != 1:
             wrong.append(inside[0])
-        time.sleep(0.001)
+        stop.wait(0.001)
         inside[0] -= 1
+        count[0] += 1
 
     def train() -> None:
         with turns.steady():
             while not stop.is_set():
-                enter()
+                enter(trained)
                 turns.pause(0.001)
 
     def draw() -> None:
         while not stop.is_set():
             with turns.urgent():
-                enter()
+                enter(drawn)
 
     threads = [threading.Thread(target=work) for work in (train, draw, draw)]
     for thread in threads:
         thread.start()
-    time.sleep(0.5)
+    wait(lambda: min(trained[0], drawn[0]) >= 50)
     stop.set()
     for thread in threads:
-        thread.join(5)
+        thread.join()
     assert not wrong

@@ -6,16 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from fieldlab.errors import FieldlabError
 from fieldlab.export.labels import write_labels
+from fieldlab.export.meshes import MeshOptions, colored_mesh
 from fieldlab.export.parts import leaves_of_faces, write_parts
-from fieldlab.export.points import surface_points
-from fieldlab.export.web.page import write_page
+from fieldlab.export.points import surface_points, write_cloud
+from fieldlab.export.web.run_page import FACES, write_run_page
 from fieldlab.mesh.mesh import Mesh
-from fieldlab.mesh.surface.extract import extract_mesh
-from fieldlab.mesh.write import MESH_SUFFIXES, PARTS_SUFFIXES, write_mesh, write_points
+from fieldlab.mesh.write import MESH_SUFFIXES, PARTS_SUFFIXES, write_mesh
 from fieldlab.pictures.sheets import to_uint8, write_picture
 from fieldlab.segment.segmentation import Segmentation
 from fieldlab.view.channels import paint
@@ -34,7 +32,6 @@ MESH, PARTS, POINTS, LABELS, PICTURE, PAGE = ("mesh", "mesh in parts", "point cl
 SUFFIXES = {MESH: MESH_SUFFIXES, PARTS: PARTS_SUFFIXES, POINTS: (".ply",), LABELS: ("",),
             PICTURE: (".png", ".jpg"), PAGE: (".html",)}  # fmt: skip
 DETAIL = {"128": 128, "256": 256, "384": 384, "512": 512}
-PAGE_FACES = 200_000
 MOST_LABELS = 8  # thresholds of labels
 PICTURE_HEIGHT = 1080
 
@@ -89,9 +86,9 @@ class ExportPanel:
         return path
 
 
-def _surface(subject: Subject, detail: int, task: Task) -> Mesh:
-    cameras = subject.scene.cameras["train"]
-    return extract_mesh(subject.model, cameras=cameras, resolution=detail, on_progress=task.tell)[0]
+def _surface(subject: Subject, detail: int, task: Task, faces: int | None = None) -> Mesh:
+    options = MeshOptions(detail, faces=faces)
+    return colored_mesh(subject.model, subject.scene.cameras["train"], options, task.tell)[0]
 
 
 def _mesh(subject: Subject, path: Path, detail: int, task: Task) -> Path:
@@ -111,10 +108,7 @@ def _parts(subject: Subject, path: Path, detail: int, task: Task) -> Path:
 def _points(subject: Subject, path: Path, task: Task) -> Path:
     cameras = subject.scene.cameras["train"]
     cloud = surface_points(subject.model, cameras, on_share=lambda share: task.tell("points", share))
-    nodes = None
-    if subject.labeler is not None:
-        nodes = subject.labeler.nodes(torch.from_numpy(cloud.positions).float()).numpy()
-    write_points(path, cloud.positions, cloud.normals, cloud.colors, nodes, cloud.confidence)
+    write_cloud(path, cloud, subject.labeler)
     return path
 
 
@@ -128,14 +122,9 @@ def _labels(subject: Subject, path: Path, task: Task) -> Path:
 
 
 def _page(subject: Subject, path: Path, detail: int, task: Task) -> Path:
-    cameras = subject.scene.cameras["train"]
-    mesh, _ = extract_mesh(
-        subject.model, cameras=cameras, resolution=detail, faces=PAGE_FACES, on_progress=task.tell
-    )  # fmt: skip
+    mesh = _surface(subject, detail, task, FACES)
     task.tell("page", 0.9)
     leaf = None if subject.labeler is None else leaves_of_faces(mesh, subject.labeler)
-    eye, middle, up = (tuple(v.tolist()) for v in (cameras.origins[0], subject.middle, subject.up))
-    poster = to_uint8(subject.model.render_image(cameras[:1], 0)["rgb"])
-    write_page(path, mesh, title=subject.name, leaf=leaf, tree=None if leaf is None else subject.hierarchy,
-               poster=poster, up=up, view=(eye, middle))  # fmt: skip
+    write_run_page(path, subject.model, subject.scene.cameras["train"], mesh, title=subject.name, leaf=leaf,
+                   tree=subject.hierarchy)  # fmt: skip
     return path
