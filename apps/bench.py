@@ -48,7 +48,6 @@ def run(args: Bench) -> None:
     """Measure, and print each figure as soon as it is known."""
     from rich.console import Console
 
-    from fieldlab.apps.train import choose_device
     from fieldlab.bench.distillation import distillation_rows
     from fieldlab.bench.measure import machine
     from fieldlab.bench.operations import operation_rows
@@ -56,6 +55,7 @@ def run(args: Bench) -> None:
     from fieldlab.errors import BackendError, ConfigError
     from fieldlab.files import write_json
     from fieldlab.ops import native
+    from fieldlab.ops.device import choose_device
     from fieldlab.sources.load import load_scene
 
     console, device = Console(), choose_device(args.device)

@@ -75,10 +75,10 @@ def run(args: Distill) -> None:
     from rich.console import Console
 
     from fieldlab.apps.learning import learn, other_folder, prepare
-    from fieldlab.apps.train import choose_device
     from fieldlab.distill.config import DISTILLED
     from fieldlab.distill.session import distill_session
     from fieldlab.fields.registry import spelled
+    from fieldlab.ops.device import choose_device
     from fieldlab.runs.load import load_run
     from fieldlab.segment.files import carry_hierarchy
     from fieldlab.train.config import TrainConfig

@@ -37,10 +37,10 @@ def run(args: Edit) -> None:
     import torch
     from rich.console import Console
 
-    from fieldlab.apps.train import choose_device
     from fieldlab.edit.editing import edited_model, uncovered, write_edited
     from fieldlab.errors import ConfigError
     from fieldlab.fields.registry import spelled
+    from fieldlab.ops.device import choose_device
     from fieldlab.runs.load import load_run
     from fieldlab.segment.files import ARRAYS, carry_hierarchy, read_hierarchy
     from fieldlab.segment.finder import finder

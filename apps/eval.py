@@ -97,9 +97,9 @@ def eval_segments(args: Eval) -> dict[str, Any]:
     from rich.console import Console
 
     from fieldlab.apps.progress import progress_bar
-    from fieldlab.apps.train import choose_device
     from fieldlab.errors import ConfigError, DataError
     from fieldlab.files import write_json
+    from fieldlab.ops.device import choose_device
     from fieldlab.segment.evaluate import evaluate as evaluate_segments
     from fieldlab.segment.segmentation import Segmentation
 
@@ -147,8 +147,8 @@ def eval_pictures(args: Eval) -> Evaluation:
     """Compare renders with photographs."""
     from rich.console import Console
 
-    from fieldlab.apps.train import choose_device
     from fieldlab.files import write_json
+    from fieldlab.ops.device import choose_device
     from fieldlab.pictures.sheets import check_picture_path, sheet, write_picture
     from fieldlab.runs.load import load_run
     from fieldlab.runs.photographs import reload_views

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from fieldlab.apps.eval import SHEET_HEIGHT, Eval, shown_views
 from fieldlab.apps.progress import progress_bar
-from fieldlab.apps.train import choose_device
 from fieldlab.data.cameras import CameraModel
 from fieldlab.data.views import Views
 from fieldlab.errors import ConfigError, DataError
@@ -26,6 +25,7 @@ from fieldlab.mesh.mesh import Mesh
 from fieldlab.mesh.metrics import SHARES, MeshScore, MeshShape, mesh_shape, score_mesh, seen_points
 from fieldlab.mesh.picture import mesh_colors, mesh_picture
 from fieldlab.mesh.read import read_mesh
+from fieldlab.ops.device import choose_device
 from fieldlab.pictures.sheets import check_picture_path, fitted, labeled, sheet, to_uint8, write_picture
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.load import RunInfo, load_run

@@ -89,11 +89,11 @@ def run(args: Export) -> None:
     from rich.console import Console
 
     from fieldlab.apps.progress import progress_bar
-    from fieldlab.apps.train import choose_device
     from fieldlab.export.captures import export_cameras, export_maps
     from fieldlab.export.labels import write_labels
     from fieldlab.export.points import surface_points, write_cloud
     from fieldlab.mesh.placement import placement
+    from fieldlab.ops.device import choose_device
     from fieldlab.pictures.camera_path import up_direction
     from fieldlab.runs.load import load_run
     from fieldlab.segment.files import has_hierarchy, read_hierarchy

@@ -102,9 +102,9 @@ def run(args: FitImage | FitSdf) -> None:
     from rich.console import Console
 
     from fieldlab.apps.learning import learn, prepare
-    from fieldlab.apps.train import choose_device
     from fieldlab.fit.config import IMAGE, SDF, FitSettings
     from fieldlab.fit.session import fit_session
+    from fieldlab.ops.device import choose_device
 
     console, device = Console(stderr=True), choose_device(args.device)
     source, kind = (args.photo, IMAGE) if isinstance(args, FitImage) else (args.mesh, SDF)

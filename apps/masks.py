@@ -47,10 +47,10 @@ def run(args: Masks) -> None:
     from rich.console import Console
 
     from fieldlab.apps.progress import progress_bar
-    from fieldlab.apps.train import choose_device
     from fieldlab.data.images import IMAGE_SUFFIXES
     from fieldlab.errors import ConfigError, DataError
     from fieldlab.files import write_json
+    from fieldlab.ops.device import choose_device
     from fieldlab.segment.sam import MaskGenerator, sam_entries
 
     if args.points < 1:

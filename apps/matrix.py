@@ -65,10 +65,10 @@ def run(args: Matrix) -> list[Result]:
 
     from fieldlab.apps.interrupt import stopping
     from fieldlab.apps.matrix_report import grid, markdown, picture
-    from fieldlab.apps.train import choose_device
     from fieldlab.errors import ConfigError
     from fieldlab.files import write_json, write_text
     from fieldlab.jobs.runner import job_runner
+    from fieldlab.ops.device import choose_device
     from fieldlab.pictures.sheets import write_picture
 
     names = list(dict.fromkeys(name.strip() for name in args.fields.split(",") if name.strip()))

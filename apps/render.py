@@ -39,7 +39,7 @@ def run(args: Render) -> None:
     from rich.console import Console
 
     from fieldlab.apps.progress import progress_bar
-    from fieldlab.apps.train import choose_device
+    from fieldlab.ops.device import choose_device
     from fieldlab.pictures.frames import choose_path, render_frames
     from fieldlab.pictures.video import check_output, write_frames
     from fieldlab.runs.load import load_run

@@ -65,7 +65,7 @@ def run(args: Segment) -> None:
     from rich.console import Console
 
     from fieldlab.apps.learning import check_parent, learn, other_folder, prepare
-    from fieldlab.apps.train import choose_device
+    from fieldlab.ops.device import choose_device
     from fieldlab.runs.load import load_run
     from fieldlab.segment.config import SEGMENTED, SegmentSettings
     from fieldlab.segment.session import new_segment_config, segment_session

@@ -56,8 +56,8 @@ def run(args: SegmentBench) -> dict[str, Any]:
     """Measure, print the table, and write what was asked for."""
     from rich.console import Console
 
-    from fieldlab.apps.train import choose_device
     from fieldlab.files import write_json
+    from fieldlab.ops.device import choose_device
     from fieldlab.runs.load import load_run
     from fieldlab.segment.find_masks import find_masks
 

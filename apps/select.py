@@ -44,9 +44,9 @@ def run(args: Select) -> None:
     """Select and print."""
     import torch
 
-    from fieldlab.apps.train import choose_device
     from fieldlab.errors import ConfigError, DataError, require
     from fieldlab.files import write_json
+    from fieldlab.ops.device import choose_device
     from fieldlab.segment.segmentation import Segmentation
 
     if (args.point is None) == (args.pixel is None or args.view is None):

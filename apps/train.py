@@ -43,20 +43,9 @@ from fieldlab.train.session import train_session
 from fieldlab.train.trainer import Trainer, TrainEvent
 
 KEPT_ON_RESUME = frozenset(
-    (
-        "out",
-        "resume",
-        "steps",
-        "seconds",
-        "device",
-        "backend",
-        "marcher",
-        "checkpoint_seconds",
-        "tensorboard",
-        "view",
-        "port",
-    )
-)
+    ("out", "resume", "steps", "seconds", "device", "backend", "marcher",
+     "checkpoint_seconds", "tensorboard", "view", "port")
+)  # fmt: skip
 
 
 @dataclass

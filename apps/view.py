@@ -39,7 +39,7 @@ def run(args: View) -> None:
     from rich.console import Console
 
     from fieldlab.apps.interrupt import stopping
-    from fieldlab.apps.train import choose_device
+    from fieldlab.ops.device import choose_device
     from fieldlab.view.page import Page
     from fieldlab.view.ports import LOCAL
     from fieldlab.view.server import Viewer
