@@ -166,13 +166,13 @@ def _what_is_left(options: Train, scene: Scene, device: torch.device, overwrite:
     """How to call training: from the start, from a checkpoint, or not at all."""
     from fieldlab.apps.train import Train, config_for
     from fieldlab.errors import RunFolderError
-    from fieldlab.runs.folder import Run
+    from fieldlab.runs.folder import RunFolder
 
     assert options.out is not None
     wanted = config_for(options, scene, device)
     if not (options.out / "config.toml").exists():
         return options
-    there = Run.open(options.out)
+    there = RunFolder.open(options.out)
     if there.config().to_dict() != wanted.to_dict():
         if not overwrite:
             raise RunFolderError(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fieldlab.fit.signal import Signal
     from fieldlab.runs.checkpoint import Checkpoint
     from fieldlab.runs.config import RunConfig
-    from fieldlab.runs.folder import Run
+    from fieldlab.runs.folder import RunFolder
     from fieldlab.runs.session import Session
 
 KEPT_ON_RESUME = frozenset(("out", "json", "resume", "steps", "seconds", "device", "resolution", "iou_points"))
@@ -209,7 +209,7 @@ def _finish(
             console.print(f"  {file}", highlight=False, soft_wrap=True)
 
 
-def _image_results(run: Run, signal: Signal, task: ImageTask) -> dict[str, Any]:
+def _image_results(run: RunFolder, signal: Signal, task: ImageTask) -> dict[str, Any]:
     from fieldlab.fit.image import error_map, reconstruct, score
     from fieldlab.fit.photo import write_photo
     from fieldlab.pictures.sheets import write_picture
@@ -221,7 +221,7 @@ def _image_results(run: Run, signal: Signal, task: ImageTask) -> dict[str, Any]:
     return {"psnr": found.psnr if math.isfinite(found.psnr) else None, "ssim": found.ssim}
 
 
-def _sdf_results(args: FitSdf, run: Run, signal: Signal, task: SdfTask, bar: Bar) -> dict[str, Any]:
+def _sdf_results(args: FitSdf, run: RunFolder, signal: Signal, task: SdfTask, bar: Bar) -> dict[str, Any]:
     from fieldlab.fit.sdf import extract_surface
     from fieldlab.fit.sdf_metrics import measure
     from fieldlab.fit.sdf_pictures import comparison

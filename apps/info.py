@@ -15,7 +15,7 @@ from rich.table import Table
 from fieldlab.data.options import SceneOptions
 from fieldlab.fields.registry import config_to_dict
 from fieldlab.runs.config import RunConfig
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.kinds import kind_named
 from fieldlab.runs.load import load_run
 from fieldlab.runs.values import to_dict
@@ -36,7 +36,7 @@ def run(args: Info) -> None:
     """Print a table of what is known."""
     config = Path(args.what) / "config.toml"
     if config.is_file():
-        sections = kind_named(Run.open(args.what).config().kind).sections
+        sections = kind_named(RunFolder.open(args.what).config().kind).sections
         describe = describe_run if SceneOptions in sections.values() else describe_fit
         title, rows = f"run {args.what}", describe(args.what)
     else:
@@ -68,7 +68,7 @@ def describe_run(path: str | Path) -> list[tuple[str, str]]:
 
 def describe_fit(path: str | Path) -> list[tuple[str, str]]:
     """The same of an image or a distance that was fitted."""
-    run = Run.open(path)
+    run = RunFolder.open(path)
     config = run.config()
     rows = [("kind", config.kind), ("source", config.source)]
     rows += settings("field", config_to_dict(config.field))
@@ -96,6 +96,6 @@ def settings(name: str, values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def checkpoints(run: Run) -> list[tuple[str, str]]:
+def checkpoints(run: RunFolder) -> list[tuple[str, str]]:
     """Name and size of every checkpoint."""
     return [("checkpoint", f"{file.name}, {file.stat().st_size / 2**20:.1f} MiB") for file in run.checkpoints()]

@@ -7,9 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from fieldlab.errors import FieldlabError, RunFolderError
-from fieldlab.runs.folder import Run
-
 
 @contextmanager
 def stopping(stop: Callable[[], object]) -> Iterator[list[int]]:
@@ -32,14 +29,3 @@ def stopping(stop: Callable[[], object]) -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def discarded_on_error(folder: Run) -> Iterator[None]:
-    """Leave no half-made run behind when training fails before its first checkpoint."""
-    try:
-        yield
-    except (FieldlabError, OSError) as error:
-        if not (isinstance(error, RunFolderError) and "in use" in error.what):
-            folder.discard_if_untrained()
-        raise

@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from fieldlab.apps.interrupt import discarded_on_error, stopping
+from fieldlab.apps.interrupt import stopping
 from fieldlab.apps.options import ignored_on_resume
 from fieldlab.apps.progress import progress_bar
 from fieldlab.errors import ConfigError
 from fieldlab.runs.checkpoint import Checkpoint
 from fieldlab.runs.config import RunConfig, write_config
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import RunInfo, fingerprint
 from fieldlab.runs.loop import Event
 from fieldlab.runs.session import Session
@@ -30,7 +30,7 @@ Watch = Callable[[Session[E]], AbstractContextManager[Iterator[E]]]
 class Prepared:
     """A run folder to learn in, its configuration, and where to go on, None to begin."""
 
-    run: Run
+    run: RunFolder
     config: RunConfig
     checkpoint: Checkpoint | None = None
 
@@ -64,8 +64,8 @@ def prepare(
     """
     if not args.resume:
         config = new()
-        return Prepared(Run.create(out, config, overwrite=args.overwrite) if writes else Run(out), config)
-    run = Run.open(out)
+        return Prepared(RunFolder.create(out, config, overwrite=args.overwrite) if writes else RunFolder(out), config)
+    run = RunFolder.open(out)
     config = run.config(kind)
     in_vain = [*check(config), *ignored_on_resume(args, kept, same_field=config.field.kind)]
     if in_vain:
@@ -128,7 +128,7 @@ def learn(
         holds: whether this process is the one that holds the folder, of several that train together.
     """
     run = prepared.run
-    with discarded_on_error(run) if holds else nullcontext(), run.locked() if holds else nullcontext():
+    with run.discarded_on_error() if holds else nullcontext(), run.locked() if holds else nullcontext():
         session = open_session(prepared.checkpoint)
         for words in session.log:
             console.print(f"from the teacher: {words}", highlight=False, soft_wrap=True)

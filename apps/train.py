@@ -36,7 +36,7 @@ from fieldlab.runs.config import RunConfig
 from fieldlab.runs.load import load_run
 from fieldlab.runs.session import Session
 from fieldlab.sources.load import load_scene
-from fieldlab.train.build import FieldChoice, new_train_config, stored_source, training_views
+from fieldlab.train.build import FieldChoice, new_train_config, training_views
 from fieldlab.train.config import TRAINED, TrainConfig
 from fieldlab.train.distributed import ProcessGroup, World, connect, disconnect
 from fieldlab.train.session import train_session
@@ -167,7 +167,8 @@ def _train(args: Train, device: torch.device, world: World, console: Console) ->
 
 
 def _other_scene(args: Train, config: RunConfig) -> list[str]:
-    return [] if stored_source(args.scene) == config.source else [f"{args.scene} (the run is of {config.source})"]
+    named = str(Path(args.scene).resolve()) if Path(args.scene).exists() else args.scene
+    return [] if named == config.source else [f"{args.scene} (the run is of {config.source})"]
 
 
 def scene_options(args: Train) -> SceneOptions:
@@ -209,7 +210,7 @@ def config_for(args: Train, scene: Scene, device: torch.device) -> RunConfig:
     """
     choice = FieldChoice(args.field, args.set, *budget(args.params, args.megabytes))
     return new_train_config(
-        scene, args.scene, choice, scene_options(args), device, steps=args.steps, seconds=args.seconds, seed=args.seed,
+        scene, choice, device, steps=args.steps, seconds=args.seconds, seed=args.seed,
         samples_per_step=args.samples_per_step, teacher=args.teacher, distortion=args.distortion,
         background=args.background, pose_refinement=args.pose_refinement, appearance=args.appearance,
         device_memory_gb=args.device_memory,

@@ -11,7 +11,7 @@ import imageio.v3 as imageio
 import torch
 
 from fieldlab.runs.config import RunConfig
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
 from fieldlab.synthetic import ProceduralOptions, load_procedural
 from fieldlab.train.build import FieldChoice, choose_field, footprint_of
@@ -37,7 +37,7 @@ config = RunConfig("robot", choose_field(FieldChoice("hashgrid"), footprint_of(s
 print(config.field)
 
 # A session trains and keeps the run folder up to date; events say how it goes.
-run = Run.create(args.out, config, overwrite=True)
+run = RunFolder.create(args.out, config, overwrite=True)
 with run.locked():
     session = Session(run, scene, config, device)
     for event in session.events():

@@ -39,6 +39,7 @@ class Scene:
         notes: what a person should know: frames skipped, boxes guessed.
         recommended: settings for training that the scene file names, plain values.
         description: a sentence about the scene, when the scene file has one.
+        options: how it was read, so that it can be read again.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Scene:
     point_colors: Tensor | None = None
     recommended: dict[str, Any] = field(default_factory=dict)
     description: str = ""
+    options: SceneOptions = field(default_factory=SceneOptions)
 
     def describe(self) -> list[tuple[str, str]]:
         """Label and value of everything worth knowing at a glance."""

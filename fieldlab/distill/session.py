@@ -15,7 +15,7 @@ from fieldlab.render.build import build_model
 from fieldlab.render.model import ModelConfig, RadianceModel
 from fieldlab.runs.checkpoint import Checkpoint
 from fieldlab.runs.config import RunConfig
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import RunInfo, fingerprint
 from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.runs.session import Session
@@ -26,7 +26,7 @@ DEFAULT_SECONDS = 60.0
 
 
 def distill_session(
-    run: Run,
+    run: RunFolder,
     config: RunConfig,
     teacher: RadianceModel,
     scene: SceneRecord,

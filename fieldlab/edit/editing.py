@@ -19,7 +19,7 @@ from fieldlab.fields.base import Field, FieldConfig
 from fieldlab.render.model import RadianceModel
 from fieldlab.render.occupancy import NEVER, inner_cells
 from fieldlab.runs.config import RunConfig
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import RunInfo
 from fieldlab.runs.session import run_header
 from fieldlab.train.config import TrainConfig
@@ -87,7 +87,7 @@ def edited_model(
     return made
 
 
-def write_edited(out: Path, made: RadianceModel, info: RunInfo, *, overwrite: bool = False) -> Run:
+def write_edited(out: Path, made: RadianceModel, info: RunInfo, *, overwrite: bool = False) -> RunFolder:
     """Write an edited model of a run as a run of its own.
 
     Raises:
@@ -95,7 +95,7 @@ def write_edited(out: Path, made: RadianceModel, info: RunInfo, *, overwrite: bo
     """
     settings = (info.config.get(TrainConfig), info.config.scene)
     config = RunConfig(EDITED.name, info.config.source, made.field.config, settings, str(info.run.path.resolve()))
-    folder = Run.create(out, config, overwrite=overwrite)
+    folder = RunFolder.create(out, config, overwrite=overwrite)
     arrays = {f"model.{name}": array for name, array in made.state_dict().items()}
     training = {"progress": {"step": info.step, "seconds": info.seconds}}
     folder.save_checkpoint(info.step, arrays | info.scene.arrays(), run_header(made, training, info.scene))

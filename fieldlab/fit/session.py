@@ -12,12 +12,12 @@ from fieldlab.fit.fitting import FitEvent, Fitting, Task
 from fieldlab.fit.signal import Signal
 from fieldlab.runs.checkpoint import Checkpoint
 from fieldlab.runs.config import RunConfig
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.session import Session
 
 
 def fit_session(
-    run: Run,
+    run: RunFolder,
     config: RunConfig,
     task: Task,
     device: torch.device,

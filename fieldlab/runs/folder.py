@@ -6,10 +6,11 @@ import contextlib
 import json
 import math
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fieldlab.errors import CheckpointError, ConfigError, RunFolderError
+from fieldlab.errors import CheckpointError, ConfigError, FieldlabError, RunFolderError
 from fieldlab.files import write_text
 from fieldlab.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from fieldlab.runs.config import RunConfig, read_config, write_config
@@ -21,7 +22,7 @@ OF_EVERY_RUN = ("checkpoints", "renders", "exports", "metrics.jsonl", "config.to
 REPLACED = ".replaced"  # what an overwritten run held, until the new one has a checkpoint
 
 
-class Run:
+class RunFolder:
     """A run folder that exists. Make one with :meth:`create` or :meth:`open`."""
 
     def __init__(self, path: Path) -> None:
@@ -44,13 +45,13 @@ class Run:
         return self.path / "exports"
 
     @staticmethod
-    def create(path: str | Path, config: RunConfig, *, overwrite: bool = False) -> Run:
+    def create(path: str | Path, config: RunConfig, *, overwrite: bool = False) -> RunFolder:
         """Make a run folder and write its configuration.
 
         Raises:
             RunFolderError: there is a run already (and ``overwrite`` is off), it is in use, or something else is there.
         """
-        run = Run(Path(path))
+        run = RunFolder(Path(path))
         run._restore()
         if run.path.exists() and not run.path.is_dir():
             raise RunFolderError("a run folder cannot be made: a file is in its place", file=run.path)
@@ -71,13 +72,13 @@ class Run:
         return run
 
     @staticmethod
-    def open(path: str | Path) -> Run:
+    def open(path: str | Path) -> RunFolder:
         """The run in a folder.
 
         Raises:
             RunFolderError: the folder is missing or is no run.
         """
-        run = Run(Path(path))
+        run = RunFolder(Path(path))
         run._restore()
         if not run.path.is_dir():
             raise RunFolderError("there is no such run folder", file=path)
@@ -174,6 +175,16 @@ class Run:
         rows = [row for row in self.metrics() if row.get("step", 0) <= step]
         if self.metrics_file.exists():
             write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows))
+
+    @contextlib.contextmanager
+    def discarded_on_error(self) -> Iterator[None]:
+        """Leave no half-made run behind when learning fails before its first checkpoint."""
+        try:
+            yield
+        except (FieldlabError, OSError) as error:
+            if not (isinstance(error, RunFolderError) and "in use" in error.what):
+                self.discard_if_untrained()
+            raise
 
     def discard_if_untrained(self) -> None:
         """Remove what :meth:`create` and training made, unless there is a checkpoint to go on from; the run that was

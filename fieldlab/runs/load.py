@@ -19,7 +19,7 @@ from fieldlab.render.build import build_model
 from fieldlab.render.model import ModelConfig, RadianceModel, config_dict
 from fieldlab.runs.checkpoint import Checkpoint, load_arrays, load_model
 from fieldlab.runs.config import RunConfig
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.runs.values import from_dict
 
@@ -38,7 +38,7 @@ class RunInfo:
         checkpoint: the file that was read.
     """
 
-    run: Run
+    run: RunFolder
     config: RunConfig
     scene: SceneRecord
     step: int
@@ -55,7 +55,7 @@ def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[Radi
         ConfigError: it is of no scene.
         CheckpointError: there is no checkpoint, or it cannot be read.
     """
-    run = Run.open(path)
+    run = RunFolder.open(path)
     config = run.config()
     _ = config.scene  # says it where there is none
     checkpoint = run.latest_checkpoint()

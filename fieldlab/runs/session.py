@@ -12,7 +12,7 @@ from fieldlab.fields.head import HeadConfig
 from fieldlab.render.model import RadianceModel, config_dict
 from fieldlab.runs.checkpoint import Checkpoint
 from fieldlab.runs.config import RunConfig
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.loop import Event, Loop
 from fieldlab.runs.scene_record import SceneRecord
 
@@ -39,7 +39,7 @@ class Session(Generic[E]):
 
     def __init__(
         self,
-        run: Run,
+        run: RunFolder,
         config: RunConfig,
         loop: Loop[E],
         *,

@@ -11,7 +11,7 @@ from fieldlab.errors import require
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.checkpoint import Checkpoint
 from fieldlab.runs.config import RunConfig
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import RunInfo, fingerprint
 from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.runs.session import Session
@@ -28,7 +28,7 @@ DEFAULT_SECONDS = 390.0
 
 
 def segment_session(
-    run: Run,
+    run: RunFolder,
     config: RunConfig,
     model: RadianceModel,
     scene: SceneRecord,

@@ -22,6 +22,12 @@ def load_scene(source: str | Path, options: SceneOptions | None = None) -> Scene
     """
     options = SceneOptions() if options is None else options
     check_options(options)
+    scene = _load(source, options)
+    scene.options = options
+    return scene
+
+
+def _load(source: str | Path, options: SceneOptions) -> Scene:
     path = Path(source).expanduser()
     if path.suffix == ".toml":
         return load_scene_file(path, options)

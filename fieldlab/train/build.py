@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from fieldlab.data.cameras import Cameras
-from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import Scene
 from fieldlab.errors import ConfigError, DataError
 from fieldlab.fields.base import FieldConfig
@@ -44,9 +43,7 @@ class FieldChoice:
 
 def new_train_config(
     scene: Scene,
-    source: str | Path,
     choice: FieldChoice,
-    options: SceneOptions,
     device: torch.device,
     *,
     steps: int | None = None,
@@ -58,10 +55,8 @@ def new_train_config(
     """What a new run on a scene is made from.
 
     Args:
-        scene: the scene as it was read.
-        source: how it was named: kept, as an absolute path where there is such a file, to read it again.
+        scene: the scene as it was read; where and how is kept, to read it again.
         choice: the field.
-        options: how the scene was read.
         device: where it is trained.
         steps, seconds: limits; what suits the device with neither.
         samples_per_step: 0 chooses by representation and device.
@@ -79,12 +74,7 @@ def new_train_config(
     train = TrainConfig(steps=steps, seconds=seconds, **{**recipe, **settings})
     field = choose_field(choice, footprint_of(scene), train.appearance, device)
     parent = None if teacher is None else str(Path(teacher).resolve())
-    return RunConfig(TRAINED.name, stored_source(source), field, (train, options), parent)
-
-
-def stored_source(source: str | Path) -> str:
-    """A scene as a run keeps it: where a folder or file is, or a name."""
-    return str(Path(source).resolve()) if Path(source).exists() else str(source)
+    return RunConfig(TRAINED.name, scene.source, field, (train, scene.options), parent)
 
 
 def choose_field(choice: FieldChoice, footprint: float, appearance: int, device: torch.device) -> FieldConfig:

@@ -9,7 +9,7 @@ from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.checkpoint import Checkpoint
 from fieldlab.runs.config import RunConfig
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import stored_model
 from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.runs.session import Session
@@ -20,7 +20,7 @@ from fieldlab.train.trainer import Trainer, TrainEvent
 
 
 def train_session(
-    run: Run,
+    run: RunFolder,
     scene: Scene,
     config: RunConfig,
     device: torch.device,

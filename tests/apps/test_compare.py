@@ -11,7 +11,7 @@ from PIL import Image
 from fieldlab.apps import compare
 from fieldlab.apps.main import main
 from fieldlab.errors import ConfigError
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 
 
 def call(scene, out, *more, fields="hashgrid,vm:hashgrid", budget="1s"):
@@ -39,13 +39,13 @@ def test_one_table_and_one_picture(scene, tmp_path, capsys):
     assert picture.shape[0] > 4 * 36  # two views, each with a row of errors
     assert picture.shape[1] > 3 * 36
 
-    before = [Run.open(out / name).checkpoints() for name in ("hashgrid", "vm_hashgrid")]
+    before = [RunFolder.open(out / name).checkpoints() for name in ("hashgrid", "vm_hashgrid")]
     assert call(scene, out) == 0
-    assert [Run.open(out / name).checkpoints() for name in ("hashgrid", "vm_hashgrid")] == before
+    assert [RunFolder.open(out / name).checkpoints() for name in ("hashgrid", "vm_hashgrid")] == before
     assert "trained before" in capsys.readouterr().err
 
     # Cut off before its time was over, a run goes on.
-    run = Run.open(out / "hashgrid")
+    run = RunFolder.open(out / "hashgrid")
     checkpoint = run.latest_checkpoint()
     checkpoint.header["training"]["progress"]["seconds"] = 0.5
     step = checkpoint.header["training"]["progress"]["step"]

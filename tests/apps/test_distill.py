@@ -12,7 +12,7 @@ import time
 import pytest
 
 from fieldlab.apps.main import main
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
 from tests.apps.test_commands import failure
 
@@ -31,7 +31,7 @@ def student(trained, tmp_path_factory):
 def test_the_student_is_an_ordinary_run(trained, student, tmp_path, capsys):
     teacher, student_info = load_run(trained)[1], load_run(student)[1]
     assert student_info.config.field.kind == "vm"
-    assert student_info.config.teacher == str(trained.resolve())
+    assert student_info.config.parent == str(trained.resolve())
     assert student_info.scene.names == teacher.scene.names
     found = {}
     for name, run in (("teacher", trained), ("student", student)):
@@ -58,7 +58,7 @@ def test_resuming_takes_new_limits_and_says_what_it_ignores(trained, student, tm
     assert distill(trained, copy, "--steps", "125", "--resume", "--real-poses", "0.5") == 0
     assert "without effect: --params, --real-poses" in " ".join(capsys.readouterr().err.split())
     assert load_run(copy)[1].step == 125
-    rows = Run.open(copy).metrics()
+    rows = RunFolder.open(copy).metrics()
     assert [row["step"] for row in rows] == sorted(row["step"] for row in rows)
 
 
@@ -93,7 +93,7 @@ def test_what_cannot_be_distilled(trained, student, tmp_path, capsys):
     other = tmp_path / "other"
     assert main(["edit", str(trained), "keep sphere 0 0 0 0.3", "--out", str(other), "--device", "cpu"]) == 0
     resumed = ["distill", str(other), "--to", "vm", "--out", str(student), "--resume"]
-    assert "another teacher" in failure(capsys, resumed)
+    assert "made from another" in failure(capsys, resumed)
     resumed = ["distill", str(trained), "--to", "voxel", "--out", str(student), "--resume"]
     assert "another kind" in failure(capsys, resumed)
     moved = shutil.copytree(trained, tmp_path / "moved")  # the same teacher elsewhere
@@ -107,7 +107,7 @@ def test_what_cannot_be_distilled(trained, student, tmp_path, capsys):
 
 def test_a_damaged_teacher_is_told(trained, tmp_path, capsys):
     damaged = shutil.copytree(trained, tmp_path / "damaged")
-    for file in Run.open(damaged).checkpoints():
+    for file in RunFolder.open(damaged).checkpoints():
         file.write_bytes(file.read_bytes()[:-100])
     said = failure(capsys, ["distill", str(damaged), "--to", "vm", "--out", str(tmp_path / "out")])
     assert "cut short" in said

@@ -12,7 +12,7 @@ import trimesh
 from pycocotools import mask as coco
 
 from fieldlab.apps.main import main
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
 from fieldlab.segment.files import TREE, read_hierarchy
 from fieldlab.segment.segmentation import Segmentation
@@ -50,7 +50,7 @@ def test_a_segmented_run_has_a_tree_and_its_radiance_field_is_the_same(radiance,
     assert len(tree.ids) > 3
     assert iio.imread(segmented / "renders" / "parts.png").ndim == 3
     made, info = Segmentation.load(segmented)
-    before = Run.open(radiance).latest_checkpoint().part("model.field")
+    before = RunFolder.open(radiance).latest_checkpoint().part("model.field")
     after = made.model.field.state_dict()
     assert all(bool((after[name] == array).all()) for name, array in before.items())
     shown = made.labels(info.scene.cameras["test"], 0, tree.thresholds(4)).numpy()
@@ -155,9 +155,9 @@ def test_going_on_and_what_is_refused(data, radiance, segmented, tmp_path, capsy
     before = (out / TREE).read_text()
     assert "--least" in failure(capsys, [*command, "--steps", "1", "--least", "1000000", "--overwrite"])
     assert (out / TREE).read_text() == before
-    header = Run.open(out).latest_checkpoint().header
+    header = RunFolder.open(out).latest_checkpoint().header
     assert header["training"]["progress"]["step"] == 9
-    for file in Run.open(out).checkpoints():  # as if it had been interrupted before the first one
+    for file in RunFolder.open(out).checkpoints():  # as if it had been interrupted before the first one
         file.unlink()
     assert main([*command, "--resume"]) == 0
     moved = tmp_path / "moved"  # the same run elsewhere

@@ -14,8 +14,9 @@ import pytest
 
 from fieldlab.apps import info, options, train
 from fieldlab.errors import BackendError, ConfigError, DataError, RunFolderError
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
+from fieldlab.train.config import TrainConfig
 from tests.scenes import ball_views
 
 SMALL = {"params": "60k", "samples_per_step": 2048}
@@ -52,7 +53,7 @@ def test_train_resume_and_info(capture, tmp_path, capfd):
     model, loaded = load_run(out)
     assert loaded.step == 9
     assert model.field.n_parameters <= 60_000
-    assert loaded.config.train.steps == 9
+    assert loaded.config.get(TrainConfig).steps == 9
     info.run(info.Info(str(out)))
     text = capfd.readouterr().out
     assert "steps" in text
@@ -114,7 +115,7 @@ def test_interruption_saves_and_says_how_to_go_on(capture, tmp_path, number, cod
     assert "Traceback" not in text
     step = load_run(out)[1].step
     assert step > 0
-    assert Run.open(out).metrics()[-1]["step"] == step
+    assert RunFolder.open(out).metrics()[-1]["step"] == step
     assert not (out / "lock").exists()
 
 
@@ -128,7 +129,7 @@ def test_a_kill_loses_no_checkpoint(capture, tmp_path):
     )
     child = subprocess.Popen([sys.executable, "-c", program, str(capture), str(out)], stderr=subprocess.DEVNULL)
     try:
-        run = Run(out)
+        run = RunFolder(out)
         for _ in range(600):
             if len(run.checkpoints()) >= 2 or child.poll() is not None:
                 break

@@ -17,7 +17,7 @@ from fieldlab.apps.main import main
 from fieldlab.fit.image import ImageTask
 from fieldlab.fit.photo import Photo, read_photo, write_photo
 from fieldlab.runs.checkpoint import read_checkpoint
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from tests.apps.test_commands import failure
 from tests.fit.shapes import torus
 
@@ -38,7 +38,7 @@ def mesh(tmp_path):
 
 
 def arrays(run):
-    return read_checkpoint(Run.open(run).checkpoints()[-1]).part("signal")
+    return read_checkpoint(RunFolder.open(run).checkpoints()[-1]).part("signal")
 
 
 def test_an_image(photo, tmp_path):
@@ -84,7 +84,7 @@ def test_a_loss_that_is_no_number_ends_fitting_and_keeps_what_was_good(photo, tm
     monkeypatch.setattr(ImageTask, "loss", lambda self, made, wanted: (made - wanted).sum() * float("nan"))
     assert main(["fit", "image", str(photo), "--out", str(out), "--resume", "--steps", "9"]) == 1
     assert "not a finite number" in capsys.readouterr().err
-    assert [file.name for file in Run.open(out).checkpoints()] == ["step-000000003.safetensors"]
+    assert [file.name for file in RunFolder.open(out).checkpoints()] == ["step-000000003.safetensors"]
 
 
 def test_resuming_gives_what_one_run_gives(photo, tmp_path):
@@ -149,7 +149,7 @@ def test_an_interrupted_fit_is_saved_and_goes_on(photo, tmp_path):
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "--resume" in said
-    step = Run.open(out).latest_checkpoint().header["training"]["progress"]["step"]
+    step = RunFolder.open(out).latest_checkpoint().header["training"]["progress"]["step"]
     assert step > 0
     assert main(["fit", "image", str(photo), "--out", str(out), "--resume", "--steps", str(step + 2)]) == 0
     assert json.loads((out / "scores.json").read_text())["steps"] == step + 2

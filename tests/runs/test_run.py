@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fieldlab.errors import CheckpointError, RunFolderError
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.segment.files import ARRAYS, TREE
 from tests.scenes import run_config
 
@@ -19,75 +19,75 @@ CONFIG = run_config("scene")
 
 
 def test_create_and_open(tmp_path):
-    run = Run.create(tmp_path / "a" / "b", CONFIG)
-    assert Run.open(run.path).config() == CONFIG
-    Run.create(run.path, CONFIG)  # nothing was trained yet, so nothing is lost
+    run = RunFolder.create(tmp_path / "a" / "b", CONFIG)
+    assert RunFolder.open(run.path).config() == CONFIG
+    RunFolder.create(run.path, CONFIG)  # nothing was trained yet, so nothing is lost
     with run.locked(), pytest.raises(RunFolderError, match="in use"):
-        Run.create(run.path, CONFIG)
+        RunFolder.create(run.path, CONFIG)
     run.save_checkpoint(1, {"x": torch.zeros(1)}, {})
     with pytest.raises(RunFolderError, match="a run in this folder already"):
-        Run.create(run.path, CONFIG)
+        RunFolder.create(run.path, CONFIG)
 
 
 def test_what_is_not_a_run(tmp_path):
     with pytest.raises(RunFolderError, match="no such run folder"):
-        Run.open(tmp_path / "none")
+        RunFolder.open(tmp_path / "none")
     with pytest.raises(RunFolderError, match="not a run"):
-        Run.open(tmp_path)
+        RunFolder.open(tmp_path)
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(RunFolderError, match="holds something else"):
-        Run.create(tmp_path, CONFIG, overwrite=True)
+        RunFolder.create(tmp_path, CONFIG, overwrite=True)
     with pytest.raises(RunFolderError, match="a file is in its place"):
-        Run.create(tmp_path / "thesis.txt", CONFIG)
+        RunFolder.create(tmp_path / "thesis.txt", CONFIG)
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
 def test_overwriting_removes_only_what_training_made(tmp_path):
-    run = Run.create(tmp_path / "run", CONFIG)
+    run = RunFolder.create(tmp_path / "run", CONFIG)
     run.save_checkpoint(1, {"x": torch.zeros(1)}, {})
     run.append_metrics({"step": 1})
     (run.path / "notes.txt").write_text("mine")
     for name in (ARRAYS, TREE):
         (run.path / name).write_text("of what was there before")
-    Run.create(run.path, CONFIG, overwrite=True)
+    RunFolder.create(run.path, CONFIG, overwrite=True)
     assert run.checkpoints() == []
     assert run.metrics() == []
     assert sorted(p.name for p in run.path.iterdir()) == [".replaced", "config.toml", "notes.txt"]
 
 
 def test_an_overwritten_run_is_back_when_the_new_one_fails(tmp_path):
-    run = Run.create(tmp_path / "run", CONFIG)
+    run = RunFolder.create(tmp_path / "run", CONFIG)
     run.save_checkpoint(1, {"x": torch.ones(1)}, {})
     for name in ("scores.json", ARRAYS, TREE):
         (run.path / name).write_text("{}")
     other = run_config("another scene")
-    again = Run.create(run.path, other, overwrite=True)
+    again = RunFolder.create(run.path, other, overwrite=True)
     assert again.config() == other
     assert not (run.path / "scores.json").exists()
     again.discard_if_untrained()
-    assert Run.open(run.path).config() == CONFIG
+    assert RunFolder.open(run.path).config() == CONFIG
     assert run.latest_checkpoint().arrays["x"].tolist() == [1]
     assert sorted(p.name for p in run.path.iterdir()) == ["checkpoints", "config.toml", TREE, ARRAYS, "scores.json"]
 
 
 def test_an_overwritten_run_is_back_after_a_kill_and_gone_after_a_checkpoint(tmp_path):
-    run = Run.create(tmp_path / "run", CONFIG)
+    run = RunFolder.create(tmp_path / "run", CONFIG)
     run.save_checkpoint(1, {"x": torch.ones(1)}, {})
     other = run_config("another scene")
-    Run.create(run.path, other, overwrite=True)  # and killed
-    assert Run.open(run.path).config() == CONFIG
-    Run.create(run.path, other, overwrite=True)
+    RunFolder.create(run.path, other, overwrite=True)  # and killed
+    assert RunFolder.open(run.path).config() == CONFIG
+    RunFolder.create(run.path, other, overwrite=True)
     with run.locked():
         run.save_checkpoint(2, {"x": torch.zeros(1)}, {})
-    assert Run.open(run.path).config() == other
+    assert RunFolder.open(run.path).config() == other
     assert sorted(p.name for p in run.path.iterdir()) == ["checkpoints", "config.toml"]
 
 
 def test_only_one_process_at_a_time(tmp_path):
-    run = Run.create(tmp_path / "run", CONFIG)
+    run = RunFolder.create(tmp_path / "run", CONFIG)
     code = (
-        "import sys; from fieldlab.runs.folder import Run\n"
-        "with Run.open(sys.argv[1]).locked():\n print('held', flush=True); sys.stdin.read()"
+        "import sys; from fieldlab.runs.folder import RunFolder\n"
+        "with RunFolder.open(sys.argv[1]).locked():\n print('held', flush=True); sys.stdin.read()"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -98,7 +98,7 @@ def test_only_one_process_at_a_time(tmp_path):
             pass
         assert str(child.pid) in caught.value.found
         with pytest.raises(RunFolderError, match="in use"):
-            Run.create(run.path, CONFIG, overwrite=True)
+            RunFolder.create(run.path, CONFIG, overwrite=True)
     finally:
         child.kill()
         child.wait()
@@ -109,7 +109,7 @@ def test_only_one_process_at_a_time(tmp_path):
 
 
 def test_lock_of_another_process_with_the_same_number(tmp_path):
-    run = Run.create(tmp_path / "run", CONFIG)
+    run = RunFolder.create(tmp_path / "run", CONFIG)
     import socket
 
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": 1.0}
@@ -125,7 +125,7 @@ def test_lock_of_another_process_with_the_same_number(tmp_path):
 
 
 def test_the_last_two_checkpoints_are_kept_and_a_damaged_one_passed_over(tmp_path):
-    run = Run.create(tmp_path / "run", CONFIG)
+    run = RunFolder.create(tmp_path / "run", CONFIG)
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
         run.latest_checkpoint()
     for step in (5, 10, 100):
@@ -143,7 +143,7 @@ def test_the_last_two_checkpoints_are_kept_and_a_damaged_one_passed_over(tmp_pat
 
 
 def test_metrics_survive_a_torn_line_and_going_back(tmp_path):
-    run = Run.create(tmp_path / "run", CONFIG)
+    run = RunFolder.create(tmp_path / "run", CONFIG)
     for step in range(1, 6):
         run.append_metrics({"step": step, "loss": 1.0 / step, "psnr": float("nan") if step == 1 else 2.0})
     with open(run.metrics_file, "ab") as file:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fieldlab.apps.main import main
 from fieldlab.edit.edited import EditedField
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
 from fieldlab.segment.segmentation import Segmentation
 from tests.apps.conftest import write_scene
@@ -37,7 +37,7 @@ def stored(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_they_say_what_they_are(stored, kind):
-    assert Run.open(stored / kind).config().kind == kind
+    assert RunFolder.open(stored / kind).config().kind == kind
 
 
 @pytest.mark.parametrize("kind", KINDS[:4])
@@ -56,7 +56,7 @@ def test_the_segmented_one_has_its_tree(stored):
     found, info = Segmentation.load(stored / "segmented")
     assert len(found.hierarchy.ids) == 81
     assert info.config.parent == str(stored / "trained")
-    assert info.config.parent_fingerprint == Run.open(stored / "distilled").config().parent_fingerprint != ""
+    assert info.config.parent_fingerprint == RunFolder.open(stored / "distilled").config().parent_fingerprint != ""
 
 
 def test_the_edited_one_has_its_edits(stored):
@@ -67,18 +67,18 @@ def test_the_edited_one_has_its_edits(stored):
 
 
 def test_they_go_on(stored, capfd):
-    source, trained = Run.open(stored / "trained").config().source, str(stored / "trained")
-    photo = Run.open(stored / "image").config().source
+    source, trained = RunFolder.open(stored / "trained").config().source, str(stored / "trained")
+    photo = RunFolder.open(stored / "image").config().source
     for kind, line in (
         ("trained", ["train", source]),
         ("distilled", ["distill", trained, "--to", "hashgrid"]),
         ("image", ["fit", "image", photo]),
     ):
-        before = Run.open(stored / kind).latest_checkpoint()
+        before = RunFolder.open(stored / kind).latest_checkpoint()
         wanted = before.step + 2
         arguments = [*line, "--out", str(stored / kind), "--resume", "--steps", str(wanted), "--device", "cpu"]
         assert main(arguments) == 0, capfd.readouterr().err
-        after = Run.open(stored / kind).latest_checkpoint()
+        after = RunFolder.open(stored / kind).latest_checkpoint()
         assert after.step == wanted
         # The running average went on too, it did not begin anew.
         weights = [c.header["training"]["progress"]["weight"] for c in (before, after)]
@@ -87,7 +87,7 @@ def test_they_go_on(stored, capfd):
 
 
 def test_each_goes_on_with_its_own_command(stored, capfd):
-    source = Run.open(stored / "trained").config().source
+    source = RunFolder.open(stored / "trained").config().source
     for kind, command in (("distilled", "distill"), ("segmented", "segment"), ("edited", "edit"), ("sdf", "fit sdf")):
         assert main(["train", source, "--out", str(stored / kind), "--resume", "--device", "cpu"]) == 1
         assert f"go on with fieldlab {command}" in capfd.readouterr().err

@@ -14,7 +14,7 @@ from fieldlab.errors import ConfigError, DataError
 from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.config import RunConfig
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import RunInfo
 from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.runs.session import Session
@@ -51,7 +51,7 @@ def model(monkeypatch) -> RadianceModel:
 def session(model, tmp_path, **options) -> Session:
     settings = SegmentSettings(steps=1, features=4, pixels=64, masks="masks")
     config = RunConfig(SEGMENTED.name, "ball", tiny_field(), (TrainConfig(), settings, SceneOptions()))
-    run = Run.create(tmp_path / "run", config)
+    run = RunFolder.create(tmp_path / "run", config)
     mask = np.arange(SIZE[1]) < SIZE[1] // 2
     masks = {i: ImageMasks.of([np.tile(mask, (SIZE[0], 1))], SIZE) for i in range(4)}
     return segment_session(run, config, model, SCENE, masks, **options)
@@ -96,7 +96,7 @@ def test_masks_that_tell_nothing_apart_teach_nothing():
 
 
 def test_masks_that_teach_nothing_are_refused(tmp_path):
-    info = RunInfo(Run(tmp_path), run_config(), SCENE, 0, 0.0, None, tmp_path)
+    info = RunInfo(RunFolder(tmp_path), run_config(), SCENE, 0, 0.0, None, tmp_path)
 
     def write(*pixels: int) -> str:
         for name, n in zip(SCENE.names["train"], pixels, strict=True):

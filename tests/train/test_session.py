@@ -10,7 +10,7 @@ import torch
 from fieldlab.data.cameras import Cameras
 from fieldlab.errors import CheckpointError, DivergedError
 from fieldlab.runs import checkpoint as checkpoint_module
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
 from fieldlab.runs.session import Session
 from fieldlab.train.session import train_session
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 def begin(path, scene=None, checkpoint_seconds=60.0, **settings) -> Session:
     config = run_config(steps=6, samples_per_step=1024, **settings)
-    run = Run.create(path, config)
+    run = RunFolder.create(path, config)
     return train_session(run, scene or ball_scene(), config, CPU, checkpoint_seconds=checkpoint_seconds)
 
 

@@ -10,7 +10,7 @@ import torch
 import trimesh
 from PIL import Image
 
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
 from fieldlab.train.session import train_session
 from fieldlab.view.channels import paint
@@ -26,7 +26,7 @@ pytestmark = in_a_browser
 
 def trained(path, steps: int) -> Subject:
     config = run_config(steps=steps, samples_per_step=4096)
-    for _ in train_session(Run.create(path, config), ball_scene(12, 24), config, torch.device("cpu")).events():
+    for _ in train_session(RunFolder.create(path, config), ball_scene(12, 24), config, torch.device("cpu")).events():
         pass
     return Subject.load(path)
 

@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from fieldlab.runs.folder import Run
+from fieldlab.runs.folder import RunFolder
 from fieldlab.train.session import train_session
 from fieldlab.view.training import MOST, Training
 from fieldlab.view.turns import Turns
@@ -16,7 +16,7 @@ from tests.scenes import ball_scene, run_config
 
 def begin(path, steps: int) -> Training:
     config = run_config(steps=steps, samples_per_step=256)
-    session = train_session(Run.create(path, config), ball_scene(), config, torch.device("cpu"))
+    session = train_session(RunFolder.create(path, config), ball_scene(), config, torch.device("cpu"))
     return Training(session, Turns())
 
 

@@ -1,0 +1,281 @@
+"""fieldlab from Python: ``import fieldlab as fl``. Every function here is one that a command calls too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fieldlab.data.cameras import Cameras
+from fieldlab.data.options import SceneOptions
+from fieldlab.data.scene import Scene
+from fieldlab.distill.config import DistillSettings
+from fieldlab.distill.session import distill_session, new_distill_config
+from fieldlab.edit.editing import edited_model, write_edited
+from fieldlab.errors import ConfigError
+from fieldlab.export.meshes import MeshOptions, colored_mesh
+from fieldlab.mesh.write import check_mesh_path, write_mesh
+from fieldlab.ops.device import choose_device
+from fieldlab.pictures.picture import Picture
+from fieldlab.render.model import RadianceModel
+from fieldlab.runs.config import RunConfig
+from fieldlab.runs.folder import RunFolder
+from fieldlab.runs.load import RunInfo
+from fieldlab.runs.load import load_run as _load
+from fieldlab.runs.loop import Event
+from fieldlab.runs.photographs import reload_views
+from fieldlab.runs.session import Session
+from fieldlab.segment.config import SegmentSettings
+from fieldlab.segment.files import carry_hierarchy, has_hierarchy, read_hierarchy
+from fieldlab.segment.find_masks import find_masks
+from fieldlab.segment.finder import finder
+from fieldlab.segment.session import new_segment_config, segment_session, write_tree
+from fieldlab.sources.load import load_scene as _load_scene
+from fieldlab.train.build import FieldChoice, new_train_config, training_views
+from fieldlab.train.evaluate import ViewScore, evaluate_views, mean_score
+from fieldlab.train.session import train_session
+
+OnEvent = Callable[[Event], object]
+
+
+def load_scene(source: str | Path, **options: Any) -> Scene:
+    """Photographs with camera poses.
+
+    Args:
+        source: a folder or file in any supported format, a scene file (.toml), or the name of a scene that comes with
+            fieldlab.
+        options: of :class:`~fieldlab.data.options.SceneOptions`, such as ``downscale=2``.
+
+    Raises:
+        DataError: something in the files is missing or wrong.
+        ConfigError: an option makes no sense.
+    """
+    return _load_scene(source, SceneOptions(**options))
+
+
+def load_run(path: str | Path, *, device: str = "auto") -> Run:
+    """A run that was made before, by Python or by a command.
+
+    Raises:
+        RunFolderError, CheckpointError: it is no run, or cannot be read.
+    """
+    return Run(*_load(path, choose_device(device)))
+
+
+def train(
+    scene: Scene,
+    field: str = "hashgrid",
+    *,
+    seconds: float | None = None,
+    steps: int | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    n_parameters: int | None = None,
+    device: str = "auto",
+    on_event: OnEvent | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a field on a scene. Ctrl-C saves what there is.
+
+    Args:
+        field: a representation, or several joined, as ``vm+hashgrid``.
+        seconds, steps: limits; without either what suits the device.
+        out: folder of the run, ``runs/<scene>-<field>`` by default.
+        overwrite: start again where there is a run already.
+        n_parameters: most trained values.
+        on_event: called after every step.
+        settings: more of :class:`~fieldlab.train.config.TrainConfig`, such as ``seed=1``.
+
+    Raises:
+        FieldlabError: what a person can mend.
+    """
+    where = choose_device(device)
+    training_views(scene)
+    choice = FieldChoice(field, n_parameters=n_parameters)
+    config = new_train_config(scene, choice, where, steps=steps, seconds=seconds, **settings)
+    folder = RunFolder.create(out or Path("runs") / f"{scene.name}-{field}", config, overwrite=overwrite)
+    _learn(folder, lambda: train_session(folder, scene, config, where), on_event)
+    return load_run(folder.path, device=device)
+
+
+class Run:
+    """A run that is ready to be looked at and turned into others; in a notebook it shows itself.
+
+    Args:
+        model: its model.
+        info: what else is known of it.
+    """
+
+    def __init__(self, model: RadianceModel, info: RunInfo) -> None:
+        self.model, self.info = model, info
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self.info.run.path
+
+    @property
+    def config(self) -> RunConfig:
+        """What it was made from."""
+        return self.info.config
+
+    def cameras(self, split: str = "train") -> Cameras:
+        """The cameras of a split of its photographs.
+
+        Raises:
+            ConfigError: there is no such split.
+        """
+        found = self.info.scene.cameras
+        if split not in found:
+            raise ConfigError("the run has no such split of views", found=split, expected=", ".join(found))
+        return found[split]
+
+    def render(self, camera: Cameras | int = 0, *, channels: tuple[str, ...] = ("rgb",)) -> Picture:
+        """What a camera sees.
+
+        Args:
+            camera: one camera, or the number of a training view.
+            channels: some of rgb, depth, opacity and normal.
+        """
+        one = self.cameras()[camera] if isinstance(camera, int) else camera
+        return Picture(self.model.render_image(one, 0, channels=channels))
+
+    def evaluate(self, split: str = "test", *, data: str | Path | None = None) -> ViewScore:
+        """Mean PSNR and SSIM over a split's photographs, which are read from where they were, or from ``data``.
+
+        Raises:
+            DataError: they are gone, or there is no such split.
+        """
+        views = reload_views(self.info, split, None if data is None else Path(data))
+        return mean_score([score for score, _, _ in evaluate_views(self.model, views, self.model.background())])
+
+    def distill(
+        self,
+        to: str,
+        *,
+        seconds: float | None = None,
+        steps: int | None = None,
+        out: str | Path | None = None,
+        overwrite: bool = False,
+        n_parameters: int | None = None,
+        on_event: OnEvent | None = None,
+        **settings: Any,
+    ) -> Run:
+        """Another representation of the same field, learnt without the photographs.
+
+        Args:
+            to: the representation.
+            out: folder of the new run, ``<run>-<to>`` beside this one by default.
+            settings: more of :class:`~fieldlab.distill.config.DistillSettings`.
+        """
+        choice = FieldChoice(to, n_parameters=n_parameters)
+        config = new_distill_config(self.model, self.info, choice, DistillSettings(**settings), steps=steps,
+                                    seconds=seconds)  # fmt: skip
+        folder = self._beside(out, to, config, overwrite)
+        if self.model.field.in_place:
+            carry_hierarchy(self.path, folder.path)
+        _learn(folder, lambda: distill_session(folder, config, self.model, self.info.scene), on_event)
+        return self._opened(folder)
+
+    def segment(
+        self,
+        masks: str | Path = "auto",
+        *,
+        seconds: float | None = None,
+        steps: int | None = None,
+        out: str | Path | None = None,
+        overwrite: bool = False,
+        on_event: OnEvent | None = None,
+        **settings: Any,
+    ) -> Run:
+        """The same field with a tree of segments, learnt from masks of its photographs.
+
+        Args:
+            masks: a folder or file of masks, or ``auto`` to find them in the photographs.
+            out: folder of the new run, ``<run>-segmented`` beside this one by default.
+            settings: more of :class:`~fieldlab.segment.config.SegmentSettings`.
+        """
+        found = find_masks(masks, self.info)
+        source = masks if masks == "auto" else str(Path(masks).resolve())
+        wanted = SegmentSettings(steps=steps, seconds=seconds, masks=str(source), **settings)
+        model, _ = _load(self.path, self.model.device)  # learning gives the model features; this run keeps its own
+        config = new_segment_config(model, self.info, wanted)
+        folder = self._beside(out, "segmented", config, overwrite)
+        open_session = lambda: segment_session(folder, config, model, self.info.scene, found)  # noqa: E731
+        _learn(folder, open_session, on_event, finish=write_tree)
+        return self._opened(folder)
+
+    def edit(self, *edits: str, out: str | Path | None = None, overwrite: bool = False, seed: int = 0) -> Run:
+        """The same field with edits, as ``"remove sphere 0 0 0 0.5"``; see ``fieldlab edit -h``."""
+        tree = read_hierarchy(self.path) if has_hierarchy(self.path) else None
+        made = edited_model(self.model, edits, torch.Generator().manual_seed(seed), finder(tree))
+        folder = write_edited(self._place(out, "edited"), made, self.info, overwrite=overwrite)
+        if made.field.in_place:
+            carry_hierarchy(self.path, folder.path)
+        return self._opened(folder)
+
+    def export_mesh(
+        self, path: str | Path, *, on_progress: Callable[[str, float], object] | None = None, **options: Any
+    ) -> Path:
+        """Write the surface as a mesh, in the units and axes of the cameras; the suffix chooses the format.
+
+        Args:
+            on_progress: called with the stage and the share of it that is done.
+            options: of :class:`~fieldlab.export.meshes.MeshOptions`, such as ``resolution=512, texture=2048``.
+        """
+        wanted, file = MeshOptions(**options), Path(path)
+        wanted.check()
+        check_mesh_path(file)
+        mesh, _ = colored_mesh(self.model, self.cameras(), wanted, on_progress or (lambda stage, share: None))
+        write_mesh(file, mesh)
+        return file
+
+    def _place(self, out: str | Path | None, suffix: str) -> Path:
+        made = Path(out) if out is not None else self.path.resolve().parent / f"{self.path.resolve().name}-{suffix}"
+        if made.resolve() == self.path.resolve():
+            raise ConfigError("a run and what is made from it cannot be in one folder", field="out", found=made)
+        return made
+
+    def _beside(self, out: str | Path | None, suffix: str, config: RunConfig, overwrite: bool) -> RunFolder:
+        return RunFolder.create(self._place(out, suffix), config, overwrite=overwrite)
+
+    def _opened(self, folder: RunFolder) -> Run:
+        return Run(*_load(folder.path, self.model.device))
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Label and value of what is worth knowing."""
+        rows = [("run", str(self.path)), ("kind", self.config.kind), ("scene", self.info.scene.name)]
+        if self.info.psnr is not None:
+            rows.append(("PSNR", f"{self.info.psnr:.2f} dB while it learnt"))
+        return [*rows, *self.model.describe()]
+
+    def __repr__(self) -> str:
+        return f"<fieldlab run {self.path}: {self.config.kind}, {self.model.field.kind}, {self.info.step} steps>"
+
+    def preview(self, side: int = 320) -> Picture:
+        """A small picture from its first training view."""
+        one = self.cameras()[0]
+        return self.render(one.scaled(min(1.0, side / int(one.size.max()))))
+
+    def _repr_png_(self) -> bytes:
+        return self.preview()._repr_png_()
+
+    def _repr_html_(self) -> str:
+        return self.preview().html(self.describe())
+
+
+def _learn(
+    folder: RunFolder,
+    open_session: Callable[[], Session[Any]],
+    on_event: OnEvent | None,
+    finish: Callable[[Session[Any]], object] = lambda session: None,
+) -> None:
+    """Let a session learn to the end; nothing half-made is left when it fails before its first checkpoint."""
+    with folder.discarded_on_error(), folder.locked():
+        session = open_session()
+        for event in session.events():
+            if on_event is not None:
+                on_event(event)
+        finish(session)

@@ -1,0 +1,78 @@
+"""fieldlab from Python, as the README shows it."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from fieldlab import api as fl
+from fieldlab.errors import ConfigError, RunFolderError
+from tests.apps.conftest import write_scene
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("api")
+    scene = fl.load_scene(write_scene(folder / "ball"))
+    seen = []
+    made = fl.train(scene, steps=160, n_parameters=60_000, out=folder / "run", samples_per_step=8192, device="cpu",
+                    on_event=lambda event: seen.append(event.step))  # fmt: skip
+    assert seen == list(range(1, 161))
+    return made
+
+
+def test_a_run_is_trained_measured_and_opened_again(run):
+    assert (run.config.kind, run.info.step) == ("trained", 160)
+    assert run.evaluate().psnr > 18
+    again = fl.load_run(run.path, device="cpu")
+    assert np.array_equal(again.render(3).rgb, run.render(3).rgb)
+    assert "trained" in repr(again)
+    with pytest.raises(RunFolderError, match="a run in this folder already"):
+        fl.train(fl.load_scene(run.config.source), steps=1, out=run.path, device="cpu")
+
+
+def test_a_notebook_shows_a_run_and_its_pictures(run, tmp_path):
+    picture = run.render(run.cameras("test")[1], channels=("rgb", "depth"))
+    assert picture["depth"].shape == (36, 36, 1)
+    shown = np.asarray(Image.open(io.BytesIO(picture._repr_png_())))
+    assert np.abs(shown / 255 - picture.rgb.numpy()).max() < 0.003
+    assert np.array_equal(np.asarray(Image.open(picture.save(tmp_path / "a.png"))), shown)
+    assert "data:image/png;base64," in run._repr_html_()
+    assert str(run.path) in run._repr_html_()
+    with pytest.raises(ConfigError, match="no such channel"):
+        picture["normal"]
+    with pytest.raises(ConfigError, match="no such split"):
+        run.cameras("val")
+
+
+def test_it_becomes_another_field_an_edited_one_a_segmented_one_and_a_mesh(run, tmp_path):
+    student = run.distill("vm", steps=20, n_parameters=60_000, out=tmp_path / "vm")
+    assert (student.config.kind, student.model.field.kind) == ("distilled", "vm")
+    assert student.config.parent == str(run.path)
+    before = np.abs(student.render(0).rgb - run.render(0).rgb).mean()
+    assert before < 0.1
+    edited = run.edit("recolor sphere 0 0 0 3 to 1 0 0", out=tmp_path / "red")
+    assert edited.config.kind == "edited"
+    middle = edited.render(0).rgb[18, 18]
+    assert middle[0] > middle[1] + 0.2
+    parts = run.segment("auto", steps=3, features=4, pixels=64, out=tmp_path / "parts")
+    assert parts.config.kind == "segmented"
+    assert (parts.path / "hierarchy.json").exists()
+    assert not run.model.heads  # the run that was segmented stays as it was
+    mesh = trimesh.load(run.export_mesh(tmp_path / "ball.ply", resolution=48), force="mesh")
+    assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).mean() < 0.2
+    with pytest.raises(ConfigError, match="cannot be in one folder"):
+        run.distill("vm", out=run.path)
+
+
+def test_the_names_are_there_without_pytorch():
+    code = "import sys, fieldlab as fl; assert {'train', 'load_run'} <= set(dir(fl)); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'fly'"):
+        fl.fly  # noqa: B018
