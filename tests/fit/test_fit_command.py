@@ -132,7 +132,7 @@ def test_what_cannot_be_done(photo, mesh, tmp_path, capsys):
     assert main(["fit", "image", str(photo), "--out", str(run), "--params", "20k", "--steps", "1"]) == 0
     capsys.readouterr()
     assert "--overwrite" in failure(capsys, ["fit", "image", str(photo), "--out", str(run), "--steps", "1"])
-    assert "another kind" in failure(capsys, ["fit", "sdf", str(mesh), "--out", str(run), "--resume"])
+    assert "go on with fieldlab fit image" in failure(capsys, ["fit", "sdf", str(mesh), "--out", str(run), "--resume"])
     assert "fitted signal" in failure(capsys, ["eval", str(run)])
     assert main(["fit", "image", str(photo), "--out", str(run), "--params", "20k", "--steps", "1", "--overwrite"]) == 0
 
