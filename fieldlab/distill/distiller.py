@@ -22,12 +22,13 @@ from fieldlab.distill.config import DistillSettings
 from fieldlab.distill.losses import LatentMatch, density_loss
 from fieldlab.distill.mining import HARD, HardRays, Poses
 from fieldlab.distill.poses import pose_source
-from fieldlab.distill.targets import EARLY_STOP, Targets, look, rows
+from fieldlab.distill.targets import Targets, find_targets, rows
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import FieldProgress, ParamGroup
 from fieldlab.fields.encoded import LatentField
 from fieldlab.ops.composite import composite
 from fieldlab.render.model import RadianceModel, on_background
+from fieldlab.render.seen import LEARNING_EARLY_STOP
 from fieldlab.runs.checkpoint import Checkpoint, load_arrays, load_model, take_shapes
 from fieldlab.runs.loop import Event, Loop, Progress
 from fieldlab.train.config import TrainConfig
@@ -283,7 +284,7 @@ class Distiller(Loop[DistillEvent]):
         samples = self.student.sample(rays, jitter)
         start = time.perf_counter()
         images = None if images is None else images.to(device)
-        found = look(self.teacher, rays, samples, images, poses.to(device), self.poses.epoch)
+        found = find_targets(self.teacher, rays, samples, images, poses.to(device), self.poses.epoch)
         now.teacher_seconds += time.perf_counter() - start
         ratio = self.budget / max(len(found.samples), 1)
         now.rays = int(min(max(now.rays * min(max(ratio, 0.5), 2.0), MIN_RAYS), MAX_RAYS))
@@ -305,7 +306,7 @@ class Distiller(Loop[DistillEvent]):
             fade = 0.0
         sigma = field.sigma(log_density)
         with torch.no_grad():
-            own = composite(sigma.detach(), None, targets.samples, EARLY_STOP).weights
+            own = composite(sigma.detach(), None, targets.samples, LEARNING_EARLY_STOP).weights
         narrow = settings.active and stage == "pixels"  # before, everything is still to be learnt
         chosen = targets.influential(own) if narrow else torch.ones_like(targets.seen, dtype=torch.bool)
         part = chosen.nonzero()[:, 0]
@@ -343,7 +344,7 @@ class Distiller(Loop[DistillEvent]):
 
     def _pixels(self, loss: Tensor, sigma: Tensor, colors: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         background = torch.rand(len(targets.rays), 3, generator=self.generator).to(sigma.device)
-        seen = composite(sigma, colors, targets.samples, EARLY_STOP)
+        seen = composite(sigma, colors, targets.samples, LEARNING_EARLY_STOP)
         wanted = targets.rgb + (1 - targets.opacity)[:, None] * background
         errors = (on_background(seen, background) - wanted).square().mean(1)
         return loss + errors.mean(), errors.detach()

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from fieldlab.data.cameras import Rays
-from fieldlab.ops.composite import composite, visible
-from fieldlab.ops.samples import Samples, keep
+from fieldlab.ops.samples import Samples
 from fieldlab.render.model import RadianceModel
+from fieldlab.render.seen import LEARNING_EARLY_STOP, visible_samples
 
-EARLY_STOP = 1e-3  # transmittance behind which samples are not compared
 SEEN = 1e-3  # weight below which a sample has no color worth comparing
 SHARE = 0.3  # of a ray's samples that are influential
 OPAQUE = 0.5  # opacity from which a ray has influential samples
@@ -67,20 +66,17 @@ class Targets:
 
 
 @torch.no_grad()
-def look(
+def find_targets(
     teacher: RadianceModel, rays: Rays, samples: Samples, images: Tensor | None, poses: Tensor, epoch: int = 0
 ) -> Targets:
     """Ask the teacher about samples of rays of poses that were drawn in an ``epoch``."""
     field = teacher.field
-    marched = len(samples)
+    log_density, latent = field.geometry(teacher.points(rays, samples)[0])
+    reached = visible_samples(samples, field.sigma(log_density), LEARNING_EARLY_STOP)
+    index = reached.visible.nonzero()[:, 0]
+    samples, log_density = reached.samples, log_density[index]
     x, directions = teacher.points(rays, samples)
-    log_density, latent = field.geometry(x)
-    sigma = field.sigma(log_density)
-    kept = visible(sigma, samples, EARLY_STOP)
-    index = kept.nonzero()[:, 0]
-    samples, x, directions = keep(samples, kept), rows(x, index), rows(directions, index)
-    log_density, sigma = log_density[index], sigma[index]
-    weights = composite(sigma, None, samples).weights
+    weights = reached.composite().weights
     seen = (weights > SEEN).nonzero()[:, 0]
     latent = rows(latent, index[seen])
     appearance = teacher.appearance_of(images, samples, len(x))
@@ -88,10 +84,10 @@ def look(
     colors = field.color(latent, rows(x, seen), rows(directions, seen), appearance)
     everywhere = colors.new_zeros(len(x), 3)
     everywhere[seen] = colors
-    whole = composite(sigma, everywhere, samples)
+    whole = reached.composite(everywhere)
     return Targets(
         rays, samples, x, directions, images, log_density, weights, seen, latent[:, : field.n_compared], colors,
-        whole.values, whole.opacity, poses, marched, _moved_features(teacher, rows(x, seen)), epoch,
+        whole.values, whole.opacity, poses, reached.n_marched, _moved_features(teacher, rows(x, seen)), epoch,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
 import torch
@@ -15,19 +15,19 @@ from fieldlab.errors import ConfigError
 from fieldlab.fields.base import Field
 from fieldlab.fields.head import FeatureHead, HeadConfig
 from fieldlab.ops import native
-from fieldlab.ops.composite import Composite, composite, visible
+from fieldlab.ops.composite import Composite, composite
 from fieldlab.ops.contract import contract, ray_points, uncontract
 from fieldlab.ops.field_plan import FieldPlan
 from fieldlab.ops.importance import importance_sample
 from fieldlab.ops.occupancy import query_occupancy, scaled_aabb
 from fieldlab.ops.ray_box import ray_box
 from fieldlab.ops.render_fused import render_fused
-from fieldlab.ops.samples import Samples, keep
+from fieldlab.ops.samples import Samples
 from fieldlab.render.marcher import Marcher, choose_marcher
 from fieldlab.render.normals import normals_from_depth
 from fieldlab.render.occupancy import OccupancyGrid
+from fieldlab.render.seen import EARLY_STOP, SeenSamples, visible_samples
 
-EARLY_STOP = 1e-4  # transmittance below which samples are not seen
 CHANNELS = ("rgb", "depth", "opacity", "normal")
 COARSE_PADDING = 1e-3  # added to the coarse weights, so that no sample is overlooked for good
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
@@ -196,9 +196,9 @@ class RadianceModel(nn.Module):
         head, parts = self.head(name), []
         for i in range(0, max(len(rays), 1), chunk):
             some = rays[i : i + chunk]
-            samples = self._prune(some, self.sample(some), EARLY_STOP)
-            x, _ = self.points(some, samples)
-            parts.append(composite(self.field.density(x), head(self.field.source(x)), samples, EARLY_STOP).values)
+            seen = self.see(some)
+            x, _ = self.points(some, seen.samples)
+            parts.append(seen.composite(head(self.field.source(x))).values)
         return torch.cat(parts)
 
     def sample(self, rays: Rays, jitter: Tensor | None = None) -> Samples:
@@ -209,6 +209,20 @@ class RadianceModel(nn.Module):
                 rays.origins.detach(), rays.directions.detach(), near, far, self.occupancy.packed(),
                 self.config.step * self.step_scale, self.config.cone_angle * self.step_scale, jitter,
             )  # fmt: skip
+
+    @torch.no_grad()
+    def see(self, rays: Rays, samples: Samples | None = None, *, early_stop: float = EARLY_STOP) -> SeenSamples:
+        """Which samples rays see: those in front of which enough light is left, found by density alone, without
+        derivatives.
+
+        Args:
+            rays: N rays in the world.
+            samples: of these rays; those that :meth:`sample` finds by default.
+            early_stop: transmittance below which samples are not seen.
+        """
+        marched = self.sample(rays) if samples is None else samples
+        x, _ = self.points(rays, marched)
+        return visible_samples(marched, self.field.density(x), early_stop)
 
     def _ranges(self, rays: Rays) -> tuple[Tensor, Tensor]:
         """Where each ray's samples begin and end [N]; a ray that misses the box gets an empty range."""
@@ -244,18 +258,21 @@ class RadianceModel(nn.Module):
         back = self.background() if background is None else background
         coarse_rgb = None
         if hierarchical and self.field.coarse is not None:
-            seen = self._see(self.field.coarse, rays, samples, images, early_stop)
-            coarse_rgb = on_background(seen, back)
-            samples = importance_sample(samples, seen.weights, self.field.fine_samples, jitter, COARSE_PADDING)
+            guess = self._composite(self.field.coarse, rays, samples, images, early_stop)
+            coarse_rgb = on_background(guess, back)
+            samples = importance_sample(samples, guess.weights, self.field.fine_samples, jitter, COARSE_PADDING)
         elif prune:
-            samples = self._prune(rays, samples, early_stop)
-        seen = self._see(self.field, rays, samples, images, early_stop)
+            samples = self.see(rays, samples, early_stop=early_stop).samples
+        found = self._composite(self.field, rays, samples, images, early_stop)
         return RayOutput(
-            on_background(seen, back), seen.opacity, expected_depth(seen.depth, seen.opacity), seen.weights, samples,
-            marched, coarse_rgb,
+            on_background(found, back), found.opacity, expected_depth(found.depth, found.opacity), found.weights,
+            samples, marched, coarse_rgb,
         )  # fmt: skip
 
-    def _see(self, field: Field, rays: Rays, samples: Samples, images: Tensor | None, early_stop: float) -> Composite:
+    def _composite(
+        self, field: Field, rays: Rays, samples: Samples, images: Tensor | None, early_stop: float
+    ) -> Composite:
+        """Colors of samples as a field has them, blended; differentiable."""
         x, directions = self.points(rays, samples)
         log_density, latent = field.geometry(x)
         appearance = self.appearance_of(images, samples, len(x))
@@ -338,11 +355,6 @@ class RadianceModel(nn.Module):
               for head in map(self.head, self.heads)),
         ]  # fmt: skip
 
-    def _prune(self, rays: Rays, samples: Samples, early_stop: float) -> Samples:
-        with torch.no_grad():
-            x, _ = self.points(rays, samples)
-            return keep(samples, visible(self.field.density(x), samples, early_stop))
-
     def points(self, rays: Rays, samples: Samples) -> tuple[Tensor, Tensor]:
         """Field coordinates and directions [S,3] of samples."""
         return ray_points(rays.origins, rays.directions, samples, self.aabb, self.config.unbounded)
@@ -376,8 +388,6 @@ def unit_length(config: ModelConfig) -> float:
 
 def config_dict(config: ModelConfig) -> dict[str, Any]:
     """Plain values for a checkpoint's header."""
-    from dataclasses import asdict
-
     return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
 
 

@@ -26,7 +26,7 @@ from fieldlab.segment.graph import neighbor_edges
 from fieldlab.segment.losses import Ultrametric, continuity_loss, couples_loss, euclidean_similarity, norm_loss
 from fieldlab.segment.masks import ImageMasks
 from fieldlab.segment.pairs import draw_couples
-from fieldlab.segment.sightings import Sightings, look
+from fieldlab.segment.sightings import Sightings, observe
 from fieldlab.train.optimizer import Adam, loop_state, restore_loop
 
 MOST_PIXELS = 1 << 16  # of a photograph that are learnt from
@@ -104,7 +104,7 @@ class Segmenter(Loop[SegmentEvent]):
     def _lesson(self, i: int) -> Lesson | None:
         width, height = self.cameras.size[i].tolist()
         order = torch.randperm(width * height, generator=self.generator)[:MOST_PIXELS].sort().values
-        seen = look(self.model, self.cameras, i, order)
+        seen = observe(self.model, self.cameras, i, order)
         cells, member = self.masks[i].overlay
         of_pixels = torch.from_numpy(cells).long().flatten()[order]
         if not bool((seen.opacity > 0.5).any()):

@@ -9,14 +9,13 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from fieldlab.data.cameras import Cameras, Rays
-from fieldlab.ops.composite import composite, visible
 from fieldlab.ops.samples import Samples, keep, sum_before
-from fieldlab.render.model import EARLY_STOP, RadianceModel
+from fieldlab.render.model import RadianceModel
 
 LEAST_SHARE = 0.2  # of the heaviest sample's weight on a ray, of samples that are kept
 CHUNK = 1 << 13
-STEEP = 0.01  # change of depth between pixels, as a share of it, from which it is looked at again
-CERTAIN = 0.99  # opacity below which it is too
+STEEP = 0.01  # change of depth between pixels, as a share of it, from which its distance is found anew
+CERTAIN = 0.99  # opacity below which it is found anew too
 
 
 @dataclass
@@ -56,12 +55,12 @@ class Sightings:
 
 
 @torch.no_grad()
-def look(model: RadianceModel, cameras: Cameras, i: int, pixels: Tensor) -> Sightings:
+def observe(model: RadianceModel, cameras: Cameras, i: int, pixels: Tensor) -> Sightings:
     """What pixels int64 [P] of view ``i`` see."""
     width = int(cameras.size[i, 0])
     centers = torch.stack((pixels % width, pixels // width), dim=1).float() + 0.5
     rays = cameras.rays(torch.full_like(pixels, i), centers).to(model.device)
-    parts = [_look(model, rays[at : at + CHUNK]) for at in range(0, max(len(pixels), 1), CHUNK)]
+    parts = [_observe(model, rays[at : at + CHUNK]) for at in range(0, max(len(pixels), 1), CHUNK)]
     counts, x, weights, opacity, depth = (torch.cat(found) for found in zip(*parts, strict=True))
     offsets = torch.cat((counts.new_zeros(1), counts.cumsum(0)))
     points = rays.origins + rays.directions * depth[:, None]
@@ -79,7 +78,7 @@ def surface_depth(model: RadianceModel, cameras: Cameras, i: int) -> tuple[Tenso
     depth, opacity = shown["depth"][..., 0].cpu(), shown["opacity"][..., 0].cpu()
     around = depth[None, None]
     change = max_pool2d(around, 3, 1, 1) + max_pool2d(-around, 3, 1, 1)
-    # A surface seen at a slant changes too; looking again does it no harm.
+    # Depth changes on a slanted surface too; finding it anew does no harm.
     doubtful = (change[0, 0] > STEEP * depth) | (opacity < CERTAIN)
     again = ((opacity > 0) & doubtful).flatten().nonzero()[:, 0]
     rays = cameras[i].to("cpu").image_rays(0)
@@ -90,12 +89,9 @@ def surface_depth(model: RadianceModel, cameras: Cameras, i: int) -> tuple[Tenso
 
 def _middle(model: RadianceModel, rays: Rays) -> Tensor:
     """:func:`half_way` of rays."""
-    samples = model.sample(rays)
-    sigma = model.field.density(model.points(rays, samples)[0])
-    seen = visible(sigma, samples, EARLY_STOP)
-    samples, sigma = keep(samples, seen), sigma[seen]
-    found = composite(sigma, None, samples, EARLY_STOP)
-    return half_way(found.weights, found.opacity, samples)
+    seen = model.see(rays)
+    found = seen.composite()
+    return half_way(found.weights, found.opacity, seen.samples)
 
 
 def half_way(weights: Tensor, opacity: Tensor, samples: Samples) -> Tensor:
@@ -108,16 +104,14 @@ def half_way(weights: Tensor, opacity: Tensor, samples: Samples) -> Tensor:
     return torch.where(depth.isfinite(), depth, 0)
 
 
-def _look(model: RadianceModel, rays: Rays) -> tuple[Tensor, ...]:
-    samples = model.sample(rays)
-    x, _ = model.points(rays, samples)
-    sigma = model.field.density(x)
-    seen = visible(sigma, samples, EARLY_STOP)
-    samples, sigma, x = keep(samples, seen), sigma[seen], x[seen]
-    found = composite(sigma, None, samples, EARLY_STOP)
+def _observe(model: RadianceModel, rays: Rays) -> tuple[Tensor, ...]:
+    """Samples of each ray, then what :class:`Sightings` keeps of them: x, weights, opacity and depth."""
+    seen = model.see(rays)
+    found, samples = seen.composite(), seen.samples
     heaviest = torch.zeros_like(found.opacity).scatter_reduce(0, samples.ray_indices, found.weights, "amax")
     heavy = (found.weights >= LEAST_SHARE * heaviest[samples.ray_indices]) & (found.weights > 0)
-    samples, x, weights = keep(samples, heavy), x[heavy], found.weights[heavy]
+    samples, weights = keep(samples, heavy), found.weights[heavy]
+    x, _ = model.points(rays, samples)
     kept = torch.zeros_like(found.opacity).index_add(0, samples.ray_indices, weights).clamp_min(1e-9)
     weights = weights * (found.opacity / kept)[samples.ray_indices]
     depth = found.depth / found.opacity.clamp_min(1e-6)

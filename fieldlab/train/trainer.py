@@ -16,6 +16,7 @@ from fieldlab.errors import ConfigError, DataError
 from fieldlab.fields.base import FieldProgress, ParamGroup
 from fieldlab.ops.distortion import distortion_loss
 from fieldlab.render.model import BACKGROUNDS, RadianceModel, RayOutput
+from fieldlab.render.seen import LEARNING_EARLY_STOP
 from fieldlab.runs.checkpoint import Checkpoint, load_arrays, load_model
 from fieldlab.runs.loop import Event, Loop, Progress
 from fieldlab.train.carve import carve
@@ -29,7 +30,6 @@ from fieldlab.train.schedule import Schedule
 SAMPLES_PER_STEP = {"cpu": 1 << 16, "cuda": 1 << 18}
 MARCHED_PER_TRAINED = 4  # samples marched per sample trained on, at most: bounds memory while everything is occupied
 CELLS_PER_SAMPLE = 0.25  # occupancy cells evaluated per sample trained on: about a tenth of the work
-EARLY_STOP = 1e-3  # transmittance behind which samples are not worth training on
 COARSE_STEPS = 4.0  # first steps along rays are so much longer where there is no hull
 MIN_RAYS = 64
 MAX_RAYS = 1 << 18
@@ -151,7 +151,13 @@ class Trainer(Loop[TrainEvent]):
         images = batch.cameras if self.model.appearance is not None else None
         prune = self.config.prune and self._pruning_pays()
         out = self.model(
-            batch.rays, background, jitter=jitter, images=images, prune=prune, hierarchical=True, early_stop=EARLY_STOP
+            batch.rays,
+            background,
+            jitter=jitter,
+            images=images,
+            prune=prune,
+            hierarchical=True,
+            early_stop=LEARNING_EARLY_STOP,
         )
         target = batch.target(background)
         loss = photometric(self.config.loss, out.rgb, target).sum() / total

@@ -162,8 +162,8 @@ def test_a_slow_teacher_is_asked_less_often(teacher, monkeypatch):
     asked = []
     import fieldlab.distill.distiller as module
 
-    look = module.look
-    monkeypatch.setattr(module, "look", lambda *args: asked.append(1) or look(*args))
+    find_targets = module.find_targets
+    monkeypatch.setattr(module, "find_targets", lambda *args: asked.append(1) or find_targets(*args))
     d = distiller_of(teacher("hashgrid"), "vm", steps=12, reuse=4)
     d.start()
     for _ in d.events():
@@ -176,8 +176,8 @@ def test_hard_rays_come_again_when_learning_is_active(teacher, monkeypatch, acti
     monkeypatch.setattr("fieldlab.distill.mining.POOL", 64)
     import fieldlab.distill.distiller as module
 
-    look, again = module.look, []
-    monkeypatch.setattr(module, "look", lambda *args: again.append(int((args[4] == -1).sum())) or look(*args))
+    find, again = module.find_targets, []
+    monkeypatch.setattr(module, "find_targets", lambda *args: again.append(int((args[4] == -1).sum())) or find(*args))
     d = distiller_of(teacher("hashgrid"), "vm", steps=20, active=active, samples_until=0.1, latents_until=0.05)
     d.start()
     for _ in d.events():

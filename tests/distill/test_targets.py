@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from fieldlab.distill.targets import SEEN, look, rows, top_of_rays
+from fieldlab.distill.targets import SEEN, find_targets, rows, top_of_rays
 from fieldlab.ops.samples import Samples, offsets_of
 from fieldlab.render.build import build_model
 from fieldlab.train.build import choose_model
@@ -48,7 +48,7 @@ def test_the_teacher_is_asked_what_rendering_would_ask():
     rays = ring_cameras(3).image_rays(0)
     samples = model.sample(rays)
     background = torch.rand(len(rays), 3)
-    found = look(model, rays, samples, None, torch.zeros(len(rays), dtype=torch.int64))
+    found = find_targets(model, rays, samples, None, torch.zeros(len(rays), dtype=torch.int64))
     with torch.no_grad():
         whole = model(rays, background)
     assert found.n_marched == len(samples)
@@ -69,7 +69,7 @@ def test_influential_samples_are_either_sides_choice_on_opaque_rays():
     with torch.no_grad():
         model.field.geometry_params.mul_(8)
     rays = ring_cameras(3).image_rays(0)
-    found = look(model, rays, model.sample(rays), None, torch.zeros(len(rays), dtype=torch.int64))
+    found = find_targets(model, rays, model.sample(rays), None, torch.zeros(len(rays), dtype=torch.int64))
     found.opacity = torch.rand(len(rays), generator=torch.Generator().manual_seed(0))
     own = torch.rand(len(found.samples), generator=torch.Generator().manual_seed(1))
     chosen = found.influential(own)

@@ -103,6 +103,23 @@ def test_dropping_hidden_samples_changes_little():
     assert torch.allclose(pruned.rgb, plain.rgb, atol=1e-3)
 
 
+def test_seen_samples_are_those_light_comes_from_and_composite_as_all_do():
+    model, rays = model_of(lambda p: torch.full((len(p),), 20.0)), ring_cameras(2, 8).image_rays(0)
+    whole = model(rays, torch.zeros(3), early_stop=0.0)
+    for stop in (1e-4, 0.05):
+        seen = model.see(rays, early_stop=stop)
+        assert seen.n_marched == len(whole.samples) == len(seen.visible) > len(seen.samples)
+        assert torch.equal(seen.samples.t_starts, whole.samples.t_starts[seen.visible])
+        assert torch.equal(seen.sigmas, model.field.density(model.points(rays, seen.samples)[0]))
+        clear = torch.exp(-20.0 * 0.01 * torch.arange(int(seen.samples.counts.max())))
+        assert int(seen.samples.counts.max()) == int((clear >= stop).sum())
+        found = seen.composite(torch.ones(len(seen.samples), 1))
+        assert torch.allclose(found.values[:, 0], whole.opacity, atol=stop)
+        assert torch.allclose(found.weights, whole.weights[seen.visible], atol=1e-6)
+    some = model.sample(rays, torch.full((len(rays),), 0.5))
+    assert len(model.see(rays, some).visible) == len(some)
+
+
 def test_near_hides_what_is_close():
     model = model_of(lambda p: torch.full((len(p),), 50.0), near=2.5)
     rays = Rays(torch.tensor([[-3.0, 0, 0]]), torch.tensor([[1.0, 0, 0]]))

@@ -22,7 +22,7 @@ from fieldlab.segment.losses import Ultrametric, continuity_loss, contrast, coup
 from fieldlab.segment.masks import ImageMasks
 from fieldlab.segment.pairs import draw_couples
 from fieldlab.segment.segmenter import Segmenter
-from fieldlab.segment.sightings import half_way, look, surface_depth
+from fieldlab.segment.sightings import half_way, observe, surface_depth
 from fieldlab.segment.tree import build_hierarchy, smoothed, spread, surface
 from fieldlab.train.build import choose_model
 from fieldlab.train.config import TrainConfig
@@ -177,7 +177,7 @@ def segmenter(model: RadianceModel, steps: int = 60, **settings) -> Segmenter:
 def test_sightings_are_what_rendering_sees(model):
     cameras = ball_scene(n=16, size=32).splits["train"].cameras
     pixels = torch.arange(0, int(cameras.size[2].prod()), 3)
-    seen = look(model, cameras, 2, pixels)
+    seen = observe(model, cameras, 2, pixels)
     shown = model.render_image(cameras, 2, channels=("opacity", "depth"))
     opacity, depth = (shown[name].flatten()[pixels] for name in ("opacity", "depth"))
     assert torch.allclose(seen.opacity, opacity, atol=1e-3)

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from fieldlab.data.cameras import CameraModel, Cameras, Rays
 from fieldlab.errors import ConfigError
-from fieldlab.ops.composite import composite, visible
-from fieldlab.ops.samples import Samples, keep, sum_before
-from fieldlab.render.model import EARLY_STOP, RadianceModel
+from fieldlab.ops.samples import Samples, sum_before
+from fieldlab.render.model import RadianceModel
 
 MOST_VIEWS = 128
 MOST_RAYS = 6_000_000
@@ -166,13 +165,9 @@ def _without_distortion(cameras: Cameras) -> Cameras:
 def front_and_back(model: RadianceModel, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
     """Distances [N] at which the ``FRONT`` and ``BACK`` shares of what rays see have come together, infinite where they
     see nothing; and their opacity [N]."""
-    samples = model.sample(rays)
-    x, _ = model.points(rays, samples)
-    sigmas = model.field.density(x)
-    seen = visible(sigmas, samples, EARLY_STOP)
-    samples, sigmas = keep(samples, seen), sigmas[seen]
-    found = composite(sigmas, None, samples, EARLY_STOP)
-    front, back = (reached(found.weights, share * found.opacity, samples) for share in (FRONT, BACK))
+    seen = model.see(rays)
+    found = seen.composite()
+    front, back = (reached(found.weights, share * found.opacity, seen.samples) for share in (FRONT, BACK))
     return front, back, found.opacity
 
 

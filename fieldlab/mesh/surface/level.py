@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from fieldlab.data.cameras import Cameras
-from fieldlab.ops.composite import composite
 from fieldlab.render.model import RadianceModel
 
 REFERENCE_CELLS = 256
@@ -56,13 +55,11 @@ def seen_density(model: RadianceModel, cameras: Cameras, i: int) -> Tensor:
     a ray, weighted as colors are."""
     camera = cameras[i].to(model.aabb.device)
     rays = camera.scaled(min(1.0, SIDE / int(camera.size.max()))).image_rays(0)
-    samples = model.sample(rays)
-    middle = 0.5 * (samples.t_starts + samples.t_ends).unsqueeze(-1)
-    ray = samples.ray_indices
-    points = rays.origins[ray] + middle * rays.directions[ray]
-    sigmas = model.density(points)
+    seen = model.see(rays)
+    ray, sigmas = seen.samples.ray_indices, seen.sigmas
+    points = rays.origins[ray] + seen.samples.middles[:, None] * rays.directions[ray]
     inside = ((points >= model.aabb[0]) & (points <= model.aabb[1])).all(-1)  # what is outside is not meshed
     values = torch.stack((sigmas * inside, inside.to(sigmas)), dim=-1)
-    found = composite(sigmas, values, samples).values
+    found = seen.composite(values).values
     opaque = found[:, 1] > OPAQUE
     return (found[opaque, 0] / found[opaque, 1]).float().cpu()
