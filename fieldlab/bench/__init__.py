@@ -1,1 +1,1 @@
-"""Measuring fieldlab on the machine it runs on: stages and the whole job, native against reference."""
+"""Measuring: how fast this machine is, how good runs are, and how representations compare."""

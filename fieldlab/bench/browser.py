@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-MOVES = 24
 STEP = 9  # pixels the pointer goes at a time
 PATIENCE_MS = 30_000.0
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -38,20 +37,21 @@ def browser_path() -> str | None:
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
-def pointer_to_pixels(address: str, side: int, busy: Callable[[], bool]) -> list[float]:
+def pointer_to_pixels(address: str, side: int, busy: Callable[[], bool], moves: int) -> list[float]:
     """Milliseconds from each of several moves of a pointer that drags to the first new picture on the screen.
 
     Args:
         address: of the viewer's page.
         side: of the window, in pixels.
         busy: whether pictures are still being refined; each move waits for rest.
+        moves: how many.
     """
     # On a thread of its own, because Playwright refuses where an event loop runs, as in a notebook.
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(_drag, address, side, busy).result()
+        return pool.submit(_drag, address, side, busy, moves).result()
 
 
-def _drag(address: str, side: int, busy: Callable[[], bool]) -> list[float]:
+def _drag(address: str, side: int, busy: Callable[[], bool], moves: int) -> list[float]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as program:
@@ -64,7 +64,7 @@ def _drag(address: str, side: int, busy: Callable[[], bool]) -> list[float]:
             x, y, found = side * 0.3, side * 0.7, []
             page.mouse.move(x, y)
             page.mouse.down()
-            for _ in range(MOVES):
+            for _ in range(moves):
                 end = time.monotonic() + PATIENCE_MS / 1000
                 page.wait_for_timeout(300)
                 while busy() and time.monotonic() < end:

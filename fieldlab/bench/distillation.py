@@ -24,7 +24,7 @@ from fieldlab.train.trainer import Trainer
 
 SOONER = 10  # times
 MOMENTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # of the time a field trains from scratch
-STEPS = 24
+STEPS, QUICK_STEPS = 24, 2
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,13 @@ def distillation_rows(scene: Scene, device: torch.device, seconds: float, quick:
     for name, students in (("hashgrid", kinds()), ("mlp", ["hashgrid"])):
         teacher = bench.teacher(name, warm)
         for kind in students[:1] if quick else students:
-            yield step_row(bench, teacher, kind, warm)
+            yield step_row(bench, teacher, kind, warm, QUICK_STEPS if quick else STEPS)
     yield from sooner_rows(bench, seconds)
 
 
-def step_row(bench: Bench, teacher: RadianceModel, kind: str, warm: float) -> Row:
+def step_row(bench: Bench, teacher: RadianceModel, kind: str, warm: float, steps: int) -> Row:
     """Milliseconds of a student's step over those of a plain training step of the same field on as many samples, both
-    late in their schedules, by turns."""
+    late in their schedules, by turns, over so many ``steps``."""
     distiller = bench.distiller(teacher, kind, seconds=2 * warm)
     while distiller.progress.seconds < 1.2 * warm:
         distiller.step()
@@ -85,14 +85,14 @@ def step_row(bench: Bench, teacher: RadianceModel, kind: str, warm: float) -> Ro
     while trainer.progress.seconds < 1.2 * warm:
         trainer.step()
     distilled = trained = 0.0
-    for _ in range(STEPS):
+    for _ in range(steps):
         before = distiller.progress.seconds, trainer.progress.seconds
         distiller.step()
         trainer.step()
         distilled += distiller.progress.seconds - before[0]
         trained += trainer.progress.seconds - before[1]
     name = f"step of {teacher.field.kind} to {kind}, {distiller.budget} samples"
-    return Row("distillation", name, distilled / STEPS * 1e3, "ms", trained / STEPS * 1e3, "plain training step")
+    return Row("distillation", name, distilled / steps * 1e3, "ms", trained / steps * 1e3, "plain training step")
 
 
 def sooner_rows(bench: Bench, seconds: float, kind: str = "mlp") -> Iterator[Row]:

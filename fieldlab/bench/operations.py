@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fieldlab.bench.encodings import encoding_rows
 from fieldlab.bench.measure import Row, rate_row, seconds_of, with_backward
+from fieldlab.bench.record import Figure, beside
 from fieldlab.ops import native
 from fieldlab.ops.composite import composite
 from fieldlab.ops.hash_grid import HashGridSpec, hash_encode
@@ -22,7 +23,7 @@ GEOMETRY = MLPSpec(32, 16, 64, 1)
 COLOR = MLPSpec(32, 3, 64, 2, output_activation="sigmoid")
 
 
-def operation_rows(device: torch.device, log2_hashmap_size: int, quick: bool) -> Iterator[Row]:
+def operation_rows(device: torch.device, log2_hashmap_size: int, quick: bool) -> Iterator[Figure]:
     """Encodings, perceptrons, marching and compositing; million samples per second each."""
     n = 1 << (10 if quick else 16)
     torch.manual_seed(0)
@@ -31,7 +32,7 @@ def operation_rows(device: torch.device, log2_hashmap_size: int, quick: bool) ->
     yield from _rays(device, n // 32, quick)
     yield from encoding_rows(device, n, quick)
     if device.type == "cuda":
-        yield from _nerfacc(device)
+        yield from _beside_nerfacc(device)
 
 
 def _encoding(device: torch.device, log2: int, n: int, quick: bool) -> Iterator[Row]:
@@ -94,12 +95,15 @@ def _rays(device: torch.device, n: int, quick: bool) -> Iterator[Row]:
     yield rate_row("operations", "compositing, forward and backward", len(samples), both, device, quick)
 
 
-def _nerfacc(device: torch.device) -> Iterator[Row]:
-    """Marching against nerfacc's occupancy estimator, where it is installed."""
-    try:
-        import nerfacc
-    except ImportError:
-        return
+def _beside_nerfacc(device: torch.device) -> Iterator[Figure]:
+    name, against = "marching random cells", "nerfacc"
+    return beside("operations", name, against, lambda: _nerfacc_row(device, name, against))
+
+
+def _nerfacc_row(device: torch.device, name: str, against: str) -> Row:
+    """Marching against nerfacc's occupancy estimator."""
+    import nerfacc
+
     n, step = 1 << 16, 2 * 3**0.5 / 1024
     mask = torch.rand(1, 128, 128, 128, device=device) < 0.05
     box = torch.tensor([[-1.0] * 3, [1.0] * 3], device=device)
@@ -114,4 +118,4 @@ def _nerfacc(device: torch.device) -> Iterator[Row]:
     theirs = seconds_of(
         lambda: estimator.sampling(origins, directions, near_plane=0.0, far_plane=6.0, render_step_size=step), device
     )
-    yield Row("operations", "marching random cells", n / ours / 1e6, "M rays/s", n / theirs / 1e6, "nerfacc")
+    return Row("operations", name, n / ours / 1e6, "M rays/s", n / theirs / 1e6, against)

@@ -28,7 +28,10 @@ from fieldlab.view.subject import Subject
 
 WINDOW = 512
 VISITORS = 4
-MOVES = 60
+MOVES, QUICK_MOVES = 60, 10
+DRAGS, QUICK_DRAGS = 24, 3
+RATE_SECONDS, QUICK_RATE_SECONDS = 3.0, 1.0
+FULL_EVERY = 10  # moves
 HERTZ = 60.0
 # What is wanted on two processor cores.
 ANSWER_MS, FULL_MS, FLUENT, FRAMES, RECOLOR_MS = 80.0, 400.0, 15.0, 4.0, 150.0
@@ -114,28 +117,31 @@ def pixels_in(message: bytes) -> int:
     return pixels
 
 
-def viewer_rows(subject: Subject) -> Iterator[Row]:
-    """Every figure of the viewer of a run, as soon as it is known."""
+def viewer_rows(subject: Subject, quick: bool = False) -> Iterator[Row]:
+    """Every figure of the viewer of a run, as soon as it is known; ``quick`` ones are of a few moves."""
+    moves, seconds = (QUICK_MOVES, QUICK_RATE_SECONDS) if quick else (MOVES, RATE_SECONDS)
     fov = math.radians(45)
     cameras = orbit(subject.scene.cameras["train"], subject.box, 2 * MOVES, View(WINDOW, WINDOW, fov))
     viewer = Viewer([subject], port=18200)
     try:
         first = Watcher(viewer.address)
         first.wait(first.look(cameras, 0, fov), least=int(0.9 * WINDOW**2))
-        answers, sizes, full = _alone(first, cameras, fov)
+        answers, sizes, full = _alone(first, cameras, fov, moves)
         yield _row("camera message to image message, median", 1000 * statistics.median(answers), "ms", ANSWER_MS)
         yield _row("camera message to image message, 95th of 100", 1000 * float(np.quantile(answers, 0.95)), "ms")
         yield _row("side of the picture while moving", math.sqrt(statistics.median(sizes)), "pixels")
         yield _row(f"last move to full {WINDOW} x {WINDOW} picture", 1000 * statistics.median(full), "ms", FULL_MS)
-        yield _row("pictures a second while moving", _rate([first], cameras, fov)[0], "1/s", FLUENT)
+        yield _row("pictures a second while moving", _rate([first], cameras, fov, seconds)[0], "1/s", FLUENT)
         others = [first, *(Watcher(viewer.address) for _ in range(VISITORS - 1))]
-        yield _row(f"pictures a second, least of {VISITORS} clients", min(_rate(others, cameras, fov)), "1/s", FRAMES)
+        yield _row(
+            f"pictures a second, least of {VISITORS} clients", min(_rate(others, cameras, fov, seconds)), "1/s", FRAMES
+        )
         if subject.hierarchy is not None:
             yield _row("threshold change to recolored picture", 1000 * _recolored(viewer, first), "ms", RECOLOR_MS)
         if browser_path() is not None:
             for watcher in others:
                 watcher.leave()
-            waits = pointer_to_pixels(viewer.address, WINDOW, viewer.scheduler.busy)
+            waits = pointer_to_pixels(viewer.address, WINDOW, viewer.scheduler.busy, QUICK_DRAGS if quick else DRAGS)
             yield _row("pointer to new pixels in a browser, median", statistics.median(waits), "ms")
     finally:
         viewer.stop()
@@ -145,20 +151,20 @@ def _row(name: str, value: float, unit: str, target: float | None = None) -> Row
     return Row("viewer", name, value, unit, target, "target")
 
 
-def _alone(one: Watcher, cameras: Cameras, fov: float) -> tuple[list[float], list[int], list[float]]:
+def _alone(one: Watcher, cameras: Cameras, fov: float, moves: int) -> tuple[list[float], list[int], list[float]]:
     """Seconds to the first picture after each of many moves, their pixels, and seconds to full ones after some."""
     answers, sizes, full = [], [], []
-    for i in range(MOVES):
+    for i in range(moves):
         said = one.look(cameras, i, fov)
         came = one.wait(said)
         answers.append(came - said)
         sizes.append(next(pixels for when, pixels in one.pictures if when == came))
-        if i % 10 == 9:
+        if i % FULL_EVERY == FULL_EVERY - 1:
             full.append(one.wait(said, least=int(0.95 * WINDOW**2)) - said)
     return answers, sizes, full
 
 
-def _rate(watchers: list[Watcher], cameras: Cameras, fov: float, seconds: float = 3.0) -> list[float]:
+def _rate(watchers: list[Watcher], cameras: Cameras, fov: float, seconds: float) -> list[float]:
     """Pictures a second of each while all move without pause."""
     start = time.perf_counter()
     for watcher in watchers:

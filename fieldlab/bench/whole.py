@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator
+from statistics import fmean
 
 import torch
 
 from fieldlab.bench.measure import Row, seconds_of
+from fieldlab.bench.record import Figure, beside
 from fieldlab.data.cameras import Cameras
 from fieldlab.data.scene import Scene
-from fieldlab.errors import BackendError
 from fieldlab.ops import native
 from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
 from fieldlab.train.build import FieldChoice, choose_field, choose_model, footprint_of
 from fieldlab.train.config import TrainConfig
+from fieldlab.train.evaluate import target_picture
 from fieldlab.train.metrics import psnr
 from fieldlab.train.trainer import Trainer
 
 WARM_SECONDS = 8.0  # of training before steps are timed: by then the occupancy grid has found the surfaces
 
 
-def whole_rows(scene: Scene, device: torch.device, seconds: list[float], quick: bool) -> Iterator[Row]:
+def whole_rows(scene: Scene, device: torch.device, seconds: list[float], quick: bool) -> Iterator[Figure]:
     """Training steps, PSNR after each of so many ``seconds`` of training, and pictures of the model trained last."""
     yield from step_rows(scene, device, quick)
     trainer = None
@@ -42,7 +43,7 @@ def make_trainer(scene: Scene, device: torch.device, train: TrainConfig) -> Trai
     return trainer
 
 
-def step_rows(scene: Scene, device: torch.device, quick: bool) -> Iterator[Row]:
+def step_rows(scene: Scene, device: torch.device, quick: bool) -> Iterator[Figure]:
     """Samples per second of whole training steps, native and by the references, from the same state: with every sample
     trained on, and as training does it, where hidden samples are found and dropped first."""
     kinds = {"every sample trained on": False, "hidden samples dropped first": True}
@@ -61,16 +62,25 @@ def step_rows(scene: Scene, device: torch.device, quick: bool) -> Iterator[Row]:
         yield from _other_rows(trainer, fast)
 
 
-def _other_rows(trainer: Trainer, ours: float) -> Iterator[Row]:
-    """The same step with nerfacc marching, and with tiny-cuda-nn's networks, where they are installed."""
-    name, unit = "whole step, hidden samples dropped first", "M samples/s"
-    with contextlib.suppress(BackendError):
+def _other_rows(trainer: Trainer, ours: float) -> Iterator[Figure]:
+    """The same step with nerfacc marching, and with tiny-cuda-nn's networks."""
+    name = "whole step, hidden samples dropped first"
+
+    def row(against: str) -> Row:
+        return Row("training", name, ours / 1e6, "M samples/s", _samples_per_second(trainer, 48) / 1e6, against)
+
+    def with_nerfacc() -> Row:
         trainer.model.use_marcher("nerfacc")
-        yield Row("training", name, ours / 1e6, unit, _samples_per_second(trainer, 48) / 1e6, "nerfacc marching")
+        return row("nerfacc marching")
+
+    def with_tcnn() -> Row:
+        with native.use_backend("tcnn"):
+            trainer.step()
+            return row("tiny-cuda-nn")
+
+    yield from beside("training", name, "nerfacc marching", with_nerfacc)
     trainer.model.use_marcher("native")
-    with contextlib.suppress(BackendError), native.use_backend("tcnn"):
-        trainer.step()
-        yield Row("training", name, ours / 1e6, unit, _samples_per_second(trainer, 48) / 1e6, "tiny-cuda-nn")
+    yield from beside("training", name, "tiny-cuda-nn", with_tcnn)
 
 
 def _samples_per_second(trainer: Trainer, steps: int) -> float:
@@ -95,15 +105,9 @@ def quality_rows(scene: Scene, device: torch.device, seconds: list[float]) -> It
 
 def test_psnr(model: RadianceModel, scene: Scene) -> float:
     """Mean PSNR over the test views, in dB, on the scene's background."""
-    views = scene.splits["test"]
-    background = model.background()
-    total = 0.0
-    for i in range(len(views)):
-        truth = views.image(i).float() / 255.0
-        if truth.shape[-1] == 4:
-            truth = truth[..., :3] * truth[..., 3:] + background.cpu() * (1 - truth[..., 3:])
-        total += psnr(model.render_image(views.cameras, i)["rgb"].cpu(), truth)
-    return total / len(views)
+    views, background = scene.splits["test"], model.background()
+    made = (model.render_image(views.cameras, i)["rgb"].cpu() for i in range(len(views)))
+    return fmean(psnr(picture, target_picture(views, i, background)) for i, picture in enumerate(made))
 
 
 def frame_rows(model: RadianceModel, cameras: Cameras, device: torch.device, quick: bool) -> Iterator[Row]:
