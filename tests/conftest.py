@@ -31,9 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, Callable[[Path], object]], Path]:
-    """``shared(name, make)``: a folder that ``make`` has filled once for all processes, copied for this one.
+    """``shared(name, make)``: a folder that ``make(folder)`` has filled once for all processes.
 
-    A copy, since commands write into the runs they are given.
+    Nobody writes into it: what a test changes it copies first.
     """
     base = tmp_path_factory.getbasetemp()
     common = base if worker_id == "master" else base.parent  # without processes side by side there is nothing above
@@ -43,8 +43,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable
         with FileLock(made.with_suffix(".lock")):
             if not made.exists():
                 unfinished = made.with_suffix(".unfinished")
+                shutil.rmtree(unfinished, ignore_errors=True)  # of a process that failed
                 make(unfinished)
                 unfinished.rename(made)
-        return Path(shutil.copytree(made, tmp_path_factory.mktemp(name) / name))
+        return made
 
     return folder
