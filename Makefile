@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install demo test lint check clean
+.PHONY: install demo test test-fast lint check clean
 
 # The stamp is remade when the build or its inputs change; editing Python files needs no reinstall.
 STAMP := $(VENV)/.fieldlab-installed
@@ -23,6 +23,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+# The inner loop: without the tests that train for seconds, start programs or a browser.
+test-fast: install
+	$(BIN)/python -m pytest -m 'not slow'
 
 lint: install
 	$(BIN)/ruff check .

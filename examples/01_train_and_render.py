@@ -22,6 +22,7 @@ from fieldlab.train.session import Session
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=500)
 parser.add_argument("--size", type=int, default=128)
+parser.add_argument("--samples-per-step", type=int, default=0, help="0: as many as suit the device")
 parser.add_argument("--out", type=Path, default=Path("runs/example"))
 args = parser.parse_args()
 
@@ -32,7 +33,7 @@ print(f"{scene.name}: {len(views)} training views, box {scene.aabb.tolist()}")
 
 # Plain values describe a run. The field's sizes follow from the scene's pixels and the device.
 device = torch.device("cpu")
-train = TrainConfig(steps=args.steps, seed=1)
+train = TrainConfig(steps=args.steps, samples_per_step=args.samples_per_step, seed=1)
 config = RunConfig("robot", choose_field(FieldChoice("hashgrid"), footprint_of(scene), 0, device), train)
 print(config.field)
 

@@ -29,6 +29,7 @@ parser.add_argument("--views", type=int, default=60, help="training views")
 parser.add_argument("--steps", type=int, default=1500, help="training steps of the field that is edited")
 parser.add_argument("--student-steps", type=int, default=1000)
 parser.add_argument("--students", default="vm,voxel")
+parser.add_argument("--samples-per-step", type=int, default=0, help="0: as many as suit the device")
 parser.add_argument("--out", type=Path, default=Path("runs/edits"))
 args = parser.parse_args()
 
@@ -36,7 +37,7 @@ args = parser.parse_args()
 device = torch.device("cpu")
 scene = load_procedural("toys", ProceduralOptions(n_train=args.views, n_test=6, size=args.size))
 field = choose_field(FieldChoice("hashgrid"), footprint_of(scene), 0, device)
-train = TrainConfig(steps=args.steps, **field.recipe)
+train = TrainConfig(**{**field.recipe, "steps": args.steps, "samples_per_step": args.samples_per_step})
 trainer = Trainer(build_model(field, choose_model(scene, train), 0), scene.splits["train"], train)
 for _ in trainer.events():
     pass

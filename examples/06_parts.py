@@ -32,6 +32,7 @@ parser.add_argument("--views", type=int, default=40, help="training views")
 parser.add_argument("--steps", type=int, default=1200, help="training steps of the radiance field")
 parser.add_argument("--segment-steps", type=int, default=250)
 parser.add_argument("--resolution", type=int, default=160, help="of the mesh")
+parser.add_argument("--samples-per-step", type=int, default=0, help="0: as many as suit the device")
 parser.add_argument("--out", type=Path, default=Path("runs/parts"))
 args = parser.parse_args()
 
@@ -41,7 +42,7 @@ write_dataset("toys", args.out / "data", options)
 scene, device = load_procedural("toys", options), torch.device("cpu")
 train, test = scene.splits["train"], scene.splits["test"]
 field = choose_field(FieldChoice("hashgrid"), footprint_of(scene), 0, device)
-settings = TrainConfig(steps=args.steps, **field.recipe)
+settings = TrainConfig(**{**field.recipe, "steps": args.steps, "samples_per_step": args.samples_per_step})
 trainer = Trainer(build_model(field, choose_model(scene, settings), 0), train, settings)
 for _ in trainer.events():
     pass

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+FAST = ("--samples-per-step", "4096")
+SMALL = ("--size", "48", "--views", "10", "--steps", "200", *FAST)
 
 
 def run_example(name: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / name, *arguments], capture_output=True, text=True, timeout=300, check=False
-    )
+    done = subprocess.run([sys.executable, EXAMPLES / name, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -22,10 +22,10 @@ def run_example(name: str, *arguments: str) -> str:
 @pytest.mark.slow
 def test_train_render_mesh_and_compare(tmp_path):
     run = tmp_path / "run"
-    out = run_example("01_train_and_render.py", "--steps", "120", "--size", "64", "--out", str(run))
+    out = run_example("01_train_and_render.py", "--steps", "120", "--size", "48", *FAST, "--out", str(run))
     assert float(out.split("test PSNR ")[1].split()[0]) > 18  # an all-white picture is at about 10
     assert (run / "renders" / "example.png").stat().st_size > 1000
-    out = run_example("03_meshes_and_truth.py", str(run), "--resolution", "64")
+    out = run_example("03_meshes_and_truth.py", str(run), "--resolution", "48")
     assert float(out.split("true surface: ")[1].split()[0]) < 2
     assert (run / "exports" / "example.glb").stat().st_size > 1000
     out = run_example("04_representations.py", str(run), "--params", "150000")
@@ -36,8 +36,8 @@ def test_train_render_mesh_and_compare(tmp_path):
 
 @pytest.mark.slow
 def test_edits_and_their_truth(tmp_path):
-    arguments = ["--size", "64", "--views", "16", "--steps", "300", "--student-steps", "40", "--students", "voxel"]
-    out = run_example("05_edit_and_distill.py", *arguments, "--out", str(tmp_path))
+    students = ["--student-steps", "30", "--students", "voxel"]
+    out = run_example("05_edit_and_distill.py", *SMALL, *students, "--out", str(tmp_path))
     for name in ("removed", "moved", "duplicated"):
         line = next(line for line in out.splitlines() if line.startswith(name))
         assert "to voxel" in line
@@ -54,8 +54,8 @@ def test_operations():
 
 @pytest.mark.slow
 def test_parts(tmp_path):
-    arguments = ["--size", "64", "--views", "12", "--steps", "250", "--segment-steps", "400", "--resolution", "64"]
-    out = run_example("06_parts.py", *arguments, "--out", str(tmp_path))
+    parts = ["--segment-steps", "120", "--resolution", "48"]
+    out = run_example("06_parts.py", *SMALL, *parts, "--out", str(tmp_path))
     covering = float(out.split("covering: ")[1].split(",")[0])
     assert covering > 0.3
     assert all((tmp_path / name).stat().st_size > 1000 for name in ("parts.png", "without.png", "parts.glb"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -51,14 +52,16 @@ def write_scene(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def scene(tmp_path_factory) -> Path:
-    return write_scene(tmp_path_factory.mktemp("scene") / "ball")
+def scene(shared) -> Path:
+    return shared("ball-scene", write_scene)
 
 
 @pytest.fixture(scope="session")
-def trained(scene, tmp_path_factory) -> Path:
-    """A run that shows the ball."""
-    out = tmp_path_factory.mktemp("runs") / "ball"
-    arguments = ["train", str(scene), "--out", str(out), "--steps", "160", "--params", "60k"]
-    assert main([*arguments, "--samples-per-step", "8192", "--device", "cpu"]) == 0
-    return out
+def trained(scene, shared, tmp_path_factory) -> Path:
+    """A run that shows the ball: trained once, a copy for each process, since commands write into it."""
+
+    def train(out: Path) -> None:
+        arguments = ["train", str(scene), "--out", str(out), "--steps", "160", "--params", "60k"]
+        assert main([*arguments, "--samples-per-step", "8192", "--device", "cpu"]) == 0
+
+    return Path(shutil.copytree(shared("ball-run", train), tmp_path_factory.mktemp("runs") / "ball"))

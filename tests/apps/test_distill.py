@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -15,6 +14,7 @@ from fieldlab.apps.main import main
 from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
 from tests.apps.test_commands import failure
+from tests.waiting import PATIENCE, wait_until
 
 
 def distill(teacher, out, *more) -> int:
@@ -114,16 +114,15 @@ def test_a_damaged_teacher_is_told(trained, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_interrupted_it_is_saved_and_goes_on(trained, tmp_path):
     out = tmp_path / "out"
     command = ["distill", str(trained), "--to", "hashgrid", "--params", "40k", "--out", str(out)]
     program = [sys.executable, "-m", "fieldlab.apps.main", *command, "--steps", "100000"]
     started = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until((out / "metrics.jsonl").exists, started)
     started.send_signal(signal.SIGINT)
-    _, said = started.communicate(timeout=120)
+    _, said = started.communicate(timeout=PATIENCE)
     assert started.returncode == 130
     assert "stopped and saved" in said
     step = load_run(out)[1].step

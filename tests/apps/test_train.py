@@ -7,7 +7,6 @@ import math
 import signal
 import subprocess
 import sys
-import time
 
 import imageio.v3 as iio
 import pytest
@@ -18,6 +17,7 @@ from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
 from fieldlab.train.config import TrainConfig
 from tests.scenes import ball_views
+from tests.waiting import PATIENCE, wait_until
 
 SMALL = {"params": "60k", "samples_per_step": 2048}
 
@@ -93,6 +93,7 @@ def test_bad_options():
             train.choose_device("cuda")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interruption_saves_and_says_how_to_go_on(capture, tmp_path, number, code):
     out = tmp_path / "run"
@@ -102,12 +103,9 @@ def test_interruption_saves_and_says_how_to_go_on(capture, tmp_path, number, cod
     )
     child = subprocess.Popen([sys.executable, "-c", program, str(capture), str(out)], stderr=subprocess.PIPE, text=True)
     try:
-        for _ in range(600):
-            if (out / "metrics.jsonl").exists() or child.poll() is not None:
-                break
-            time.sleep(0.1)
+        wait_until((out / "metrics.jsonl").exists, child)
         child.send_signal(number)
-        _, text = child.communicate(timeout=60)
+        _, text = child.communicate(timeout=PATIENCE)
     finally:
         child.kill()
     assert child.returncode == code, text
@@ -119,6 +117,7 @@ def test_interruption_saves_and_says_how_to_go_on(capture, tmp_path, number, cod
     assert not (out / "lock").exists()
 
 
+@pytest.mark.slow
 def test_a_kill_loses_no_checkpoint(capture, tmp_path):
     """Killed without warning: the lock is stale, the last checkpoint whole, and training goes on from there."""
     out = tmp_path / "run"
@@ -129,11 +128,7 @@ def test_a_kill_loses_no_checkpoint(capture, tmp_path):
     )
     child = subprocess.Popen([sys.executable, "-c", program, str(capture), str(out)], stderr=subprocess.DEVNULL)
     try:
-        run = RunFolder(out)
-        for _ in range(600):
-            if len(run.checkpoints()) >= 2 or child.poll() is not None:
-                break
-            time.sleep(0.1)
+        wait_until(lambda: len(RunFolder(out).checkpoints()) >= 2, child)
     finally:
         child.kill()
         child.wait()
