@@ -208,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except MemoryError:
         return _fail("there is not enough memory for this; use smaller pictures or a lower resolution", debug)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (a person is told, whatever it was)
         detail = f"{type(error).__name__}: {error}".splitlines()[0]
         hint = "" if debug else "\n  what to do: run it again with --debug and report what it prints"
         return _fail(f"something went wrong inside fieldlab\n  found: {detail}{hint}", debug)

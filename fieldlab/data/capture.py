@@ -334,7 +334,7 @@ def _run_cancellable(work: Callable[[Any], Any], tick: Callable[[], None]) -> No
     def target() -> None:
         try:
             work(token)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 (raised again by the caller)
             failure.append(error)
 
     thread = threading.Thread(target=target, daemon=True)

@@ -242,7 +242,7 @@ def _atlas(parts: list[_Part]) -> tuple[np.ndarray, np.ndarray]:
     uvs = [np.full((len(p.vertices), 2), 0.5, dtype=np.float32) if p.uv is None else p.uv for p in parts]
     if len(parts) == 1:
         return pictures[0], uvs[0]
-    side = max(max(picture.shape[0] for picture in pictures), sum(picture.shape[1] for picture in pictures))
+    side = max(*(picture.shape[0] for picture in pictures), sum(picture.shape[1] for picture in pictures))
     if side * side > MOST_ROWS:
         raise DataError("the textures of a mesh are too large together", found=f"{side} pixels wide")
     color, moved, left = np.zeros((side, side, 3), dtype=np.uint8), [], 0

@@ -195,7 +195,7 @@ def near(vertices: Tensor, resolution: int, onto: int, reach: int = 0) -> Sparse
     return SparseIndex.of_keys(torch.cat(keys), onto)
 
 
-_BITS_IN_BYTE = torch.tensor([bin(i).count("1") for i in range(256)])
+_BITS_IN_BYTE = torch.tensor([i.bit_count() for i in range(256)])
 
 
 def _check_resolution(resolution: int) -> None:

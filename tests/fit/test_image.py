@@ -88,7 +88,7 @@ def test_what_is_no_picture(tmp_path):
         path.write_bytes(path.read_bytes()[:-2000])
         with pytest.raises(DataError, match="damaged"):
             read_photo(path)
-    Image.fromarray(np.random.rand(4, 4).astype(np.float32)).save(tmp_path / "float.tif")
+    Image.fromarray(np.random.default_rng(0).random((4, 4)).astype(np.float32)).save(tmp_path / "float.tif")
     with pytest.raises(DataError, match="floating-point"):
         read_photo(tmp_path / "float.tif")
 

@@ -38,7 +38,7 @@ def test_it_waits_saves_and_goes_on(tmp_path):
         time.sleep(0.2)
         assert training.last.step == at
         training.save()
-        assert wait(lambda: training.session.run.checkpoints())
+        assert wait(training.session.run.checkpoints)
         training.paused.clear()
         assert wait(lambda: training.last.step > at + 3)
         with training.turns.urgent():  # between two steps
