@@ -40,7 +40,7 @@ def beside(group: str, name: str, against: str, measure: Callable[[], Row]) -> I
         figure: Figure = measure()
     except FieldlabError as error:
         figure = NotMeasured(group, name, against, error.what)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (of another program, and of any kind)
         lines = [line for line in str(error).splitlines() if line.strip()]
         figure = NotMeasured(group, name, against, f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": "))
     yield figure
