@@ -178,11 +178,13 @@ def _check_length(path: Path) -> None:
 def _header(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
     if not metadata or _KEY not in metadata:
         raise CheckpointError("this is not a fieldlab checkpoint", file=path, field=_KEY, found="no header")
+    header: Any
     try:
         header = json.loads(metadata[_KEY])
     except ValueError as error:
         raise CheckpointError("a checkpoint is damaged", file=path, field=_KEY, found=error) from error
-    version = header.get("format_version") if isinstance(header, dict) else None
+    header = header if isinstance(header, dict) else {}
+    version = header.get("format_version")
     if not isinstance(version, int) or version < 1:
         raise CheckpointError("a checkpoint has no version", file=path, field="format_version", found=version)
     if version > FORMAT_VERSION:
@@ -190,7 +192,7 @@ def _header(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
             "a checkpoint is from a newer version of fieldlab", file=path, field="format_version", found=version,
             expected=f"at most {FORMAT_VERSION}", hint="update fieldlab",
         )  # fmt: skip
-    return header
+    return dict(header)
 
 
 def _as_os_error(error: SafetensorError) -> OSError:

@@ -83,7 +83,7 @@ def _alive(owner: dict[str, Any]) -> bool:
         return True
     try:
         started = psutil.Process(int(owner["pid"])).create_time()
-        return abs(started - float(owner["started"])) < 1.0
+        return bool(abs(started - float(owner["started"])) < 1.0)
     except psutil.AccessDenied:
         return True
     except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):
