@@ -9,19 +9,13 @@ from pathlib import Path
 
 import torch
 
-from fieldlab.distill.config import DistillSettings
-from fieldlab.distill.distiller import Distiller
-from fieldlab.distill.session import choose_student, student_config
-from fieldlab.edit.editing import edited_model, uncovered
+import fieldlab as fl
+from fieldlab.edit.editing import uncovered
 from fieldlab.pictures.sheets import labeled, sheet, to_uint8, write_picture
-from fieldlab.render.build import build_model
 from fieldlab.synthetic import ProceduralOptions, load_procedural, scene_model
 from fieldlab.synthetic.rearrange import about, copied, moved, without
 from fieldlab.synthetic.render import render_images
-from fieldlab.train.build import FieldChoice, choose_field, choose_model, footprint_of
-from fieldlab.train.config import TrainConfig
 from fieldlab.train.metrics import psnr
-from fieldlab.train.trainer import Trainer
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--size", type=int, default=200, help="pixels of a picture's side")
@@ -34,14 +28,9 @@ parser.add_argument("--out", type=Path, default=Path("runs/edits"))
 args = parser.parse_args()
 
 # A field of the toys on their tray.
-device = torch.device("cpu")
 scene = load_procedural("toys", ProceduralOptions(n_train=args.views, n_test=6, size=args.size))
-field = choose_field(FieldChoice("hashgrid"), footprint_of(scene), 0, device)
-train = TrainConfig(**{**field.recipe, "steps": args.steps, "samples_per_step": args.samples_per_step})
-trainer = Trainer(build_model(field, choose_model(scene, train), 0), scene.splits["train"], train)
-for _ in trainer.events():
-    pass
-model = trainer.model.eval().requires_grad_(False)
+run = fl.train(scene, "hashgrid", steps=args.steps, samples_per_step=args.samples_per_step, out=args.out / "toys",
+               overwrite=True, device="cpu")  # fmt: skip
 
 # The ball, and what becomes of it: as an edit of the field, and as the scene it should look like. Onto the locomotive's
 # roof it goes a little smaller; its copy lies in the middle of the tray, half as large.
@@ -69,9 +58,9 @@ def truth(of) -> list[torch.Tensor]:
     return pictures
 
 
-def renders(of) -> list[torch.Tensor]:
-    """Pictures of a model."""
-    return [of.render_image(cameras, i, background=white)["rgb"] for i in range(len(cameras))]
+def renders(of: fl.Run) -> list[torch.Tensor]:
+    """Pictures of a run."""
+    return [of.render(cameras[i]).rgb for i in range(len(cameras))]
 
 
 def mean_psnr(made, wanted) -> float:
@@ -79,34 +68,23 @@ def mean_psnr(made, wanted) -> float:
     return sum(psnr(a, b) for a, b in zip(made, wanted, strict=True)) / len(made)
 
 
-def distilled(teacher, name: str):
-    """An ordinary field that knows nothing of the edits."""
-    config = choose_student(FieldChoice(name), teacher, scene.splits["train"].cameras, device)
-    settings = TrainConfig(steps=args.student_steps, **{**config.recipe, **config.distill_recipe})
-    student = build_model(config, student_config(config, teacher), 0)
-    distiller = Distiller(teacher, student, scene.splits["train"].cameras, DistillSettings(), settings)
-    for _ in distiller.events():
-        pass
-    return student.eval().requires_grad_(False)
-
-
 def tile(picture: torch.Tensor, text: str):
     return labeled(to_uint8(picture), text)
 
 
-as_trained = renders(model)
+as_trained = renders(run)
 print(f"as trained, against the photographs: {mean_psnr(as_trained, truth(toys)):.2f} dB")
 view, table = 2, [tile(as_trained[2], "as trained")]
 for name, (edit, real) in edits.items():
-    edited = edited_model(model, [edit], torch.Generator().manual_seed(0))
+    edited = run.edit(edit, out=args.out / name, overwrite=True)
     behind = ""
     if name != "duplicated":
-        found = uncovered(model, edited, scene.splits["train"].cameras, torch.Generator().manual_seed(0))
+        found = uncovered(run.model, edited.model, scene.splits["train"].cameras, torch.Generator().manual_seed(0))
         behind = f"; behind it {found.nothing:.0%} nothing, {found.unseen:.0%} never photographed"
     wanted = truth(real)
     made = {"edited": renders(edited)}
-    for student in args.students.split(","):
-        made[f"to {student}"] = renders(distilled(edited, student))
+    for student in args.students.split(","):  # ordinary fields that know nothing of the edits
+        made[f"to {student}"] = renders(edited.distill(student, steps=args.student_steps, overwrite=True))
     scores = {kind: mean_psnr(pictures, wanted) for kind, pictures in made.items()}
     unedited = mean_psnr(as_trained, wanted)
     print(f"{name}, against the true scene: left as it was {unedited:.2f} dB, "

@@ -9,22 +9,15 @@ from pathlib import Path
 
 import torch
 
+import fieldlab as fl
 from fieldlab.edit.editing import edited_model
 from fieldlab.export.parts import leaves_of_faces, write_parts
 from fieldlab.mesh.surface.extract import extract_mesh
 from fieldlab.pictures.sheets import labeled, sheet, to_uint8, write_picture
-from fieldlab.render.build import build_model
-from fieldlab.segment.config import SegmentSettings
 from fieldlab.segment.evaluate import evaluate
 from fieldlab.segment.finder import finder
-from fieldlab.segment.mask_files import read_masks
 from fieldlab.segment.segmentation import Segmentation
-from fieldlab.segment.segmenter import Segmenter
-from fieldlab.segment.tree import build_hierarchy, surface
 from fieldlab.synthetic import ProceduralOptions, load_procedural, write_dataset
-from fieldlab.train.build import FieldChoice, choose_field, choose_model, footprint_of
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.trainer import Trainer
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--size", type=int, default=160, help="pixels of a picture's side")
@@ -39,23 +32,15 @@ args = parser.parse_args()
 # A radiance field, and masks of its photographs as a segmenter might make them, in a folder.
 options = ProceduralOptions(n_train=args.views, n_test=4, size=args.size)
 write_dataset("toys", args.out / "data", options)
-scene, device = load_procedural("toys", options), torch.device("cpu")
+scene = load_procedural("toys", options)
 train, test = scene.splits["train"], scene.splits["test"]
-field = choose_field(FieldChoice("hashgrid"), footprint_of(scene), 0, device)
-settings = TrainConfig(**{**field.recipe, "steps": args.steps, "samples_per_step": args.samples_per_step})
-trainer = Trainer(build_model(field, choose_model(scene, settings), 0), train, settings)
-for _ in trainer.events():
-    pass
-model = trainer.model.eval().requires_grad_(False)
+run = fl.train(scene, steps=args.steps, samples_per_step=args.samples_per_step, out=args.out / "toys", overwrite=True,
+               device="cpu")  # fmt: skip
 
 # Features that say which points belong together, learnt from the masks; then the tree.
-found = read_masks(args.out / "data" / "masks", train.names, [(args.size, args.size)] * args.views)
-masks = {train.names.index(name): of_photograph for name, of_photograph in found.items()}
-segmenter = Segmenter(model, train.cameras, masks, SegmentSettings(steps=args.segment_steps))
-for _ in segmenter.events():
-    pass
-tree = build_hierarchy(*surface(segmenter))
-segmentation = Segmentation(model, tree)
+segmented = run.segment(args.out / "data" / "masks", steps=args.segment_steps, overwrite=True)
+segmentation, _ = Segmentation.load(segmented.path)
+model, tree = segmentation.model, segmentation.hierarchy
 print(f"{len(tree.ids)} nodes over {len(tree.points):,} points; the root's children: {len(tree.children(0))}")
 
 # How good it is: labels that nothing was learnt from.
