@@ -22,20 +22,22 @@ if TYPE_CHECKING:
 
 @dataclass
 class Export:
-    """Export what a run has learnt for other programs: a mesh with colors or a texture, a mesh in parts, a web page, a
-    point cloud, labels, maps and cameras; in the scene's own world units and axes unless others are asked for."""
+    """Export what a run has learnt for other programs: a mesh with colors or a texture, a mesh split into segments, a
+    web page, a point cloud, labels, maps and cameras; in the scene's own world units and axes unless others are asked
+    for."""
 
     run: RunFolder
     """The folder that fieldlab train, distill or segment made."""
     mesh: OptionalFile = None
     """Write a mesh: .glb, .obj, .ply or .stl."""
     parts: OptionalFile = None
-    """Write a mesh in parts: .glb whose node tree is the hierarchy, .obj with groups, .ply with a node per face."""
+    """Write a mesh split into segments: .glb whose node tree is the hierarchy, .obj with groups, .ply with a node per
+    face."""
     html: OptionalFile = None
-    """Write the mesh, and of a segmented run its parts, as one page that opens in a browser without a server."""
+    """Write the mesh, and of a segmented run its segments, as one page that opens in a browser without a server."""
     points: OptionalFile = None
     """Write an oriented point cloud with confidences: .ply; of a segmented run with the node of every point's finest
-    part."""
+    segment."""
     labels: OptionalFile = None
     """Write labels of views to this folder: arrays, 16-bit pictures and COCO annotations."""
     maps: OptionalFile = None
@@ -45,13 +47,13 @@ class Export:
     resolution: int = 256
     """Cells of the mesh along the longest side of the box."""
     surface: Literal["auto", "depth", "density"] = "auto"
-    """Find the surface from the depth that the cameras agree on, or at a level of density; depth unless there is a
-    --level."""
+    """Find the surface by fusing the depth that the cameras see, or as an isosurface of the density; depth unless there
+    is a --level."""
     level: OptionalFloat = None
-    """Density of the surface per world unit. By default one at which a thin wall stops half the light, or less where
+    """Density of the isosurface per world unit. By default one at which a thin wall stops half the light, or less where
     the cameras see softer things."""
     closed: bool = False
-    """Close the mesh where no camera looked, and every part where others were cut away."""
+    """Close the mesh where no camera saw the surface, and every segment where others were cut away."""
     faces: OptionalInt = None
     """Reduce the mesh to about this many triangles; by default textured meshes and pages to 200000."""
     texture: OptionalInt = None
@@ -69,7 +71,7 @@ class Export:
     split: str = "test"
     """Whose views get labels: test, val or train."""
     thresholds: int = 16
-    """Number of thresholds of the labels, spread over all different cuts."""
+    """Number of thresholds of the labels, spread over all different cuts of the hierarchy."""
     views: str = "all"
     """Whose maps and cameras: train, test, val, all, or a camera path (.json)."""
     kinds: tuple[Literal["depth", "normal", "opacity", "label"], ...] = ("depth", "normal", "opacity")
@@ -77,7 +79,7 @@ class Export:
     map_format: Literal["exr", "png"] = "exr"
     """Of depth and normals: 32-bit floats, or 16 and 8 bits."""
     threshold: OptionalFloat = None
-    """Of the label maps; the middle one of all different cuts by default."""
+    """Of the label maps: higher ones give coarser segments; the middle one of all different cuts by default."""
     device: Device = "auto"
     """Where to evaluate the field."""
 
@@ -211,7 +213,7 @@ def _export_mesh(
         assert leaf is not None
         assert tree is not None
         write_parts(args.parts, mesh, leaf, tree, placed, args.closed)
-        say(f"{args.parts}: {len(set(leaf.tolist()))} parts")
+        say(f"{args.parts}: {len(set(leaf.tolist()))} segments")
     if args.html is not None:
         bar.share("page", 0.0)
         write_run_page(args.html, model, cameras, mesh, title=info.scene.name, leaf=leaf, tree=tree)

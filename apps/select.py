@@ -1,4 +1,4 @@
-"""fieldlab select: which part is seen at a pixel, or is at a point."""
+"""fieldlab select: which segment is seen at a pixel, or is at a point."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ OptionalPoint = Annotated[tuple[float, float, float] | None, tyro.conf.arg(metav
 
 @dataclass
 class Select:
-    """Say which part of a segmented run is seen at a pixel of a view, or is at a point of the world: its node id, name,
-    children and parent, as JSON."""
+    """Say which segment of a segmented run is seen at a pixel of a view, or is at a point of the world: its node id,
+    name, children and parent, as JSON."""
 
     run: RunFolder
     """A segmented run."""
@@ -31,7 +31,7 @@ class Select:
     point: OptionalPoint = None
     """Instead of a view and a pixel: a point in world units."""
     level: OptionalFloat = None
-    """Threshold: higher ones give coarser parts. The middle one of all different cuts by default."""
+    """Threshold: higher ones give coarser segments. The middle one of all different cuts by default."""
     up: int = 0
     """Go up so many parents from there."""
     json: OptionalFile = None
@@ -50,7 +50,7 @@ def run(args: Select) -> None:
     from fieldlab.segment.segmentation import Segmentation
 
     if (args.point is None) == (args.pixel is None or args.view is None):
-        raise ConfigError("one thing is pointed at", expected="--view K --pixel X,Y, or --point X Y Z")
+        raise ConfigError("give either a pixel or a point", expected="--view K --pixel X,Y, or --point X Y Z")
     require(args.level is None or 0 <= args.level < math.inf, "--level", args.level, "a number from 0 up")
     require(args.up >= 0, "--up", args.up, "0 or more")
     segmentation, info = Segmentation.load(args.run, choose_device(args.device))

@@ -17,7 +17,8 @@ OTHER = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[RUN
 @dataclass
 class View:
     """Serve a page to look at a run, or at two runs side by side: fluid while the camera moves and full when it rests;
-    depth, normals, features and parts; a tree of parts to click in; edits; camera paths and films; exports."""
+    depth, normals, features and segments; a hierarchy of segments to click in; edits; camera paths and videos;
+    exports."""
 
     run: RunFolder
     """The run to look at."""
@@ -43,7 +44,7 @@ def run(args: View) -> None:
     from fieldlab.view.page import Page
     from fieldlab.view.ports import LOCAL
     from fieldlab.view.server import Viewer
-    from fieldlab.view.subject import Subject
+    from fieldlab.view.shown_run import Subject
 
     console, device = Console(stderr=True), choose_device(args.device)
     with console.status("reading the run"):

@@ -23,16 +23,16 @@ def watched(
     if not view or not session.writes:
         yield session.events()
         return
-    from fieldlab.view.capture import InMemory
     from fieldlab.view.page import Page
+    from fieldlab.view.scene_source import LoadedScene
     from fieldlab.view.server import Viewer
-    from fieldlab.view.subject import Subject
+    from fieldlab.view.shown_run import ShownRun
     from fieldlab.view.training import Training
     from fieldlab.view.turns import Turns
 
     training = Training(session, Turns())
-    subject = Subject(session.run.path.resolve().name, session.model, SceneRecord.of(scene), folder=session.run.path,
-                      capture=InMemory(scene), facts=(session.model.field.kind,))  # fmt: skip
+    subject = ShownRun(session.run.path.resolve().name, session.model, SceneRecord.of(scene), folder=session.run.path,
+                      source=LoadedScene(scene), facts=(session.model.field.kind,))  # fmt: skip
     viewer = Viewer([subject], port=port, turns=training.turns, panels=[partial(Page, training=training)])
     training.refreshed = viewer.changed
     console.print(f"[bold]{viewer.address}[/]", highlight=False)

@@ -24,7 +24,7 @@ from fieldlab.data.cameras import Cameras
 from fieldlab.pictures.camera_path import View, orbit
 from fieldlab.view.cameras import wxyz_of
 from fieldlab.view.server import Viewer
-from fieldlab.view.subject import Subject
+from fieldlab.view.shown_run import ShownRun
 
 WINDOW = 512
 VISITORS = 4
@@ -117,7 +117,7 @@ def pixels_in(message: bytes) -> int:
     return pixels
 
 
-def viewer_rows(subject: Subject, quick: bool = False) -> Iterator[Row]:
+def viewer_rows(subject: ShownRun, quick: bool = False) -> Iterator[Row]:
     """Every figure of the viewer of a run, as soon as it is known; ``quick`` ones are of a few moves."""
     moves, seconds = (QUICK_MOVES, QUICK_RATE_SECONDS) if quick else (MOVES, RATE_SECONDS)
     fov = math.radians(45)
@@ -181,7 +181,7 @@ def _rate(watchers: list[Watcher], cameras: Cameras, fov: float, seconds: float)
 
 def _recolored(viewer: Viewer, one: Watcher) -> float:
     """Seconds from a new threshold to the picture that shows it, at rest."""
-    tree = viewer.subjects[0].hierarchy
+    tree = viewer.runs[0].hierarchy
     assert tree is not None
     levels, visitor = tree.thresholds(12).tolist(), viewer.visitors[min(viewer.visitors)]
     viewer.show(visitor, channel="parts", level=levels[0])

@@ -113,7 +113,7 @@ def write_maps(
     cutouts = not model.config.unbounded if cutouts is None else cutouts
     labels = None if segmentation is None or "label" not in kinds else _Labels(segmentation, threshold)
     for i, name in enumerate(files):
-        view = _look(model, cameras, i, cutouts, "normal" in kinds)
+        view = _render_view(model, cameras, i, cutouts, "normal" in kinds)
         writer.view(name, view)
         if labels is not None:
             writer.gray("label", name, labels.ids(cameras, i, view) + 1)
@@ -200,7 +200,7 @@ def _flat(cameras: Cameras, i: int) -> bool:
     return bool(cameras.model[i] == CameraModel.PERSPECTIVE)
 
 
-def _look(model: RadianceModel, cameras: Cameras, i: int, cutouts: bool, normals: bool) -> _View:
+def _render_view(model: RadianceModel, cameras: Cameras, i: int, cutouts: bool, normals: bool) -> _View:
     """Render view ``i``; pixels that the lens model does not define show nothing."""
     channels = ("rgb", "depth", "opacity", *(("normal",) if normals else ()))
     background = torch.zeros(3, device=model.aabb.device) if cutouts else None

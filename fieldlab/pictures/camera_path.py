@@ -70,7 +70,7 @@ def up_direction(cameras: Cameras) -> Tensor:
     return (up / up.norm()).float()
 
 
-def look_at_point(cameras: Cameras, aabb: Tensor) -> Tensor:
+def focus_point(cameras: Cameras, aabb: Tensor) -> Tensor:
     """The point [3] within the box [2,3] that is nearest to all optical axes, in the sense of least squares.
 
     The middle of the box is mixed in with the weight of one camera in twenty, which decides where axes are parallel.
@@ -110,14 +110,14 @@ def orbit(cameras: Cameras, aabb: Tensor, frames: int, view: View, center: Tenso
         aabb: float [2,3] box of the scene.
         frames: number of cameras to make.
         view: picture size and field of view.
-        center: where to look [3]; :func:`look_at_point` when absent.
+        center: where to look [3]; :func:`focus_point` when absent.
 
     Raises:
         ConfigError: the number of frames is not positive or absurd.
     """
     _check_frames(frames)
     up = up_direction(cameras)
-    center = look_at_point(cameras, aabb) if center is None else center.float().cpu()
+    center = focus_point(cameras, aabb) if center is None else center.float().cpu()
     x_axis, y_axis = _perpendicular(up), torch.linalg.cross(up, _perpendicular(up))
     offsets = cameras.origins.float().cpu() - center
     distance = offsets.norm(dim=-1)

@@ -60,7 +60,7 @@ class Flight:
             ConfigError: there is no keyframe.
         """
         if not self.keys:
-            raise ConfigError("a camera path has no views yet", hint="add some")
+            raise ConfigError("a camera path has no keyframes yet", hint="add some")
         looped = self.loop and len(self.keys) > 1
         keys = [*self.keys, self.keys[0]] if looped else list(self.keys)
         quaternions = np.array([[*key.eye.wxyz[1:], key.eye.wxyz[0]] for key in keys])
@@ -83,7 +83,7 @@ class Flight:
             ConfigError: there is no keyframe, or there are too many pictures.
         """
         if self.frames > MAX_FRAMES:
-            raise ConfigError("a camera path is too long", found=self.frames, expected=f"at most {MAX_FRAMES} pictures")
+            raise ConfigError("a camera path is too long", found=self.frames, expected=f"at most {MAX_FRAMES} frames")
         eyes = self.at(np.arange(self.frames) / self.fps)
         return Cameras.concatenate([eye.cameras(*self.size) for eye in eyes])
 
@@ -143,7 +143,7 @@ def read_flight(path: Path) -> Flight:
     content = load_json(path)
     entries = content.get("keyframes") or content.get("camera_path")
     if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_FRAMES:
-        raise DataError("a camera path holds no views", file=path, field="keyframes")
+        raise DataError("a camera path holds no keyframes", file=path, field="keyframes")
     step = max(math.ceil(len(entries) / MOST_KEYS), 1)
     entries = entries[::step]
     try:
@@ -180,6 +180,6 @@ def moved(keys: Sequence[Keyframe], i: int, by: int) -> tuple[Keyframe, ...]:
     return tuple(made)
 
 
-def altered(keys: Sequence[Keyframe], i: int, **changes: Any) -> tuple[Keyframe, ...]:
+def replaced(keys: Sequence[Keyframe], i: int, **changes: Any) -> tuple[Keyframe, ...]:
     """Keyframes with another number ``i``."""
     return tuple(replace(key, **changes) if k == i else key for k, key in enumerate(keys))

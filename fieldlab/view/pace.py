@@ -6,7 +6,7 @@ import math
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-MEMORY = 0.7  # of earlier measurements
+DECAY = 0.7  # of earlier measurements
 CAREFUL = 2e5  # rays per second before anything was measured
 FEWEST = 64 * 64  # rays that are always drawn, so that something can be recognized
 FORGETTING = 1.01  # by which sizes that are not drawn are believed to be faster, with every picture
@@ -26,7 +26,7 @@ class Pace:
         for other in self._speed:  # a size that was slow once, while the machine was busy, is tried again some day
             if other[0] == way:
                 self._speed[other] *= FORGETTING
-        self._speed[key] = math.exp(MEMORY * math.log(before) + (1 - MEMORY) * math.log(found))
+        self._speed[key] = math.exp(DECAY * math.log(before) + (1 - DECAY) * math.log(found))
 
     def speed(self, way: Hashable, rays: float) -> float:
         """Expected rays per second of a picture of so many rays: as of the nearest size that was drawn."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fieldlab.view.panels.compare import ComparePanel
+from fieldlab.view.panels.display import DisplayPanel
 from fieldlab.view.panels.edit import EditPanel
 from fieldlab.view.panels.export import ExportPanel
-from fieldlab.view.panels.look import LookPanel
-from fieldlab.view.panels.parts import PartsPanel
 from fieldlab.view.panels.path import PathPanel
 from fieldlab.view.panels.scene import ScenePanel
+from fieldlab.view.panels.segments import SegmentsPanel
 from fieldlab.view.panels.training import TrainingPanel
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ class Page:
             with tabs.add_tab("Training"):
                 panel = TrainingPanel(training, visitor)
                 visitor.leaving.append(panel.leave)
-        with tabs.add_tab("Look"):
-            self.look = LookPanel(viewer, visitor)
-        if visitor.subjects[0].hierarchy is not None:
-            with tabs.add_tab("Parts"):
-                self.parts = PartsPanel(viewer, visitor)
+        with tabs.add_tab("Display"):
+            self.display = DisplayPanel(viewer, visitor)
+        if visitor.runs[0].hierarchy is not None:
+            with tabs.add_tab("Segments"):
+                self.segments = SegmentsPanel(viewer, visitor)
         with tabs.add_tab("A/B"):
             self.compare = ComparePanel(viewer, visitor)
         if training is None:  # an edited field is a copy around the same weights, which then would learn no more

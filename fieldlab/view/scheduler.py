@@ -25,7 +25,7 @@ PATIENCE = 1.0  # seconds after which a picture is refined although others move
 LAST = 0.7  # share of all rays from which a step takes all of them at once
 
 
-class Sketch(Protocol):
+class Request(Protocol):
     """What a client wants to be drawn now; made anew for every picture."""
 
     @property
@@ -37,7 +37,7 @@ class Sketch(Protocol):
         """Rays of the full picture."""
 
 
-S = TypeVar("S", bound=Sketch)
+S = TypeVar("S", bound=Request)
 
 
 @dataclass
@@ -71,14 +71,14 @@ class Job(Generic[S]):
 
     Args:
         client: whose.
-        sketch: what.
+        request: what.
         rays: how many, about.
         moving: whether it is the first one after a change.
         given_up: true as soon as nobody waits for it.
     """
 
     client: Hashable
-    sketch: S
+    request: S
     rays: float
     moving: bool
     given_up: Callable[[], bool]
@@ -175,8 +175,8 @@ class Scheduler(Generic[S]):
                     client.drawn, client.full = version, True
 
     def _serve(self, key: Hashable, client: _Client[S], version: int, moving: bool, patient: bool) -> None:
-        sketch = client.wants()
-        rays = self._rays(client, sketch, moving)
+        request = client.wants()
+        rays = self._rays(client, request, moving)
 
         def given_up() -> bool:
             if self._stopped or key not in self._clients:
@@ -184,18 +184,18 @@ class Scheduler(Generic[S]):
             return not moving and (client.moving if patient else self._anybody_moves())
 
         start = perf_counter()
-        done = self.draw(Job(key, sketch, rays, moving, given_up))
+        done = self.draw(Job(key, request, rays, moving, given_up))
         if done is None:
             return
         if done.traced:
-            self.pace.note(sketch.way, int(done.traced), perf_counter() - start)
+            self.pace.note(request.way, int(done.traced), perf_counter() - start)
         with self._changed:
             client.drawn, client.rays, client.full = version, done.rays, done.full
 
-    def _rays(self, client: _Client[S], sketch: S, moving: bool) -> float:
+    def _rays(self, client: _Client[S], request: S, moving: bool) -> float:
         """How large the next picture of a client is."""
         if moving:
-            return self.pace.rays(sketch.way, FLUID, sketch.most)
-        rays = self.pace.rays(sketch.way, STEP, sketch.most)
+            return self.pace.rays(request.way, FLUID, request.most)
+        rays = self.pace.rays(request.way, STEP, request.most)
         rays = max(rays, client.rays * LARGER)
-        return sketch.most if rays >= LAST * sketch.most else rays
+        return request.most if rays >= LAST * request.most else rays

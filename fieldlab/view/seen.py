@@ -14,7 +14,7 @@ from fieldlab.data.cameras import Cameras, Rays
 from fieldlab.render.model import RadianceModel
 from fieldlab.render.normals import normals_from_depth
 
-BAND = 1 << 14  # rays between two looks at whether anybody still waits
+BAND = 1 << 14  # rays between two checks whether anybody still waits
 OPAQUE = 0.5  # opacity from which a ray ends on something
 
 

@@ -14,11 +14,11 @@ import viser
 
 from fieldlab.view.ports import LOCAL, free_port
 from fieldlab.view.scheduler import Drawn, Job, Scheduler
-from fieldlab.view.subject import Subject
+from fieldlab.view.shown_run import ShownRun
 from fieldlab.view.tasks import Tasks
 from fieldlab.view.turns import Turns
 from fieldlab.view.uploads import Uploads
-from fieldlab.view.visitor import Visitor, Wish
+from fieldlab.view.visitor import PictureRequest, Visitor
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Viewer:
     """Serves a page.
 
     Args:
-        subjects: one or two runs to look at.
+        runs: one or two runs to show.
         host: address to listen at; only this machine can reach the default.
         port: number, or the first one above it that is free.
         turns: shared with a training loop, so that both get on.
@@ -47,10 +47,10 @@ class Viewer:
     """
 
     def __init__(
-        self, subjects: Sequence[Subject], *, host: str = LOCAL, port: int = 8080, turns: Turns | None = None,
+        self, runs: Sequence[ShownRun], *, host: str = LOCAL, port: int = 8080, turns: Turns | None = None,
         panels: Sequence[Callable[[Viewer, Visitor], Any]] = (),
     ) -> None:  # fmt: skip
-        self.subjects, self.turns, self.panels = list(subjects), turns or Turns(), list(panels)
+        self.runs, self.turns, self.panels = list(runs), turns or Turns(), list(panels)
         self.visitors: dict[int, Visitor] = {}
         self._left: set[int] = set()  # who has gone
         self._lock = threading.Lock()
@@ -59,7 +59,7 @@ class Viewer:
                                         show_share_button=False)  # fmt: skip
         self._place_first_camera()
         self.tasks = Tasks()
-        self.scheduler: Scheduler[Wish] = Scheduler(self._draw)
+        self.scheduler: Scheduler[PictureRequest] = Scheduler(self._draw)
         self.scheduler.start()
         self.server.on_client_connect(self._enter)
         self.server.on_client_disconnect(self._leave)
@@ -79,10 +79,10 @@ class Viewer:
 
     def changed(self) -> None:
         """The fields have changed: they train."""
-        for subject in self.subjects:
-            subject.changed()
+        for run in self.runs:
+            run.changed()
         for visitor in self._everybody():
-            visitor.outdated()
+            visitor.invalidate()
         self.scheduler.change_all()
 
     def renamed(self) -> None:
@@ -93,7 +93,7 @@ class Viewer:
 
     def show(self, visitor: Visitor, **changes: Any) -> None:
         """A visitor wants to see something else."""
-        if visitor.alter(**changes):
+        if visitor.set_display(**changes):
             self.redraw(visitor)
 
     def redraw(self, visitor: Visitor) -> None:
@@ -105,21 +105,21 @@ class Viewer:
             return list(self.visitors.values())
 
     def _place_first_camera(self) -> None:
-        subject = self.subjects[0]
-        first = subject.scene.cameras["train"][0]
+        run = self.runs[0]
+        first = run.scene.cameras["train"][0]
         pose, size = first.camera_to_world[0].double().cpu(), first.size[0].tolist()
         camera = self.server.initial_camera
         camera.position = tuple(pose[:, 3].tolist())
-        camera.look_at = tuple(subject.middle.tolist())
-        camera.up = tuple(subject.up.tolist())
+        camera.look_at = tuple(run.middle.tolist())
+        camera.up = tuple(run.up.tolist())
         camera.fov = 2 * math.atan(0.5 * size[1] / float(first.intrinsics[0, 1]))
-        self.server.scene.set_up_direction(tuple(subject.up.tolist()))
+        self.server.scene.set_up_direction(tuple(run.up.tolist()))
 
     def _enter(self, handle: viser.ClientHandle) -> None:
         if self._foreign(handle.client_id):
             log.warning("a page of another site was refused")
             return
-        visitor = Visitor(handle, self.subjects)
+        visitor = Visitor(handle, self.runs)
         handle.gui._current_file_upload_states = Uploads(lambda why: visitor.tell("The file is not taken", why))
         try:
             for panel in self.panels:
@@ -131,7 +131,7 @@ class Viewer:
             left = handle.client_id in self._left
             if not left:
                 self.visitors[handle.client_id] = visitor
-                self.scheduler.add(handle.client_id, visitor.wish)
+                self.scheduler.add(handle.client_id, visitor.request)
         if left:
             visitor.leave()
             return
@@ -156,7 +156,7 @@ class Viewer:
         origin = headers.get("Origin")  # only browsers have one
         return origin is not None and urlsplit(origin).netloc != headers.get("Host")
 
-    def _draw(self, job: Job[Wish]) -> Drawn | None:
+    def _draw(self, job: Job[PictureRequest]) -> Drawn | None:
         with self._lock:
             visitor = self.visitors.get(int(str(job.client)))
         if visitor is None:

@@ -121,7 +121,7 @@ def test_what_is_pointed_at_is_what_its_labels_say(segmented, tmp_path, capsys):
     assert above["node"] == (found["node"] if found["parent"] is None else found["parent"])
     assert "no such pixel" in failure(capsys, ["select", str(segmented), "--view", "0", "--pixel", "48,0"])
     assert "no such view" in failure(capsys, ["select", str(segmented), "--view", "9", "--pixel", "1,1"])
-    assert "pointed at" in failure(capsys, ["select", str(segmented), "--view", "0"])
+    assert "either a pixel or a point" in failure(capsys, ["select", str(segmented), "--view", "0"])
     for option, value in (("--level", "nan"), ("--level", "-1"), ("--level", "inf"), ("--up", "-1")):
         assert option in failure(capsys, ["select", "nowhere", "--point", "0", "0", "0", option, value])
 

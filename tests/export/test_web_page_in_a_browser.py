@@ -104,13 +104,13 @@ def like(found: np.ndarray, wanted, most: int = 45) -> bool:
 
 
 def set_level(page, level: int) -> None:
-    page.get_by_label("Level").first.fill(str(level))
+    page.get_by_label("Level of detail").first.fill(str(level))
     settled(page)
 
 
 def test_both_balls_are_shown(balls):
     assert balls.title() == "Two balls"
-    assert balls.get_by_text("2,560 triangles · 5 parts").is_visible()
+    assert balls.get_by_text("2,560 triangles · 5 segments").is_visible()
     assert like(color(balls, -APART_X, 0.1), RED)
     assert like(color(balls, APART_X, 0.1), BLUE)
     empty = color(balls, 0, 1.5)
@@ -136,10 +136,10 @@ def test_a_click_selects_the_part_at_the_level_and_then_finer_ones(balls):
 
 def test_the_slider_goes_from_coarse_to_fine(balls):
     text = balls.locator("#level-text")
-    assert text.inner_text() == "3 parts"
+    assert text.inner_text() == "3 segments"
     set_level(balls, 0)
-    assert text.inner_text() == "1 part"
-    balls.locator("#colors").get_by_label("Parts").check()
+    assert text.inner_text() == "1 segment"
+    balls.locator("#colors").get_by_label("Segments").check()
     toy = color(balls, -1, 0.3), color(balls, 1, 0.3)
     assert like(toy[0], toy[1], 8)
     assert toy[0][2] < 30  # yellow has no blue
@@ -222,9 +222,13 @@ def test_the_camera_turns_zooms_and_comes_home(balls):
     until(balls, lambda: np.linalg.norm(balls.evaluate("fieldlab.eye")) < 0.9 * DISTANCE)
     balls.get_by_role("button", name="Reset the view").click()
     assert np.allclose(balls.evaluate("fieldlab.eye"), home, atol=1e-6)
-    balls.mouse.dblclick(*at(balls, 1, 0.1))
-    eye = np.array(balls.evaluate("fieldlab.eye"))
-    assert np.linalg.norm(eye - (1, -RADIUS, 0.1)) == pytest.approx(0.6 * np.hypot(4.4, 1), rel=0.1)
+
+    def nearer() -> bool:  # two clicks that a busy machine parts are no double click: try again
+        balls.mouse.dblclick(*at(balls, 1, 0.1))
+        distance = np.linalg.norm(np.array(balls.evaluate("fieldlab.eye")) - (1, -RADIUS, 0.1))
+        return distance == pytest.approx(0.6 * np.hypot(4.4, 1), rel=0.1)
+
+    until(balls, nearer)
 
 
 def test_points_are_in_world_units(balls):

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from fieldlab.data.cameras import CameraModel, Cameras
 from fieldlab.errors import ConfigError, DataError
-from fieldlab.pictures.camera_path import View, default_view, interpolate, look_at, look_at_point, orbit, up_direction
+from fieldlab.pictures.camera_path import View, default_view, focus_point, interpolate, look_at, orbit, up_direction
 from fieldlab.pictures.nerfstudio_path import CameraPath, read_camera_path, write_camera_path
 
 BOX = torch.tensor([[-1.0, -1, -1], [1, 1, 1]])
@@ -84,12 +84,12 @@ def test_orbit_of_a_one_sided_capture_stays_on_that_side():
     assert (path.origins - path.origins.roll(1, 0)).norm(dim=-1).max() < 0.5
 
 
-def test_look_at_point_is_where_the_axes_meet():
+def test_focus_point_is_where_the_axes_meet():
     cameras = ring(20, torch.tensor([0.0, 0, 1]))
     pose = cameras.camera_to_world.clone()
     pose[:, :, 3] += torch.tensor([0.5, -0.2, 0.1])
     moved = Cameras.pinhole(pose, 80.0, 64, 48)
-    assert torch.allclose(look_at_point(moved, BOX), torch.tensor([0.5, -0.2, 0.1]), atol=0.05)
+    assert torch.allclose(focus_point(moved, BOX), torch.tensor([0.5, -0.2, 0.1]), atol=0.05)
 
 
 def test_default_view_keeps_the_field_of_view_of_the_shorter_side():

@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import ball_subject
 
 from fieldlab.view.cameras import Eye, cropped, eye_of
 from fieldlab.view.channels import PAINTERS, channels_of, difference, leaves, legend, nearest_view, paint
-from fieldlab.view.look import Look
+from fieldlab.view.display import DisplaySettings
 from fieldlab.view.overlay import blended
 from fieldlab.view.seen import see
 from tests.scenes import ball_hit, ring_cameras
+from tests.view.ball import ball_run
 
 SIZE = 48
 
@@ -23,8 +23,8 @@ def eye(i: int = 0) -> Eye:
     return eye_of(ring_cameras(8).camera_to_world[i], math.radians(45), 1.25)
 
 
-def seen_of(subject, i: int = 0, width: int = 60, height: int = 48):
-    found = see(subject.model, eye(i).cameras(width, height))
+def seen_of(run, i: int = 0, width: int = 60, height: int = 48):
+    found = see(run.model, eye(i).cameras(width, height))
     assert found is not None
     return found
 
@@ -59,7 +59,7 @@ def test_browsers_that_say_nonsense(values):
 def test_what_is_seen_is_what_a_camera_sees(ball):
     seen, cameras = seen_of(ball), eye().cameras(60, 48)
     picture = ball.model.render_image(cameras, 0, background=torch.tensor([0.2, 0.4, 0.6]), channels=("rgb", "depth"))
-    made = paint(seen, ball, Look(background=(0.2, 0.4, 0.6)))
+    made = paint(seen, ball, DisplaySettings(background=(0.2, 0.4, 0.6)))
     assert torch.allclose(made, picture["rgb"], atol=1e-5)
     t, hit = ball_hit(cameras.image_rays(0))
     sure = seen.hit & ball_hit(cameras.image_rays(0), 0.55)[1]
@@ -76,18 +76,18 @@ def test_what_is_seen_is_what_a_camera_sees(ball):
 def test_every_channel_is_a_picture(ball):
     seen = seen_of(ball)
     for name in channels_of(ball):
-        made = paint(seen, ball, Look(channel=name, level=0.1))
+        made = paint(seen, ball, DisplaySettings(channel=name, level=0.1))
         assert made.shape == (48, 60, 3)
         assert bool(made.isfinite().all())
         assert 0 <= float(made.min()) <= float(made.max()) <= 1
         assert float(made.view(-1, 3).std(0).max()) > 0.01, name
     assert channels_of(ball) == tuple(PAINTERS)
-    assert set(PAINTERS) - set(channels_of(ball_subject(parts=False))) == {"features", "parts"}
+    assert set(PAINTERS) - set(channels_of(ball_run(parts=False))) == {"features", "segments"}
     for channel in ("depth", "samples", "error"):
-        picture = legend(ball, Look(channel=channel))
+        picture = legend(ball, DisplaySettings(channel=channel))
         assert picture is not None
         assert picture.ndim == 3
-    assert legend(ball, Look()) is None
+    assert legend(ball, DisplaySettings()) is None
 
 
 def test_parts_have_their_colors_at_every_level(ball):
@@ -99,7 +99,7 @@ def test_parts_have_their_colors_at_every_level(ball):
     wanted = torch.where(points[:, 2] < 0, 2, torch.where(points[:, 0] > 0, 3, 4))
     assert bool((rows[clear] == wanted[clear]).all())
     for level, count in ((0.01, 3), (0.5, 2), (0.9, 1)):
-        made = paint(seen, ball, Look(channel="parts", level=level, tint=1.0, background=(0, 0, 0)))
+        made = paint(seen, ball, DisplaySettings(channel="segments", level=level, tint=1.0, background=(0, 0, 0)))
         colors = made.view(-1, 3)[seen.hit]
         hues = torch.nn.functional.normalize(colors, dim=1)
         wanted_colors = torch.nn.functional.normalize(tree.colors[tree.cut(level)[rows]].float(), dim=1)
@@ -126,7 +126,7 @@ def test_hidden_parts_are_not_drawn_and_others_alone_are(ball):
 
 def test_chosen_parts_stand_out(ball):
     seen = seen_of(ball)
-    plain, chosen = (paint(seen, ball, Look(chosen=frozenset(nodes))) for nodes in ((), (1,)))
+    plain, chosen = (paint(seen, ball, DisplaySettings(chosen=frozenset(nodes))) for nodes in ((), (1,)))
     rows = leaves(seen, ball)
     north = ((rows == 3) | (rows == 4)) & seen.hit.view(rows.shape)
     changed = ((plain - chosen).abs().amax(2) > 1e-4) & seen.hit.view(rows.shape)
@@ -138,7 +138,7 @@ def test_the_error_is_small_where_a_photograph_shows_the_same(ball):
     seen = seen_of(ball, 2, 48, 48)
     view = nearest_view(seen, ball)
     assert view == 2
-    made = paint(seen, ball, Look(channel="error", gain=4.0))
+    made = paint(seen, ball, DisplaySettings(channel="error", gain=4.0))
     inside = seen.hit & ball_hit(seen.rays, 0.5)[1]
     shown = made.view(-1, 3)[inside]
     gray = (shown - 0.55).abs().amax(1) < 1e-4
@@ -148,10 +148,10 @@ def test_the_error_is_small_where_a_photograph_shows_the_same(ball):
 
 def test_differences_and_photographs_laid_over(ball):
     first, second = seen_of(ball), seen_of(ball)
-    look = Look(compare="difference", gain=4.0)
-    assert float(difference(first, second, look).max()) < 0.05
+    display = DisplaySettings(compare="difference", gain=4.0)
+    assert float(difference(first, second, display).max()) < 0.05
     second.rgb = 1 - second.rgb
-    assert float(difference(first, second, look).mean()) > float(difference(first, first, look).mean()) + 0.05
+    assert float(difference(first, second, display).mean()) > float(difference(first, first, display).mean()) + 0.05
     picture, photograph = torch.zeros(20, 60, 3), torch.full((40, 40, 4), 255, dtype=torch.uint8)
     photograph[:, :20, 3] = 0
     made = blended(picture, photograph, 0.5)

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import halves
 
 from fieldlab.edit.editing import edited_model
 from fieldlab.fields.hashgrid import HashGridConfig
@@ -22,12 +21,13 @@ from fieldlab.train.build import choose_model
 from fieldlab.train.config import TrainConfig
 from fieldlab.train.trainer import Trainer
 from fieldlab.view.cameras import eye_of
-from fieldlab.view.capture import InMemory
 from fieldlab.view.channels import channels_of, paint
-from fieldlab.view.look import CHANNELS, Look
+from fieldlab.view.display import CHANNELS, DisplaySettings
+from fieldlab.view.scene_source import LoadedScene
 from fieldlab.view.seen import see
-from fieldlab.view.subject import Subject
+from fieldlab.view.shown_run import ShownRun
 from tests.scenes import ball_scene, ring_cameras
+from tests.view.ball import halves
 
 NAMES = [*kinds(), "vm+hashgrid", "hashgrid:neurbf"]
 GRID = HashGridConfig(n_levels=2, n_features=2, log2_hashmap_size=8, base_resolution=4, finest_resolution=8)
@@ -43,22 +43,23 @@ def trained(name: str) -> RadianceModel:
     return model.eval().requires_grad_(False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_seen_hidden_and_edited(name):
     model = trained(name)
     model.add_head(HeadConfig(HEAD, 8, GRID, width=16, layers=1), torch.Generator().manual_seed(1))
     scene = ball_scene(n=12, size=20)
-    subject = Subject(name, model, SceneRecord.of(scene), halves(), capture=InMemory(scene))
+    run = ShownRun(name, model, SceneRecord.of(scene), halves(), source=LoadedScene(scene))
     cameras = eye_of(ring_cameras(8).camera_to_world[1], math.radians(45), 1.25).cameras(40, 32)
     seen = see(model, cameras)
-    assert channels_of(subject) == CHANNELS
+    assert channels_of(run) == CHANNELS
     shown = float(seen.opacity.sum())
     assert shown > 20
     for channel in CHANNELS:
-        made = paint(seen, subject, Look(channel=channel, level=0.1))
+        made = paint(seen, run, DisplaySettings(channel=channel, level=0.1))
         assert made.shape == (32, 40, 3)
         assert bool(made.isfinite().all())
         assert float(made.view(-1, 3).std(0).max()) > 1e-3, channel
-    assert float(see(subject.visible(frozenset({1}), frozenset()), cameras).opacity.sum()) < 0.9 * shown
+    assert float(see(run.visible(frozenset({1}), frozenset()), cameras).opacity.sum()) < 0.9 * shown
     edited = edited_model(model, ["remove box -1 -1 0 1 1 1"], torch.Generator().manual_seed(0))
     assert float(see(edited, cameras).opacity.sum()) < 0.9 * shown

@@ -12,7 +12,7 @@ import torch
 from fieldlab.errors import ConfigError, DataError
 from fieldlab.pictures.nerfstudio_path import read_camera_path
 from fieldlab.view.cameras import eye_of
-from fieldlab.view.keyframes import Flight, Keyframe, altered, moved, read_flight, write_flight
+from fieldlab.view.keyframes import Flight, Keyframe, moved, read_flight, replaced, write_flight
 from tests.scenes import ring_cameras
 
 TIMES = (1.0, 2.5, 0.5, 1.5)
@@ -60,7 +60,7 @@ def test_it_has_no_jumps_and_rotations_are_rotations(loop):
 def test_one_view_stands_still_and_none_is_no_path():
     made = flight(n=1)
     assert len(made.cameras()) == 1
-    with pytest.raises(ConfigError, match="no views"):
+    with pytest.raises(ConfigError, match="no keyframes"):
         Flight().at(np.zeros(1))
     with pytest.raises(ConfigError, match="too long"):
         Flight((flight().keys[0], Keyframe("far", flight().keys[1].eye, 3600.0)) * 4, fps=120.0).cameras()
@@ -114,4 +114,4 @@ def test_views_change_places():
     keys = flight().keys
     assert [key.name for key in moved(keys, 0, 2)] == ["key 1", "key 2", "key 0", "key 3"]
     assert moved(keys, 3, 5) == keys
-    assert [key.name for key in altered(keys, 1, name="new")] == ["key 0", "new", "key 2", "key 3"]
+    assert [key.name for key in replaced(keys, 1, name="new")] == ["key 0", "new", "key 2", "key 3"]

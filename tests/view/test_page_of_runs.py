@@ -14,35 +14,37 @@ from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
 from fieldlab.train.session import train_session
 from fieldlab.view.channels import paint
-from fieldlab.view.page import Page
 from fieldlab.view.seen import see
 from fieldlab.view.server import Viewer
-from fieldlab.view.subject import Subject
+from fieldlab.view.shown_run import ShownRun
 from tests.scenes import RADIUS, ball_scene, run_config
-from tests.view.browsing import PATIENCE, at_rest, drag, in_a_browser, opened, screenshot, until
+from tests.view.browsing import PATIENCE, Controls, drag, in_a_browser, opened, redrawn, screenshot, until
 
 pytestmark = in_a_browser
 
+STEPS = 120  # of the run that has learnt something
+SHARPNESS = 0.25  # edited fields are drawn slowly
 
-def trained(path, steps: int) -> Subject:
-    config = run_config(steps=steps, samples_per_step=4096)
-    for _ in train_session(RunFolder.create(path, config), ball_scene(12, 24), config, torch.device("cpu")).events():
+
+def trained(path, steps: int) -> ShownRun:
+    config = run_config(steps=steps, samples_per_step=2048)
+    for _ in train_session(RunFolder.create(path, config), ball_scene(12, 20), config, torch.device("cpu")).events():
         pass
-    return Subject.load(path)
+    return ShownRun.load(path)
 
 
 @pytest.fixture(scope="module")
 def viewer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    made = Viewer([trained(folder / "long", 150), trained(folder / "short", 5)], port=19400 + os.getpid() % 1000,
-                  panels=[Page])  # fmt: skip
+    made = Viewer([trained(folder / "long", STEPS), trained(folder / "short", 5)], port=19400 + os.getpid() % 1000,
+                  panels=[Controls()])  # fmt: skip
     yield made
     made.stop()
 
 
 @pytest.fixture
 def page(browser, viewer):
-    with opened(browser, viewer) as made:
+    with opened(browser, viewer, SHARPNESS) as made:
         yield made
 
 
@@ -55,45 +57,41 @@ def choose(page, label: str, option: str) -> None:
 def test_two_runs_are_split_and_exchanged(viewer, page):
     visitor = page.visitor
     page.get_by_role("tab", name="A/B").click()
-    page.get_by_role("cell", name="150 steps").wait_for()
-    for first, second in ((0, 1), (1, 0)):
-        choose(page, "Show", "split")
-        until(page, lambda: visitor.look.compare == "split")
-        at_rest(viewer, page)
-        shown = visitor.shown.astype(float) / 255
-        height, width = shown.shape[:2]
-        wanted = [
-            paint(see(viewer.subjects[i].model, visitor.eye().cameras(width, height)), viewer.subjects[i], visitor.look)
-            for i in (first, second)
-        ]
-        left, right = slice(0, width // 2 - 2), slice(width // 2 + 4, width)
-        assert np.abs(shown[:, left] - wanted[0].numpy()[:, left]).max() < 0.02
-        assert np.abs(shown[:, right] - wanted[1].numpy()[:, right]).max() < 0.02
-        assert (wanted[0] - wanted[1]).abs().max() > 0.1
-        page.get_by_role("button", name="Exchange them").click()
-        until(page, lambda first=first: visitor.subjects[0] is not viewer.subjects[first])
-    choose(page, "Show", "difference")
-    until(page, lambda: visitor.look.compare == "difference")
-    at_rest(viewer, page)
-    assert visitor.shown.std() > 5
+    page.get_by_role("cell", name=f"{STEPS} steps").wait_for()
+    shown = redrawn(viewer, page, lambda: choose(page, "Show", "split"))
+    assert visitor.display.compare == "split"
+    _is_split(shown, visitor, *viewer.runs)
+    shown = redrawn(viewer, page, page.get_by_role("button", name="Swap").click)
+    _is_split(shown, visitor, *reversed(viewer.runs))
+    shown = redrawn(viewer, page, lambda: choose(page, "Show", "difference"))
+    assert visitor.display.compare == "difference"
+    assert shown.std() > 5
+
+
+def _is_split(shown: np.ndarray, visitor, left: ShownRun, right: ShownRun) -> None:
+    height, width = shown.shape[:2]
+    cameras = visitor.eye().cameras(width, height)
+    wanted = [paint(see(run.model, cameras), run, visitor.display).numpy() for run in (left, right)]
+    half, other = slice(0, width // 2 - 2), slice(width // 2 + 4, width)
+    assert np.abs(shown[:, half] / 255 - wanted[0][:, half]).max() < 0.02
+    assert np.abs(shown[:, other] / 255 - wanted[1][:, other]).max() < 0.02
+    assert np.abs(wanted[0] - wanted[1]).max() > 0.1
 
 
 def test_an_edit_is_seen_undone_and_kept_as_a_run(viewer, page):
-    visitor, original = page.visitor, viewer.subjects[0]
+    visitor, original = page.visitor, viewer.runs[0]
     page.get_by_role("tab", name="Edit").click()
     choose(page, "Select by", "sphere")
     page.get_by_text("Show the selection").click()
     diameter = page.locator("input[inputmode=decimal]:visible, input[inputmode=numeric]:visible").first
     diameter.fill("4")
     diameter.press("Enter")
-    page.wait_for_timeout(300)
+    until(page, lambda: page.controls.edit.size.value[0] == 4)
     before = visitor.shown.astype(int)
-    choose(page, "Do", "recolor")
-    page.get_by_role("button", name="Do it").click()
-    until(page, lambda: visitor.subjects[0] is not original)
-    at_rest(viewer, page)
-    after = visitor.shown.astype(int)
-    assert _red(after) > max(2 * _red(before), 0.02)
+    choose(page, "Operation", "recolor")
+    page.get_by_role("button", name="Apply").click()
+    until(page, lambda: visitor.runs[0] is not original)
+    until(page, lambda: _red(visitor.shown.astype(int)) > max(2 * _red(before), 0.02))
     page.get_by_role("button", name="Save as a run").click()
     made = original.folder / "edited" / "edited"
     until(page, lambda: (made / "checkpoints").exists() and list((made / "checkpoints").iterdir()))
@@ -104,7 +102,7 @@ def test_an_edit_is_seen_undone_and_kept_as_a_run(viewer, page):
     assert green / blue == pytest.approx(60 / 40, abs=0.05)  # the hue, as bright as before
     assert red > 1.5 * green
     page.get_by_role("button", name="undo all").click()
-    until(page, lambda: visitor.subjects[0] is original)
+    until(page, lambda: visitor.runs[0] is original)
 
 
 def _red(picture: np.ndarray) -> float:
@@ -112,9 +110,9 @@ def _red(picture: np.ndarray) -> float:
 
 
 def test_exports_can_be_used(viewer, page, browser):
-    folder = viewer.subjects[0].folder / "exports"
+    folder = viewer.runs[0].folder / "exports"
     page.get_by_role("tab", name="Export").click()
-    choose(page, "Cells a side", "128")
+    choose(page, "Resolution", "128")
     made = {}
     for kind, suffix in (("mesh", ".glb"), ("point cloud", ".ply"), ("picture", ".png"), ("web page", ".html")):
         choose(page, "What", kind)
@@ -134,5 +132,4 @@ def test_exports_can_be_used(viewer, page, browser):
         until(alone, lambda: screenshot(alone)[:, :, :3].std() > 0.05)
     finally:
         alone.close()
-    drag(page, 30, 10)
-    at_rest(viewer, page)
+    drag(viewer, page, 30, 10)

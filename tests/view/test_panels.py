@@ -12,17 +12,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ball_subject
 
 from fieldlab.mesh.mesh import Mesh
 from fieldlab.segment.files import TREE
 from fieldlab.view.keyframes import Flight, Keyframe, write_flight
 from fieldlab.view.page import Page
-from fieldlab.view.panels import edit, look
+from fieldlab.view.panels import display, edit
 from fieldlab.view.server import Viewer
 from fieldlab.view.turns import Turns
 from fieldlab.view.visitor import Visitor
-from tests.view.seeing import Client
+from tests.view.ball import ball_run
+from tests.view.clients import Client
 from tests.view.waiting import wait
 
 RED = "recolor sphere 0 0 0 2 to 1 0 0"
@@ -30,7 +30,7 @@ RED = "recolor sphere 0 0 0 2 to 1 0 0"
 
 @pytest.fixture(scope="module")
 def served():
-    made = Viewer([ball_subject(parts=False)], port=16000 + os.getpid() % 1000)
+    made = Viewer([ball_run(parts=False)], port=16000 + os.getpid() % 1000)
     yield made
     made.stop()
 
@@ -38,18 +38,18 @@ def served():
 @pytest.fixture
 def page(served, tmp_path):
     """Of two runs with parts, both in folders."""
-    subjects = [ball_subject(folder=tmp_path / name) for name in ("first", "second")]
-    for subject in subjects:
-        subject.folder.mkdir()
-        subject.info = SimpleNamespace(run=SimpleNamespace(path=subject.folder))
-    made = Page(served, Visitor(Client(server=served.server), subjects))
-    made.visitor, made.subjects = made.look.visitor, subjects
+    runs = [ball_run(folder=tmp_path / name) for name in ("first", "second")]
+    for run in runs:
+        run.folder.mkdir()
+        run.info = SimpleNamespace(run=SimpleNamespace(path=run.folder))
+    made = Page(served, Visitor(Client(server=served.server), runs))
+    made.visitor, made.runs = made.display.visitor, runs
     return made
 
 
 def test_nobody_edits_what_is_being_trained(served):
     training = SimpleNamespace(turns=Turns(), watchers=[], last=None)
-    visitor = Visitor(Client(server=served.server), [ball_subject(parts=False)])
+    visitor = Visitor(Client(server=served.server), [ball_run(parts=False)])
     page = Page(served, visitor, training)
     assert not hasattr(page, "edit")
     assert training.watchers
@@ -58,51 +58,51 @@ def test_nobody_edits_what_is_being_trained(served):
 
 
 def test_a_name_is_written_to_the_run_of_the_tree(page):
-    first, second = page.subjects
-    page.parts.choose(2)
+    first, second = page.runs
+    page.segments.choose(2)
     page.compare._swap()
-    assert page.visitor.subjects == [second, first]
-    assert not page.visitor.look.chosen
-    assert "not the first one shown" in page.parts.count.content
-    page.parts.choose(2)
-    page.parts.name.value = "the far south"
-    page.parts._rename()
+    assert page.visitor.runs == [second, first]
+    assert not page.visitor.display.chosen
+    assert "not the first run shown" in page.segments.count.content
+    page.segments.choose(2)
+    page.segments.name.value = "the far south"
+    page.segments._rename()
     assert "the far south" in (first.folder / TREE).read_text()
     assert not (second.folder / TREE).exists()
-    page.parts._click(SimpleNamespace(ray_origin=(0.0, 0.0, 3.0), ray_direction=(0.0, 0.0, -1.0)))
-    assert page.visitor.look.chosen == {2}  # the click was at the other run
+    page.segments._click(SimpleNamespace(ray_origin=(0.0, 0.0, 3.0), ray_direction=(0.0, 0.0, -1.0)))
+    assert page.visitor.display.chosen == {2}  # the click was at the other run
 
 
 def test_the_tree_is_made_anew_by_many_at_once(page):
-    threads = [threading.Thread(target=page.parts._say) for _ in range(8)]
+    threads = [threading.Thread(target=page.segments._say) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(page.parts._buttons) == 3  # the ball and its halves
+    assert len(page.segments._buttons) == 3  # the ball and its halves
 
 
 def test_what_is_kept_is_the_edited_run_and_under_a_name_of_its_own(page, monkeypatch):
     written: list[tuple[Path, object]] = []
     monkeypatch.setattr(edit, "write_edited", lambda out, made, info: (out.mkdir(parents=True),
                                                                        written.append((out, made))))  # fmt: skip
-    model = ball_subject(parts=False).model
+    model = ball_run(parts=False).model
     monkeypatch.setattr(edit, "carry_hierarchy", lambda *_: None)
     monkeypatch.setattr(edit, "edited_model", lambda *_: model)
     monkeypatch.setattr(edit, "spelled", lambda _: "a ball")
-    page.look.channel.value = "depth"
-    assert wait(lambda: page.visitor.look.channel == "depth")
+    page.display.channel.value = "depth"
+    assert wait(lambda: page.visitor.display.channel == "depth")
     page.edit._apply([RED])
     assert wait(lambda: page.edit.edited is not None and page.edit.work.task.finished)
-    edited = page.visitor.subjects[0]
-    assert edited not in page.subjects
-    assert page.look.channel.value == page.visitor.look.channel == "color"
+    edited = page.visitor.runs[0]
+    assert edited not in page.runs
+    assert page.display.channel.value == page.visitor.display.channel == "color"
     page.compare._swap()
     for _ in range(2):
         page.edit._save()
         assert wait(lambda: page.edit.work.task.finished)
         assert page.edit.work.task.error is None
-    folder = page.subjects[0].folder / "edited"
+    folder = page.runs[0].folder / "edited"
     assert written == [(folder / "edited", edited.model), (folder / "edited-2", edited.model)]
     page.edit._undo("undo all")
     page.edit._save()
@@ -114,12 +114,12 @@ def test_the_scale_is_that_of_what_is_shown(served, page):
     scales = []
     for changes in ({"channel": "depth"}, {"compare": "difference"}, {"gain": 9.0}, {"compare": "one run"}):
         served.show(page.visitor, **changes)
-        assert page.look.scale.visible
-        scales.append(np.asarray(page.look.scale.image))
+        assert page.display.scale.visible
+        scales.append(np.asarray(page.display.scale.image))
     assert not any(a.shape == b.shape and (a == b).all() for a, b in pairwise(scales))
     assert (scales[0] == scales[-1]).all()
     served.show(page.visitor, channel="color")
-    assert not page.look.scale.visible
+    assert not page.display.scale.visible
 
 
 def test_a_path_brings_its_settings(page, tmp_path):
@@ -147,7 +147,7 @@ def test_a_camera_that_is_clicked_shows_its_photograph(served, page):
     assert page.visitor.cover == (2, 0.2)
     page.scene.jump(1000)
     assert page.visitor.cover == (7, 0.2)
-    alone = ball_subject(parts=False)
+    alone = ball_run(parts=False)
     alone.scene.cameras["train"] = alone.scene.cameras["train"][:1]
     page = Page(served, Visitor(Client(server=served.server), [alone]))
     assert not page.scene.view.visible
@@ -162,20 +162,21 @@ def test_a_mesh_goes_with_the_field_it_is_of(page, monkeypatch):
         corners = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
         return Mesh(corners, np.array([[0, 1, 2]]), np.full((3, 3), 200, np.uint8)), None
 
-    monkeypatch.setattr(look, "extract_mesh", extract)
-    panel, visitor = page.look, page.visitor
-    changes = {"off": partial(setattr, panel.mesh, "value", False), "trained": visitor.outdated,
-               "hidden": partial(visitor.alter, only=frozenset({1})), "exchanged": page.compare._swap}  # fmt: skip
+    monkeypatch.setattr(display, "extract_mesh", extract)
+    panel, visitor = page.display, page.visitor
+    changes = {"off": partial(setattr, panel.mesh, "value", False), "trained": visitor.invalidate,
+               "hidden": partial(visitor.set_display, only=frozenset({1})),
+               "exchanged": page.compare._swap}  # fmt: skip
     for early in (True, False):
         for name, change in changes.items():
-            visitor.alter(only=frozenset())
+            visitor.set_display(only=frozenset())
             begun.clear()
             go.clear() if early else go.set()
             panel.mesh.value = True
             assert begun.wait(60), name
-            assert early or wait(lambda: visitor.stand_in is not None), name
+            assert early or wait(lambda: visitor.proxy is not None), name
             change()
             assert wait(lambda: not panel.mesh.value and panel._meshing is None), name
             go.set()
             assert wait(lambda: panel.work.task.finished), name
-            assert visitor.stand_in is None, name
+            assert visitor.proxy is None, name

@@ -13,7 +13,7 @@ from tests.view.waiting import wait
 
 
 @dataclass(frozen=True)
-class Sketch:
+class Request:
     most: float = 1e6
     way: str = "color"
 
@@ -29,7 +29,7 @@ class Studio:
         self.done: list[tuple[str, float, bool]] = []
         self.dropped: list[str] = []
         self.meanwhile: Callable[[object], object] = lambda _: None
-        self.scheduler: Scheduler[Sketch] = Scheduler(self.draw)
+        self.scheduler: Scheduler[Request] = Scheduler(self.draw)
 
     def draw(self, job):
         for _ in range(self.bands):
@@ -39,7 +39,7 @@ class Studio:
             self.now += job.rays / self.speed / self.bands
             self.meanwhile(job)
         self.done.append((job.client, job.rays, job.moving))
-        return Drawn(job.rays, job.rays, job.rays >= job.sketch.most)
+        return Drawn(job.rays, job.rays, job.rays >= job.request.most)
 
     def rests(self) -> bool:
         return bool(self.done) and not self.scheduler.busy()
@@ -55,7 +55,7 @@ def studio(monkeypatch):
 
 
 def test_first_small_then_full(studio):
-    studio.scheduler.add("a", Sketch)
+    studio.scheduler.add("a", Request)
     wait(studio.rests)
     first, last = studio.done[0], studio.done[-1]
     assert first[2]
@@ -66,7 +66,7 @@ def test_first_small_then_full(studio):
     assert not any(moving for _, _, moving in studio.done[1:])
     count = len(studio.done)
     studio.scheduler.change("nobody")  # wakes it: nothing is drawn that nobody asked for
-    studio.scheduler.add("b", Sketch)
+    studio.scheduler.add("b", Request)
     wait(lambda: studio.rests() and len(studio.done) > count)
     assert {client for client, _, _ in studio.done[count:]} == {"b"}
 
@@ -80,7 +80,7 @@ def test_a_change_gives_up_what_is_refined(studio):
             studio.scheduler.change("a")
 
     studio.meanwhile = change_once
-    studio.scheduler.add("a", Sketch)
+    studio.scheduler.add("a", Request)
     wait(lambda: changes and studio.rests())
     assert studio.dropped == ["a"]
     assert [moving for _, _, moving in studio.done].count(True) == 2
@@ -97,7 +97,7 @@ def test_clients_have_fair_turns(studio):
 
     studio.meanwhile = shake
     for name in names:
-        studio.scheduler.add(name, Sketch)
+        studio.scheduler.add(name, Request)
     wait(lambda: len(studio.done) >= 40)
     counts = [sum(client == name for client, _, _ in studio.done[:40]) for name in names]
     assert all(moving for _, _, moving in studio.done[:40])
@@ -105,11 +105,11 @@ def test_clients_have_fair_turns(studio):
 
 
 def test_one_that_fails_does_not_stop_the_others(studio):
-    def broken() -> Sketch:
+    def broken() -> Request:
         raise ValueError("a camera is not finite")
 
     studio.scheduler.add("bad", broken)
-    studio.scheduler.add("good", Sketch)
+    studio.scheduler.add("good", Request)
     wait(lambda: any(client == "good" and rays == 1e6 for client, rays, _ in studio.done))
     wait(lambda: not studio.scheduler.busy())
     studio.scheduler.drop("good")
@@ -128,8 +128,8 @@ def test_one_that_never_rests_does_not_keep_others_from_good_pictures(studio):
 
     studio.meanwhile = shake
     begun = studio.now
-    studio.scheduler.add("restless", Sketch)
-    studio.scheduler.add("resting", Sketch)
+    studio.scheduler.add("restless", Request)
+    studio.scheduler.add("resting", Request)
     wait(lambda: rested)
     assert PATIENCE <= rested[0] - begun < 10 * PATIENCE
     turns = [client for client, _, _ in studio.done]

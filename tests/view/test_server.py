@@ -12,19 +12,19 @@ import msgspec
 import pytest
 import viser
 import websockets
-from conftest import ball_subject
 
 from fieldlab.errors import BackendError
 from fieldlab.view.ports import LOCAL, free_port
 from fieldlab.view.scheduler import Job
 from fieldlab.view.server import Viewer
-from tests.view.seeing import Client
+from tests.view.ball import ball_run
+from tests.view.clients import Client
 from tests.view.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
 def viewer():
-    made = Viewer([ball_subject(parts=False)], port=17000 + os.getpid() % 1000)
+    made = Viewer([ball_run(parts=False)], port=17000 + os.getpid() % 1000)
     yield made
     made.stop()
 

@@ -6,33 +6,33 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ball_subject
 
 from fieldlab.view.visitor import Visitor
-from tests.view.seeing import Client, drawn
+from tests.view.ball import ball_run
+from tests.view.clients import Client, drawn
 
 
 @pytest.fixture
 def visitor():
-    return Visitor(Client(), [ball_subject(), ball_subject(parts=False)])
+    return Visitor(Client(), [ball_run(), ball_run(parts=False)])
 
 
-@pytest.mark.parametrize("channel", ["opacity", "features", "parts"])
+@pytest.mark.parametrize("channel", ["opacity", "features", "segments"])
 def test_a_split_of_runs_of_which_one_lacks_the_channel(visitor, channel):
     told = visitor.handle.told
-    visitor.alter(channel="color", compare="split")
+    visitor.set_display(channel="color", compare="split")
     drawn(visitor)
     color = visitor.shown
-    visitor.alter(channel=channel)
+    visitor.set_display(channel=channel)
     assert drawn(visitor).full
     right = slice(color.shape[1] // 2 + 2, None)
     assert np.array_equal(visitor.shown[:, right], color[:, right]) == (channel != "opacity")
     assert len(told) == (channel != "opacity")
     assert (visitor.shown[:, color.shape[1] // 2] == 128).all()
-    visitor.look_at(visitor.subjects[::-1])
+    visitor.show_runs(visitor.runs[::-1])
     drawn(visitor)
     assert len(told) == 2 * (channel != "opacity")
-    visitor.alter(compare="difference")
+    visitor.set_display(compare="difference")
     drawn(visitor)
     assert len(told) == 2 * (channel != "opacity")
 
@@ -40,20 +40,20 @@ def test_a_split_of_runs_of_which_one_lacks_the_channel(visitor, channel):
 def test_parts_stay_those_of_their_run_when_runs_are_exchanged(visitor):
     drawn(visitor)
     whole = visitor.shown
-    visitor.alter(hidden=frozenset({1}), chosen=frozenset({2}))
+    visitor.set_display(hidden=frozenset({1}), chosen=frozenset({2}))
     drawn(visitor)
     assert np.abs(visitor.shown.astype(int) - whole).max() > 30
-    visitor.look_at(visitor.subjects[::-1])
+    visitor.show_runs(visitor.runs[::-1])
     drawn(visitor)
     assert np.array_equal(visitor.shown, whole)
 
 
 def test_a_picture_that_was_begun_before_a_change_is_not_kept(visitor):
-    see, first = visitor._see, visitor.subjects[0]
+    see, first = visitor._see, visitor.runs[0]
 
     def slow(*args):
         seen = see(*args)
-        visitor.outdated()
+        visitor.invalidate()
         return seen
 
     visitor._see = slow
@@ -61,16 +61,16 @@ def test_a_picture_that_was_begun_before_a_change_is_not_kept(visitor):
     visitor._see = see
     assert drawn(visitor).traced > 0
     assert drawn(visitor).traced == 0
-    assert visitor.subjects[0] is first
+    assert visitor.runs[0] is first
 
 
 def test_a_mesh_stands_in_only_while_the_camera_moves(visitor):
     moved: list[int] = []
     drawn(visitor)
-    visitor.stand_in = SimpleNamespace(moving=lambda _: moved.append(1), resting=lambda *_: False)
-    visitor.outdated()
+    visitor.proxy = SimpleNamespace(moving=lambda _: moved.append(1), resting=lambda *_: False)
+    visitor.invalidate()
     assert drawn(visitor, moving=True).traced > 0  # the field changed, the eye did not
-    visitor.alter(compare="split")
+    visitor.set_display(compare="split")
     drawn(visitor, moving=True)
     assert not moved
     visitor.handle.look_from(1)

@@ -250,7 +250,7 @@ async function start() {
     const page = await readPage();
     const count = page.arrays.index.length / 3;
     const nodes = page.parts?.nodes.filter(node => node.id !== null).length;
-    const parts = nodes ? ` · ${nodes.toLocaleString('en')} ${nodes === 1 ? 'part' : 'parts'} in all` : '';
+    const parts = nodes ? ` · ${nodes.toLocaleString('en')} ${nodes === 1 ? 'segment' : 'segments'} in all` : '';
     document.getElementById('counts').textContent = `${count.toLocaleString('en')} triangles${parts}`;
     const viewer = new Viewer(page);
     message.hidden = true;

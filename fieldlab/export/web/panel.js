@@ -1,6 +1,6 @@
 // The panel: colors, level, the list of parts, and what is known of the selection.
 
-const COLORS = {photo: 'Photo', mix: 'Mix', parts: 'Parts'};
+const COLORS = {photo: 'Photo', mix: 'Mix', parts: 'Segments'};
 const MANY = 12; // parts from which on there is a field to find one
 
 /** Three digits of a length or an area. */
@@ -75,7 +75,7 @@ class Panel {
   update() {
     const {parts} = this;
     const count = parts.current.length;
-    const text = `${count.toLocaleString('en')} ${count === 1 ? 'part' : 'parts'}`;
+    const text = `${count.toLocaleString('en')} ${count === 1 ? 'segment' : 'segments'}`;
     this.slider.value = parts.level;
     this.slider.setAttribute('aria-valuetext', text);
     const share = this.slider.max > 0 ? parts.level / this.slider.max : 0;
@@ -118,7 +118,7 @@ class Panel {
     const node = this.parts.nodes[rows[0]];
     const swatch = element('span', {className: 'swatch'});
     swatch.style.background = `rgb(${node.color.join()})`;
-    const name = rows.length > 1 ? `${rows.length} parts` : node.name;
+    const name = rows.length > 1 ? `${rows.length} segments` : node.name;
     const title = rows.map(row => this.parts.nodes[row].name).join(', ');
     const label = 'Deselect';
     const close = element('button', {type: 'button', className: 'quiet', title: `${label} (Esc)`}, icon('cross'));
@@ -135,8 +135,8 @@ class Panel {
     const button = (textContent, title, onclick, disabled = false) =>
       element('button', {type: 'button', textContent, title, onclick, disabled});
     return element('div', {className: 'actions'},
-      button('Parent', 'Select what it is a part of', () => parts.select([single.parent]), !(single?.parent >= 0)),
-      button('Children', 'Select its own parts', () => parts.select(single.children), !single?.children.length),
+      button('Parent', 'Select the segment above it', () => parts.select([single.parent]), !(single?.parent >= 0)),
+      button('Children', 'Select the segments below it', () => parts.select(single.children), !single?.children.length),
       button('Go to', 'Turn the view to it (F)', () => this.go(rows)),
       button(isolated ? 'Show others' : 'Isolate', 'Show nothing else (I)', () => parts.isolate(rows)),
       button(hidden ? 'Show' : 'Hide', 'H', () => hideOrShow(parts, rows)));

@@ -93,7 +93,7 @@ class PartRows {
       const onclick = () => { this.most *= 4; this.update(); };
       this.place.append(element('button', {type: 'button', className: 'quiet more', textContent: text, onclick}));
     }
-    if (!rows.length) this.place.append(element('p', {className: 'none', textContent: 'No part is called so.'}));
+    if (!rows.length) this.place.append(element('p', {className: 'none', textContent: 'No segment has this name.'}));
     if (!this.items.has(this.focused)) this.focused = rows[0]?.row ?? -1;
     if (held) this.items.get(this.focused)?.focus({preventScroll: true});
   }

@@ -10,7 +10,7 @@ import torch
 from fieldlab.data.cameras import Cameras
 from fieldlab.export.web.page import write_page
 from fieldlab.mesh.mesh import Mesh
-from fieldlab.pictures.camera_path import look_at_point, up_direction
+from fieldlab.pictures.camera_path import focus_point, up_direction
 from fieldlab.pictures.sheets import to_uint8
 from fieldlab.render.model import RadianceModel
 from fieldlab.segment.hierarchy import Hierarchy
@@ -38,9 +38,7 @@ def write_run_page(
     """
     cameras = cameras.to("cpu")
     first = cameras[:1].scaled(min(1.0, POSTER_SIDE / int(cameras.size[0].max())))
-    eye, target, up = (
-        _point(v) for v in (cameras.origins[0], look_at_point(cameras, model.aabb), up_direction(cameras))
-    )
+    eye, target, up = (_point(v) for v in (cameras.origins[0], focus_point(cameras, model.aabb), up_direction(cameras)))
     poster = to_uint8(model.render_image(first, 0)["rgb"])
     write_page(path, mesh, title=title, leaf=leaf, tree=tree, poster=poster, up=up, view=(eye, target))
 

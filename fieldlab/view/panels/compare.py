@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fieldlab.view.look import COMPARISONS
+from fieldlab.view.display import COMPARISONS
 
 if TYPE_CHECKING:
     from fieldlab.view.server import Viewer
@@ -20,8 +20,8 @@ class ComparePanel:
         self.how = gui.add_dropdown("Show", COMPARISONS, initial_value="one run",
                                     hint="Left of the split is the first run, right the second")  # fmt: skip
         self.split = gui.add_slider("Split", 0.0, 1.0, 0.01, 0.5)
-        self.gain = gui.add_slider("Strength", 1.0, 20.0, 0.5, visitor.look.gain, hint="Of differences and errors")
-        self.swap = gui.add_button("Exchange them")
+        self.gain = gui.add_slider("Gain", 1.0, 20.0, 0.5, visitor.display.gain, hint="Of differences and errors")
+        self.swap = gui.add_button("Swap")
         self.table = gui.add_markdown("")
         self.how.on_update(lambda _: viewer.show(visitor, compare=self.how.value))
         self.split.on_update(lambda _: viewer.show(visitor, split=float(self.split.value)))
@@ -31,20 +31,20 @@ class ComparePanel:
         self.say()
 
     def _swap(self) -> None:
-        if len(self.visitor.subjects) == 2:
-            self.visitor.alter(chosen=frozenset(), hidden=frozenset(), only=frozenset())
-            self.visitor.look_at(list(reversed(self.visitor.subjects)))
+        if len(self.visitor.runs) == 2:
+            self.visitor.set_display(chosen=frozenset(), hidden=frozenset(), only=frozenset())
+            self.visitor.show_runs(list(reversed(self.visitor.runs)))
             self.viewer.redraw(self.visitor)
 
     def say(self) -> None:
         """What is compared."""
-        if len(self.visitor.subjects) < 2:
+        if len(self.visitor.runs) < 2:
             self.table.content = "Nothing to compare with: `fieldlab view RUN RUN2`, or make an edit."
             return
-        first, second = self.visitor.subjects[:2]
+        first, second = self.visitor.runs[:2]
         rows = max(len(first.facts), len(second.facts))
         lines = [f"| {first.name} | {second.name} |", "|---|---|"]
         for i in range(rows):
-            cells = [subject.facts[i] if i < len(subject.facts) else "" for subject in (first, second)]
+            cells = [run.facts[i] if i < len(run.facts) else "" for run in (first, second)]
             lines.append(f"| {cells[0]} | {cells[1]} |")
         self.table.content = "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Edits: choose a box, a sphere or a part, say what becomes of it, look at the result, keep it as a run."""
+"""Edits: select a box, a sphere or a segment, say what becomes of it, see the result, save it as a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fieldlab.segment.files import carry_hierarchy
 from fieldlab.segment.finder import finder
 from fieldlab.view.panels.work import Work
 from fieldlab.view.places import place
-from fieldlab.view.subject import Subject
+from fieldlab.view.shown_run import ShownRun
 from fieldlab.view.tasks import Task
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fieldlab.view.visitor import Visitor
 
 VERBS = ("remove", "keep", "move", "duplicate", "recolor")
-SHAPES = ("box", "sphere", "chosen part")
+SHAPES = ("box", "sphere", "selected segment")
 
 
 class EditPanel:
@@ -35,9 +35,9 @@ class EditPanel:
 
     def __init__(self, viewer: Viewer, visitor: Visitor) -> None:
         self.viewer, self.visitor = viewer, visitor
-        self.original = visitor.subjects[0]
+        self.original = visitor.runs[0]
         self.edits: list[str] = []
-        self.edited: Subject | None = None  # the run with these edits
+        self.edited: ShownRun | None = None  # the run with these edits
         low, high = self.original.box
         self.center, self.reach = (low + high) / 2, float((high - low).max())
         gui = visitor.handle.gui
@@ -46,10 +46,10 @@ class EditPanel:
         self.shown = gui.add_checkbox("Show the selection", False)
         self.size = gui.add_vector3("Size", (round(self.reach / 4, 4),) * 3, min=(1e-4, 1e-4, 1e-4), step=1e-3,
                                     hint="Of a box; of a sphere the first is its diameter")  # fmt: skip
-        self.verb = gui.add_dropdown("Do", VERBS)
+        self.verb = gui.add_dropdown("Operation", VERBS)
         self.color = gui.add_rgb("Color", (230, 60, 40), visible=False)
         self.scale = gui.add_number("Scale", 1.0, min=0.01, max=100.0, step=0.01, visible=False)
-        self.add = gui.add_button("Do it", color="green")
+        self.add = gui.add_button("Apply", color="green")
         self.undo = gui.add_button_group("Edits", ("undo last", "undo all"))
         self.list = gui.add_markdown("No edits yet.")
         self.name = gui.add_text("Name", "edited", hint="In the run's folder: edited/")
@@ -106,12 +106,14 @@ class EditPanel:
         """The edit as a line.
 
         Raises:
-            FieldlabError: no part is chosen.
+            FieldlabError: not exactly one segment is selected.
         """
         if self.shape.value == SHAPES[2]:
-            chosen = self.visitor.look.chosen
+            chosen = self.visitor.display.chosen
             if len(chosen) != 1:
-                raise ConfigError("one part is edited at a time", found=f"{len(chosen)} chosen", hint="click on one")
+                raise ConfigError(
+                    "one segment is edited at a time", found=f"{len(chosen)} selected", hint="click on one"
+                )
             node = next(iter(chosen))
             selection, middle = f"part {node}", self._middle_of(node)
         else:
@@ -156,9 +158,9 @@ class EditPanel:
         self._apply([] if what == "undo all" else self.edits[:-1])
 
     def _apply(self, edits: list[str]) -> None:
-        """Let the visitor look at the run with these edits, and at the original beside it."""
+        """Show the visitor the run with these edits, and the original beside it."""
         if not edits:
-            self._look_at(edits, None, [self.original, *self.viewer.subjects[1:]])
+            self._show_edited(edits, None, [self.original, *self.viewer.runs[1:]])
             return
 
         def work(task: Task) -> None:
@@ -166,17 +168,17 @@ class EditPanel:
             generator = torch.Generator().manual_seed(0)
             with self.viewer.turns.urgent():
                 made = edited_model(self.original.model, edits, generator, finder(self.original.hierarchy))
-            subject = Subject(f"{self.original.name}, edited", made, self.original.scene, folder=self.original.folder,
-                              capture=self.original.capture, facts=(f"{len(edits)} edits",))  # fmt: skip
-            self._look_at(edits, subject, [subject, self.original])
+            run = ShownRun(f"{self.original.name}, edited", made, self.original.scene, folder=self.original.folder,
+                              source=self.original.source, facts=(f"{len(edits)} edits",))  # fmt: skip
+            self._show_edited(edits, run, [run, self.original])
 
         self.work.begin(Task("edit", work))
 
-    def _look_at(self, edits: list[str], edited: Subject | None, subjects: list[Subject]) -> None:
+    def _show_edited(self, edits: list[str], edited: ShownRun | None, runs: list[ShownRun]) -> None:
         self.edits, self.edited = edits, edited
         self.list.content = "\n".join(f"{i + 1}. `{text}`" for i, text in enumerate(edits)) or "No edits yet."
-        self.visitor.alter(chosen=frozenset(), hidden=frozenset(), only=frozenset(), channel="color")
-        self.visitor.look_at(subjects)
+        self.visitor.set_display(chosen=frozenset(), hidden=frozenset(), only=frozenset(), channel="color")
+        self.visitor.show_runs(runs)
         self.viewer.redraw(self.visitor)
 
     def _save(self) -> None:

@@ -24,11 +24,11 @@ from fieldlab.view.tasks import Task
 
 if TYPE_CHECKING:
     from fieldlab.view.server import Viewer
-    from fieldlab.view.subject import Subject
+    from fieldlab.view.shown_run import ShownRun
     from fieldlab.view.visitor import Visitor
 
-MESH, PARTS, POINTS, LABELS, PICTURE, PAGE = ("mesh", "mesh in parts", "point cloud", "labels of test views", "picture",
-                                              "web page")  # fmt: skip
+MESH, PARTS, POINTS = "mesh", "mesh in segments", "point cloud"
+LABELS, PICTURE, PAGE = "labels of test views", "picture", "web page"
 SUFFIXES = {MESH: MESH_SUFFIXES, PARTS: PARTS_SUFFIXES, POINTS: (".ply",), LABELS: ("",),
             PICTURE: (".png", ".jpg"), PAGE: (".html",)}  # fmt: skip
 DETAIL = {"128": 128, "256": 256, "384": 384, "512": 512}
@@ -41,12 +41,14 @@ class ExportPanel:
 
     def __init__(self, viewer: Viewer, visitor: Visitor) -> None:
         self.viewer, self.visitor = viewer, visitor
-        gui, segmented = visitor.handle.gui, visitor.subjects[0].hierarchy is not None
+        gui, segmented = visitor.handle.gui, visitor.runs[0].hierarchy is not None
         kinds = [kind for kind in SUFFIXES if segmented or kind not in (PARTS, LABELS)]
         self.kind = gui.add_dropdown("What", tuple(kinds), initial_value=MESH)
         self.suffix = gui.add_dropdown("As", SUFFIXES[MESH])
-        self.detail = gui.add_dropdown("Cells a side", tuple(DETAIL), initial_value="256", hint="Of a mesh")
-        self.name = gui.add_text("File", visitor.subjects[0].name[:60], hint="In the run's folder: exports/")
+        self.detail = gui.add_dropdown(
+            "Resolution", tuple(DETAIL), initial_value="256", hint="Grid cells along a side of the box"
+        )
+        self.name = gui.add_text("File", visitor.runs[0].name[:60], hint="In the run's folder: exports/")
         self.go = gui.add_button("Export", color="green")
         self.work = Work(viewer, visitor)
         self.kind.on_update(lambda _: self._kind())
@@ -58,73 +60,73 @@ class ExportPanel:
         self.detail.visible = self.kind.value in (MESH, PARTS, PAGE)
 
     def _begin(self) -> None:
-        kind, subject = str(self.kind.value), self.visitor.subjects[0]
-        if kind in (PARTS, LABELS) and subject.hierarchy is None:
-            self.visitor.tell("There are no parts", "Parts are those of the run before its edits; undo them first.")
+        kind, run = str(self.kind.value), self.visitor.runs[0]
+        if kind in (PARTS, LABELS) and run.hierarchy is None:
+            self.visitor.tell("There are no segments", "They belong to the run before its edits; undo those first.")
             return
         suffix = "" if self.suffix.value == "folder" else str(self.suffix.value)
         try:
-            path = place(subject.folder, "exports", str(self.name.value), suffix)
+            path = place(run.folder, "exports", str(self.name.value), suffix)
         except FieldlabError as error:
-            self.visitor.tell("That is no place to write", str(error))
+            self.visitor.tell("The file cannot be written", str(error))
             return
         detail = DETAIL[self.detail.value]
-        makers = {MESH: partial(_mesh, subject, path, detail), PARTS: partial(_parts, subject, path, detail),
-                  POINTS: partial(_points, subject, path), LABELS: partial(_labels, subject, path),
-                  PICTURE: partial(self._picture, path), PAGE: partial(_page, subject, path, detail)}  # fmt: skip
+        makers = {MESH: partial(_mesh, run, path, detail), PARTS: partial(_parts, run, path, detail),
+                  POINTS: partial(_points, run, path), LABELS: partial(_labels, run, path),
+                  PICTURE: partial(self._picture, path), PAGE: partial(_page, run, path, detail)}  # fmt: skip
         self.work.begin(Task(f"{kind} {path.name}", makers[kind]))
 
     def _picture(self, path: Path, task: Task) -> Path:
         visitor = self.visitor
-        subject, eye = visitor.subjects[0], visitor.eye()
-        look = visitor.fitting(subject, visitor.look)
+        run, eye = visitor.runs[0], visitor.eye()
+        display = visitor.fitting(run, visitor.display)
         width, height = round(PICTURE_HEIGHT * eye.aspect), PICTURE_HEIGHT
-        task.tell("drawing", 0.1)
-        seen = see(subject.visible(look.hidden, look.only), eye.cameras(width, height), turn=self.viewer.turns.urgent)
+        task.tell("rendering", 0.1)
+        seen = see(run.visible(display.hidden, display.only), eye.cameras(width, height), turn=self.viewer.turns.urgent)
         assert seen is not None
-        write_picture(path, to_uint8(paint(seen, subject, look)))
+        write_picture(path, to_uint8(paint(seen, run, display)))
         return path
 
 
-def _surface(subject: Subject, detail: int, task: Task, faces: int | None = None) -> Mesh:
+def _surface(run: ShownRun, detail: int, task: Task, faces: int | None = None) -> Mesh:
     options = MeshOptions(detail, faces=faces)
-    return colored_mesh(subject.model, subject.scene.cameras["train"], options, task.tell)[0]
+    return colored_mesh(run.model, run.scene.cameras["train"], options, task.tell)[0]
 
 
-def _mesh(subject: Subject, path: Path, detail: int, task: Task) -> Path:
-    write_mesh(path, _surface(subject, detail, task))
+def _mesh(run: ShownRun, path: Path, detail: int, task: Task) -> Path:
+    write_mesh(path, _surface(run, detail, task))
     return path
 
 
-def _parts(subject: Subject, path: Path, detail: int, task: Task) -> Path:
-    assert subject.hierarchy is not None
-    assert subject.labeler is not None
-    mesh = _surface(subject, detail, task)
-    task.tell("parts", 0.9)
-    write_parts(path, mesh, leaves_of_faces(mesh, subject.labeler), subject.hierarchy)
+def _parts(run: ShownRun, path: Path, detail: int, task: Task) -> Path:
+    assert run.hierarchy is not None
+    assert run.labeler is not None
+    mesh = _surface(run, detail, task)
+    task.tell("segments", 0.9)
+    write_parts(path, mesh, leaves_of_faces(mesh, run.labeler), run.hierarchy)
     return path
 
 
-def _points(subject: Subject, path: Path, task: Task) -> Path:
-    cameras = subject.scene.cameras["train"]
-    cloud = surface_points(subject.model, cameras, on_share=lambda share: task.tell("points", share))
-    write_cloud(path, cloud, subject.labeler)
+def _points(run: ShownRun, path: Path, task: Task) -> Path:
+    cameras = run.scene.cameras["train"]
+    cloud = surface_points(run.model, cameras, on_share=lambda share: task.tell("points", share))
+    write_cloud(path, cloud, run.labeler)
     return path
 
 
-def _labels(subject: Subject, path: Path, task: Task) -> Path:
-    tree = subject.hierarchy
+def _labels(run: ShownRun, path: Path, task: Task) -> Path:
+    tree = run.hierarchy
     assert tree is not None
-    split = "test" if "test" in subject.scene.cameras else "train"
-    write_labels(path, Segmentation(subject.model, tree), subject.scene.cameras[split], subject.scene.names[split],
+    split = "test" if "test" in run.scene.cameras else "train"
+    write_labels(path, Segmentation(run.model, tree), run.scene.cameras[split], run.scene.names[split],
                  tree.thresholds(MOST_LABELS), lambda done, total: task.tell("views", done / total))  # fmt: skip
     return path
 
 
-def _page(subject: Subject, path: Path, detail: int, task: Task) -> Path:
-    mesh = _surface(subject, detail, task, FACES)
+def _page(run: ShownRun, path: Path, detail: int, task: Task) -> Path:
+    mesh = _surface(run, detail, task, FACES)
     task.tell("page", 0.9)
-    leaf = None if subject.labeler is None else leaves_of_faces(mesh, subject.labeler)
-    write_run_page(path, subject.model, subject.scene.cameras["train"], mesh, title=subject.name, leaf=leaf,
-                   tree=subject.hierarchy)  # fmt: skip
+    leaf = None if run.labeler is None else leaves_of_faces(mesh, run.labeler)
+    write_run_page(path, run.model, run.scene.cameras["train"], mesh, title=run.name, leaf=leaf,
+                   tree=run.hierarchy)  # fmt: skip
     return path

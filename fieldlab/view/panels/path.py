@@ -1,4 +1,4 @@
-"""A camera path: views that are kept, the way through them, its preview, and the film."""
+"""A camera path: its keyframes, the way through them, its preview, and the video."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fieldlab.errors import FieldlabError
 from fieldlab.pictures.sheets import to_uint8
 from fieldlab.pictures.video import write_frames
 from fieldlab.view.channels import paint
-from fieldlab.view.keyframes import Flight, Keyframe, altered, moved, read_flight, write_flight
+from fieldlab.view.keyframes import Flight, Keyframe, moved, read_flight, replaced, write_flight
 from fieldlab.view.panels.work import Work
 from fieldlab.view.places import place
 from fieldlab.view.seen import see
@@ -42,16 +42,16 @@ class PathPanel:
         self._playing = threading.Event()
         self._line: list[Any] = []
         gui = visitor.handle.gui
-        self.add = gui.add_button("Add this view", hint="At the end of the path")
-        self.keys = gui.add_dropdown("View", ("none",))
+        self.add = gui.add_button("Add keyframe", hint="At the end of the path")
+        self.keys = gui.add_dropdown("Keyframe", ("none",))
         self.name = gui.add_text("Name", "")
         self.seconds = gui.add_number("Seconds to the next", 2.0, min=0.05, max=600.0, step=0.05)
-        self.change = gui.add_button_group("View ", ("go", "replace", "earlier", "later", "remove"))
+        self.change = gui.add_button_group("Keyframe ", ("go", "replace", "earlier", "later", "remove"))
         self.loop = gui.add_checkbox("Loop", False)
-        self.fps = gui.add_number("Pictures a second", 30.0, min=1.0, max=240.0, step=1.0)
+        self.fps = gui.add_number("Frames per second", 30.0, min=1.0, max=240.0, step=1.0)
         self.size = gui.add_dropdown("Size", tuple(SIZES))
         self.play = gui.add_button("Play")
-        self.said = gui.add_markdown("Add two views or more.")
+        self.said = gui.add_markdown("Add two keyframes or more.")
         self.file = gui.add_text("File", "path", hint="In the run's folder: paths/ and renders/")
         self.save = gui.add_button("Save path")
         self.load = gui.add_upload_button("Load path", mime_type="application/json")
@@ -59,8 +59,8 @@ class PathPanel:
         self.work = Work(viewer, visitor)
         self.add.on_click(lambda _: self._add())
         self.keys.on_update(lambda _: self._show_key())
-        self.name.on_update(lambda _: self._alter(name=str(self.name.value)[:100] or "view"))
-        self.seconds.on_update(lambda _: self._alter(seconds=float(self.seconds.value)))
+        self.name.on_update(lambda _: self._edit_key(name=str(self.name.value)[:100] or "keyframe"))
+        self.seconds.on_update(lambda _: self._edit_key(seconds=float(self.seconds.value)))
         self.change.on_click(lambda event: self._change(str(event.target.value)))
         self.loop.on_update(lambda _: self._settings(loop=bool(self.loop.value)))
         self.fps.on_update(lambda _: self._settings(fps=float(self.fps.value)))
@@ -83,11 +83,11 @@ class PathPanel:
         names = self._labels()
         self.keys.options = tuple(names)
         self.keys.value = names[min(max(at or 0, 0), len(names) - 1)]  # type: ignore[misc]
-        self.said.content = f"{len(flight.keys)} views, {flight.seconds:.1f} s, {flight.frames} pictures"
+        self.said.content = f"{len(flight.keys)} keyframes, {flight.seconds:.1f} s, {flight.frames} frames"
         self._draw()
 
     def _add(self) -> None:
-        keys = (*self.flight.keys, Keyframe(f"view {len(self.flight.keys) + 1}", self.visitor.eye()))
+        keys = (*self.flight.keys, Keyframe(f"keyframe {len(self.flight.keys) + 1}", self.visitor.eye()))
         self._set(replace(self.flight, keys=keys), len(keys) - 1)
 
     def _show_key(self) -> None:
@@ -95,10 +95,10 @@ class PathPanel:
             self.name.value = self.flight.keys[i].name  # type: ignore[misc]
             self.seconds.value = self.flight.keys[i].seconds  # type: ignore[misc]
 
-    def _alter(self, **changes: Any) -> None:
+    def _edit_key(self, **changes: Any) -> None:
         i = self._number
         if i is not None and any(getattr(self.flight.keys[i], name) != value for name, value in changes.items()):
-            self._set(replace(self.flight, keys=altered(self.flight.keys, i, **changes)), i)
+            self._set(replace(self.flight, keys=replaced(self.flight.keys, i, **changes)), i)
 
     def _change(self, what: str) -> None:
         i = self._number
@@ -108,7 +108,7 @@ class PathPanel:
         if what == "go":
             self.visitor.go(keys[i].eye)
         elif what == "replace":
-            self._set(replace(self.flight, keys=altered(keys, i, eye=self.visitor.eye())), i)
+            self._set(replace(self.flight, keys=replaced(keys, i, eye=self.visitor.eye())), i)
         elif what == "remove":
             self._set(replace(self.flight, keys=keys[:i] + keys[i + 1 :]), i - 1)
         else:
@@ -128,7 +128,7 @@ class PathPanel:
         self._line.clear()
         flight = self.flight
         self.visitor.thing("path", bool(flight.keys))
-        reach = 0.04 * float((self.visitor.subjects[0].box[1] - self.visitor.subjects[0].box[0]).norm())
+        reach = 0.04 * float((self.visitor.runs[0].box[1] - self.visitor.runs[0].box[0]).norm())
         for i, key in enumerate(flight.keys):
             self._line.append(scene.add_camera_frustum(
                 f"/path/{i}", key.eye.fov, flight.size[0] / flight.size[1], scale=reach, thickness=0.03 * reach,
@@ -161,7 +161,7 @@ class PathPanel:
             self.play.label = "Play"
 
     def _save(self) -> None:
-        path = place(self.visitor.subjects[0].folder, "paths", str(self.file.value), ".json")
+        path = place(self.visitor.runs[0].folder, "paths", str(self.file.value), ".json")
         write_flight(path, self.flight)
         self.visitor.handle.send_file_download(path.name, path.read_bytes(), save_immediately=True)
         self.said.content = f"saved: {path}"
@@ -177,23 +177,23 @@ class PathPanel:
     def _render(self) -> None:
         flight, visitor = self.flight, self.visitor
         cameras = flight.cameras()
-        path = place(visitor.subjects[0].folder, "renders", str(self.file.value), ".mp4")
-        subject = visitor.subjects[0]
-        look = visitor.fitting(subject, replace(visitor.look, compare="one run"))
-        model = subject.visible(look.hidden, look.only)
+        path = place(visitor.runs[0].folder, "renders", str(self.file.value), ".mp4")
+        run = visitor.runs[0]
+        display = visitor.fitting(run, replace(visitor.display, compare="one run"))
+        model = run.visible(display.hidden, display.only)
 
         def pictures(task: Task) -> Iterator[np.ndarray]:
             for i in range(len(cameras)):
-                task.tell(f"picture {i + 1} of {len(cameras)}", i / len(cameras))
+                task.tell(f"frame {i + 1} of {len(cameras)}", i / len(cameras))
                 seen = see(model, cameras[i], turn=self.viewer.turns.urgent)
                 assert seen is not None
-                yield to_uint8(paint(seen, subject, look))
+                yield to_uint8(paint(seen, run, display))
 
         def work(task: Task) -> Path:
             write_frames(path, pictures(task), flight.fps)
             return path
 
-        self.work.begin(Task(f"film {path.name}", work))
+        self.work.begin(Task(f"video {path.name}", work))
 
     def _guard(self, what: Any) -> None:
         try:

@@ -49,7 +49,7 @@ class ScenePanel:
 
     @property
     def _train(self) -> Any:
-        return self.visitor.subjects[0].scene.cameras["train"]
+        return self.visitor.runs[0].scene.cameras["train"]
 
     def _switched(self, name: str, maker: Any, event: Any) -> None:
         on = bool(event.target.value)
@@ -66,8 +66,8 @@ class ScenePanel:
 
     def _size(self) -> float:
         """Length of a camera's frustum."""
-        subject = self.visitor.subjects[0]
-        apart = (self._train.origins.cpu() - subject.middle).norm(dim=1).median()
+        run = self.visitor.runs[0]
+        apart = (self._train.origins.cpu() - run.middle).norm(dim=1).median()
         return 0.04 * float(apart)
 
     def _cameras(self) -> list[Any]:
@@ -109,12 +109,12 @@ class ScenePanel:
         self.viewer.redraw(self.visitor)
 
     def _box(self) -> list[Any]:
-        low, high = self.visitor.subjects[0].box.numpy()
+        low, high = self.visitor.runs[0].box.numpy()
         return [self.visitor.handle.scene.add_box("/box", (230, 120, 20), tuple(high - low), wireframe=True,
                                                   position=tuple((low + high) / 2))]  # fmt: skip
 
     def _cells(self) -> list[Any]:
-        grid = self.visitor.subjects[0].model.occupancy
+        grid = self.visitor.runs[0].model.occupancy
         cells = grid.occupied().flatten().nonzero()[:, 0]
         some = cells[:: max(math.ceil(len(cells) / MOST_POINTS), 1)]
         points = cell_points(some, grid.resolution, grid.aabb).cpu().numpy()
@@ -123,18 +123,18 @@ class ScenePanel:
                                                           precision="float32")]  # fmt: skip
 
     def _points(self) -> list[Any]:
-        points, colors = self.visitor.subjects[0].sparse_points
-        side = 0.002 * float((self.visitor.subjects[0].box[1] - self.visitor.subjects[0].box[0]).norm())
+        points, colors = self.visitor.runs[0].sparse_points
+        side = 0.002 * float((self.visitor.runs[0].box[1] - self.visitor.runs[0].box[0]).norm())
         return [self.visitor.handle.scene.add_point_cloud("/points", points, colors, point_size=side,
                                                           precision="float32")]  # fmt: skip
 
     def _axes(self) -> list[Any]:
-        length = 0.25 * float((self.visitor.subjects[0].box[1] - self.visitor.subjects[0].box[0]).norm())
+        length = 0.25 * float((self.visitor.runs[0].box[1] - self.visitor.runs[0].box[0]).norm())
         return [self.visitor.handle.scene.add_frame("/axes", axes_length=length, axes_radius=0.01 * length)]
 
     def _up(self) -> None:
         word = self.up.value
-        direction = tuple(self.visitor.subjects[0].up.tolist()) if word == DIRECTIONS[0] else word
+        direction = tuple(self.visitor.runs[0].up.tolist()) if word == DIRECTIONS[0] else word
         self._set_up(direction)
 
     def _up_as_seen(self) -> None:

@@ -17,11 +17,11 @@ class TrainingPanel:
     def __init__(self, training: Training, visitor: Visitor) -> None:
         self.training = training
         gui = visitor.handle.gui
-        self.word = gui.add_markdown("beginning")
+        self.word = gui.add_markdown("starting")
         self.pause = gui.add_button("Pause")
         self.save = gui.add_button("Save now")
-        self.share = gui.add_slider("For pictures", 0.05, 0.9, 0.05, training.turns.share,
-                                    hint="Share of the time that pictures may take from training")  # fmt: skip
+        self.share = gui.add_slider("Share for rendering", 0.05, 0.9, 0.05, training.turns.share,
+                                    hint="Share of the time that rendering may take from training")  # fmt: skip
         self.psnr = _plot(visitor, "PSNR (dB)", "#1c7ed6")
         self.loss = _plot(visitor, "log10 loss", "#e8590c")
         self.pause.on_click(lambda _: self._pause())
@@ -36,13 +36,13 @@ class TrainingPanel:
             paused.clear()
         else:
             paused.set()
-        self.pause.label = "Go on" if paused.is_set() else "Pause"
+        self.pause.label = "Resume" if paused.is_set() else "Pause"
 
     def _share(self) -> None:
         self.training.turns.share = float(self.share.value)
 
     def leave(self) -> None:
-        """Nobody looks any more."""
+        """The visitor has gone."""
         if self.say in self.training.watchers:
             self.training.watchers.remove(self.say)
 

@@ -33,7 +33,7 @@ class Work:
     def begin(self, task: Task) -> bool:
         """Do a task and show how it gets on; one at a time here. Whether it will be done."""
         if self.task is not None and not self.task.finished:
-            self.visitor.tell("There is work already", f"{self.task.name} is not done yet.")
+            self.visitor.tell("Busy", f"{self.task.name} is not done yet.")
             return False
         task.watch = self._watch
         self.task, self._began = task, time.perf_counter()

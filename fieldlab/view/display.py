@@ -1,25 +1,25 @@
-"""What somebody wants to see, as plain values."""
+"""What a visitor wants to see, as plain values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-CHANNELS = ("color", "depth", "normals", "opacity", "samples", "features", "parts", "error")
+CHANNELS = ("color", "depth", "normals", "opacity", "samples", "features", "segments", "error")
 COMPARISONS = ("one run", "split", "difference")
 
 
 @dataclass(frozen=True)
-class Look:
+class DisplaySettings:
     """One client's wishes.
 
     Args:
         channel: of ``CHANNELS``.
         background: color behind everything, 0 to 1.
-        level: threshold of the tree of parts.
-        tint: how strongly parts color the picture, 0 to 1.
-        chosen: node ids of parts that stand out.
-        hidden: node ids of parts that are not shown.
-        only: node ids of the only parts that are shown; all where there are none.
+        level: threshold of the hierarchy of segments.
+        tint: how strongly segments color the picture, 0 to 1.
+        chosen: node ids of segments that stand out.
+        hidden: node ids of segments that are not shown.
+        only: node ids of the only segments that are shown; all where there are none.
         compare: of ``COMPARISONS``.
         split: where the second run begins, as a share of the width.
         gain: how strongly differences and errors are shown.

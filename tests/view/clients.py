@@ -40,5 +40,5 @@ class Client:
 
 def drawn(visitor: Visitor, moving: bool = False):
     """What becomes of a visitor's full picture."""
-    wish = visitor.wish()
-    return visitor.draw(Job(visitor.handle.client_id, wish, wish.most, moving, lambda: False))
+    request = visitor.request()
+    return visitor.draw(Job(visitor.handle.client_id, request, request.most, moving, lambda: False))

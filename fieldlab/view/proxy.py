@@ -26,7 +26,7 @@ def dissolved(width: int, height: int, share: float) -> np.ndarray:
     return np.tile(tile, (-(-height // 4), -(-width // 4)))[:height, :width]
 
 
-class StandIn:
+class ProxyMesh:
     """One visitor's mesh in the page.
 
     Args:
@@ -35,7 +35,7 @@ class StandIn:
     """
 
     def __init__(self, handle: viser.ClientHandle, mesh: Mesh) -> None:
-        self._node: Any = handle.scene.add_mesh_trimesh("/stand_in", mesh.to_trimesh(), visible=False)
+        self._node: Any = handle.scene.add_mesh_trimesh("/proxy", mesh.to_trimesh(), visible=False)
         self._handle, self._shown, self._gone = handle, False, False
         self._lock = threading.Lock()
         self._picture: tuple[np.ndarray, np.ndarray | None] | None = None  # what is faded into, and its depth

@@ -10,34 +10,34 @@ import numpy as np
 from fieldlab.mesh.surface.extract import extract_mesh
 from fieldlab.view.channels import channels_of, legend
 from fieldlab.view.panels.work import Work
-from fieldlab.view.standin import StandIn
+from fieldlab.view.proxy import ProxyMesh
 from fieldlab.view.tasks import Task
 
 if TYPE_CHECKING:
-    from fieldlab.view.look import Look
+    from fieldlab.view.display import DisplaySettings
     from fieldlab.view.server import Viewer
     from fieldlab.view.visitor import Visitor
 
 MESH_DETAIL, MESH_FACES = 160, 60_000  # of the mesh that is shown while the camera moves
 
 
-class LookPanel:
-    """Controls of the look."""
+class DisplayPanel:
+    """Controls of the display."""
 
     def __init__(self, viewer: Viewer, visitor: Visitor) -> None:
         self.viewer, self.visitor = viewer, visitor
-        gui, subject = visitor.handle.gui, visitor.subjects[0]
-        gui.add_markdown(f"**{subject.name}**  \n" + "  \n".join(subject.facts))
-        self.channel = gui.add_dropdown("Show", channels_of(subject), initial_value=visitor.look.channel,
+        gui, run = visitor.handle.gui, visitor.runs[0]
+        gui.add_markdown(f"**{run.name}**  \n" + "  \n".join(run.facts))
+        self.channel = gui.add_dropdown("Channel", channels_of(run), initial_value=visitor.display.channel,
                                         hint="What the picture shows")  # fmt: skip
-        self.scale = gui.add_image(np.full((8, 8, 3), 255, np.uint8), label="Scale", visible=False, format="png")
+        self.scale = gui.add_image(np.full((8, 8, 3), 255, np.uint8), label="Color scale", visible=False, format="png")
         self.background = gui.add_rgb("Background", (255, 255, 255))
-        self.sharpness = gui.add_slider("Sharpness", 0.1, 1.0, 0.05, 1.0,
+        self.sharpness = gui.add_slider("Resolution", 0.1, 1.0, 0.05, 1.0,
                                         hint="Share of the window's pixels that a picture at rest has")  # fmt: skip
-        self.depth = gui.add_checkbox("Hide things behind the field", True,
-                                      hint="Frusta, boxes and gizmos are covered by what is in front")  # fmt: skip
-        self.mesh = gui.add_checkbox("Mesh while moving", False, hint="For slow machines: the browser shows a mesh by "
-                                     "itself until the camera rests; gone when the field changes")  # fmt: skip
+        self.depth = gui.add_checkbox("Field hides helpers", True,
+                                      hint="Frusta, boxes and gizmos are covered by the field before them")  # fmt: skip
+        self.mesh = gui.add_checkbox("Proxy mesh while moving", False, hint="For slow machines: the browser draws a "
+                                     "mesh until the camera rests; dropped when the field changes")  # fmt: skip
         self.status = gui.add_markdown("")
         self.work = Work(viewer, visitor)
         self._meshing: Task | None = None  # of the mesh that is shown or will be
@@ -48,20 +48,20 @@ class LookPanel:
         self.depth.on_update(lambda _: self._depth())
         self.mesh.on_update(lambda _: self._mesh())
         visitor.watchers.append(self._drawn)
-        visitor.altered.append(self._altered)
+        visitor.display_changed.append(self._display_changed)
         visitor.renamed.append(self._scale)
-        visitor.stale.append(self._stale)
+        visitor.invalidated.append(self._invalidated)
 
-    def _altered(self, before: Look, after: Look) -> None:
-        """The look is another one, whoever altered it."""
+    def _display_changed(self, before: DisplaySettings, after: DisplaySettings) -> None:
+        """The settings are other ones, whoever changed them."""
         if before.channel != after.channel:
             self.channel.value = after.channel  # type: ignore[misc]
         if any(getattr(before, name) != getattr(after, name) for name in ("channel", "compare", "gain")):
             self._scale()
 
     def _scale(self) -> None:
-        subject = self.visitor.subjects[0]
-        picture = legend(subject, self.visitor.fitting(subject, self.visitor.look))
+        run = self.visitor.runs[0]
+        picture = legend(run, self.visitor.fitting(run, self.visitor.display))
         if picture is not None:
             self.scale.image = picture
         self.scale.visible = picture is not None
@@ -88,32 +88,32 @@ class LookPanel:
             return
 
         def work(task: Task) -> None:
-            subject = visitor.subjects[0]
-            cameras, model = subject.scene.cameras["train"], visitor.model(subject, visitor.look)
+            run = visitor.runs[0]
+            cameras, model = run.scene.cameras["train"], visitor.model(run, visitor.display)
             mesh, _ = extract_mesh(model, cameras=cameras, resolution=MESH_DETAIL, faces=MESH_FACES,
                                    on_progress=task.tell)  # fmt: skip
             with self._lock:
                 if self._meshing is task:  # somebody may not want it any more
-                    visitor.stand_in = StandIn(visitor.handle, mesh)
+                    visitor.proxy = ProxyMesh(visitor.handle, mesh)
 
         task = self._meshing = Task("mesh", work)
         if not self.work.begin(task):
-            self._stale()
+            self._invalidated()
 
     def _drop(self) -> None:
         """No mesh, and none that is being made."""
         with self._lock:
-            before, self.visitor.stand_in, self._meshing = self.visitor.stand_in, None, None
+            before, self.visitor.proxy, self._meshing = self.visitor.proxy, None, None
         self.work.cancel()
         if before is not None:
             before.remove()
 
-    def _stale(self) -> None:
+    def _invalidated(self) -> None:
         """The mesh is not what there is to see."""
         if self._meshing is not None:
             self._drop()
             self.mesh.value = False  # type: ignore[misc]
 
     def _drawn(self, width: int, height: int, seconds: float, full: bool) -> None:
-        what = "full size" if full else "smaller while it moves"
+        what = "full size" if full else "reduced while it moves"
         self.status.content = f"{width} x {height}, {1000 * seconds:.0f} ms, {what}"

@@ -1,4 +1,4 @@
-"""A run as people look at it: its model, its scene, its parts, and what is found out about them once."""
+"""A run as the viewer shows it: its model, its scene, its segments, and what is computed of them once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from fieldlab.data.views import Views
 from fieldlab.errors import DataError, FieldlabError
 from fieldlab.ops.occupancy import cell_points
-from fieldlab.pictures.camera_path import look_at_point, up_direction
+from fieldlab.pictures.camera_path import focus_point, up_direction
 from fieldlab.pictures.colormap import DepthRange
 from fieldlab.pictures.frames import depth_scale
 from fieldlab.render.model import RadianceModel
@@ -24,33 +24,33 @@ from fieldlab.segment.config import HEAD
 from fieldlab.segment.files import has_hierarchy, read_hierarchy
 from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.segment.labels import Labeler
-from fieldlab.view.capture import Capture, FilesOf
+from fieldlab.view.scene_source import SceneSource, StoredScene
 from fieldlab.view.seen import Seen, see
 
 BASIS = 4096  # points from which the colors of features are chosen
 
 
-class Subject:
-    """Something to look at. Its model may change while it trains; say so with :meth:`changed`.
+class ShownRun:
+    """A run to show. Its model may change while it trains; say so with :meth:`changed`.
 
     Args:
         name: what people call it.
         model: to render.
         scene: its cameras.
-        hierarchy: its parts.
+        hierarchy: its segments.
         folder: the only place where anything about it is written, None for nowhere.
-        capture: what it was learnt from.
+        source: what it was learnt from.
         info: of a finished run.
         facts: lines about it: how long it was trained, how large it is.
     """
 
     def __init__(
         self, name: str, model: RadianceModel, scene: SceneRecord, hierarchy: Hierarchy | None = None, *,
-        folder: Path | None = None, capture: Capture | None = None, info: RunInfo | None = None,
+        folder: Path | None = None, source: SceneSource | None = None, info: RunInfo | None = None,
         facts: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         self.name, self.model, self.scene, self.hierarchy = name, model, scene, hierarchy
-        self.folder, self.capture, self.info, self.facts = folder, capture, info, facts
+        self.folder, self.source, self.info, self.facts = folder, source, info, facts
         self.labeler = None if hierarchy is None else Labeler(hierarchy)
         self._lock = threading.Lock()
         self._cells: tuple[Tensor, Tensor] | None = None
@@ -58,7 +58,7 @@ class Subject:
         self._nearby: dict[int, Seen] = {}
 
     @staticmethod
-    def load(path: str | Path, device: torch.device | str = "cpu") -> Subject:
+    def load(path: str | Path, device: torch.device | str = "cpu") -> ShownRun:
         """Of a run folder, with its parts if it is segmented.
 
         Raises:
@@ -73,8 +73,8 @@ class Subject:
         if info.psnr is not None:
             against = "to its teacher" if info.config.kind == "distilled" else "on training rays"
             facts.append(f"{info.psnr:.2f} dB {against}")
-        return Subject(folder.resolve().name, model, info.scene, tree, folder=folder, capture=FilesOf(info), info=info,
-                       facts=tuple(facts))  # fmt: skip
+        return ShownRun(folder.resolve().name, model, info.scene, tree, folder=folder, source=StoredScene(info),
+                        info=info, facts=tuple(facts))  # fmt: skip
 
     @property
     def box(self) -> Tensor:
@@ -89,7 +89,7 @@ class Subject:
     @cached_property
     def middle(self) -> Tensor:
         """[3]: what the photographs look at."""
-        return look_at_point(self.scene.cameras["train"], self.box)
+        return focus_point(self.scene.cameras["train"], self.box)
 
     @cached_property
     def depth_scale(self) -> DepthRange:
@@ -103,9 +103,9 @@ class Subject:
         Raises:
             DataError: they are gone.
         """
-        if self.capture is None:
+        if self.source is None:
             raise DataError("this run has no photographs to compare with")
-        return self.capture.photographs()
+        return self.source.views()
 
     @property
     def sparse_points(self) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +114,7 @@ class Subject:
         Raises:
             DataError: there are none.
         """
-        if self.capture is not None and (found := self.capture.points()) is not None:
+        if self.source is not None and (found := self.source.points()) is not None:
             return found
         if self.hierarchy is None:
             raise DataError("the scene came without sparse points")

@@ -1,4 +1,4 @@
-"""Parts: a slider over the threshold, the part under the cursor, and the tree to walk in."""
+"""Segments: a slider over the threshold, the segment under the cursor, and the hierarchy to walk in."""
 
 from __future__ import annotations
 
@@ -20,31 +20,33 @@ LEVELS = 60
 MOST_CHILDREN = 10  # shown as buttons
 
 
-class PartsPanel:
-    """Controls of the parts of the run that is the first one when the page opens, wherever it is shown later."""
+class SegmentsPanel:
+    """Controls of the segments of the run that is the first one when the page opens, wherever it is shown later."""
 
     def __init__(self, viewer: Viewer, visitor: Visitor) -> None:
         self.viewer, self.visitor = viewer, visitor
-        self.subject = visitor.parted
+        self.run = visitor.parted
         self._growing = threading.Lock()  # anybody's renaming makes the tree anew, on a thread of its own
-        tree = self.subject.hierarchy
+        tree = self.run.hierarchy
         assert tree is not None
         self.tree: Hierarchy = tree
         self.thresholds = tree.thresholds(LEVELS).tolist()
         self.pointed: int | None = None  # row of the finest part that was pointed at
         gui = visitor.handle.gui
         start = LEVELS // 2
-        visitor.alter(level=self.thresholds[start])
-        self.level = gui.add_slider("Level", 0, LEVELS - 1, 1, start, hint="Fine parts left, coarse ones right")
+        visitor.set_display(level=self.thresholds[start])
+        self.level = gui.add_slider(
+            "Threshold", 0, LEVELS - 1, 1, start, hint="Finer segments left, coarser ones right"
+        )
         self.count = gui.add_markdown("")
-        self.tint = gui.add_slider("Tint", 0.0, 1.0, 0.05, visitor.look.tint)
-        self.many = gui.add_checkbox("Choose several", False, hint="Clicks add to what is chosen, or take away")
-        self.chosen = gui.add_markdown("Click on a part.")
-        self.walk = gui.add_button_group("Go", ("up", "down"), hint="To the parent, or back towards what was clicked")
-        self.act = gui.add_button_group("Parts", ("isolate", "hide", "show all", "none"))
+        self.tint = gui.add_slider("Tint", 0.0, 1.0, 0.05, visitor.display.tint)
+        self.many = gui.add_checkbox("Select several", False, hint="A click adds to the selection, or takes from it")
+        self.chosen = gui.add_markdown("Click on a segment.")
+        self.walk = gui.add_button_group("Go to", ("parent", "child"), hint="Up, or back down towards what was clicked")
+        self.act = gui.add_button_group("Selection", ("isolate", "hide", "show all", "clear"))
         self.name = gui.add_text("Name", "")
         self.rename = gui.add_button("Rename")
-        self.folder = gui.add_folder("Tree")
+        self.folder = gui.add_folder("Hierarchy")
         self._buttons: list[viser.GuiButtonHandle] = []
         self.level.on_update(lambda _: self._set_level())
         self.tint.on_update(lambda _: viewer.show(visitor, tint=float(self.tint.value)))
@@ -60,22 +62,22 @@ class PartsPanel:
         self._say()
 
     def _click(self, event: viser.SceneClickEvent) -> None:
-        subject = self.subject
-        if self.visitor.look.compare != "one run" or self.visitor.subjects[0] is not subject:
+        run = self.run
+        if self.visitor.display.compare != "one run" or self.visitor.runs[0] is not run:
             return
         point = self.visitor.point_at(event.ray_origin, event.ray_direction)
         if point is None:
             return
-        assert subject.labeler is not None
-        leaf = int(subject.labeler.leaves(point[None])[0])
+        assert run.labeler is not None
+        leaf = int(run.labeler.leaves(point[None])[0])
         if leaf >= 0:
             self.pointed = leaf
-            self.choose(int(self.tree.cut(self.visitor.look.level)[leaf]))
+            self.choose(int(self.tree.cut(self.visitor.display.level)[leaf]))
 
     def choose(self, row: int) -> None:
         """Choose a part, or take it away again where several may be chosen."""
         node = int(self.tree.ids[row])
-        now = self.visitor.look.chosen
+        now = self.visitor.display.chosen
         made = now ^ {node} if self.many.value else frozenset({node})
         self.viewer.show(self.visitor, chosen=frozenset(made))
         self._say()
@@ -84,7 +86,7 @@ class PartsPanel:
         row = self._one()
         if row is None:
             return
-        if way == "up":
+        if way == "parent":
             to = int(self.tree.parent[row])
         else:
             to = self._towards_pointed(row)
@@ -104,15 +106,15 @@ class PartsPanel:
         return max(children, key=lambda child: int(sizes[child]), default=-1)
 
     def _act(self, what: str) -> None:
-        look = self.visitor.look
-        if what == "none":
+        display = self.visitor.display
+        if what == "clear":
             self.viewer.show(self.visitor, chosen=frozenset())
         elif what == "show all":
             self.viewer.show(self.visitor, only=frozenset(), hidden=frozenset())
-        elif what == "isolate" and look.chosen:
-            self.viewer.show(self.visitor, only=look.chosen, hidden=frozenset())
-        elif what == "hide" and look.chosen:
-            self.viewer.show(self.visitor, hidden=look.hidden | look.chosen, chosen=frozenset())
+        elif what == "isolate" and display.chosen:
+            self.viewer.show(self.visitor, only=display.chosen, hidden=frozenset())
+        elif what == "hide" and display.chosen:
+            self.viewer.show(self.visitor, hidden=display.hidden | display.chosen, chosen=frozenset())
         self._say()
 
     def _rename(self) -> None:
@@ -120,16 +122,16 @@ class PartsPanel:
         if row is None or not name:
             return
         self.tree.names[row] = name[:200]
-        folder = self.subject.folder
+        folder = self.run.folder
         try:
             if folder is not None:
                 write_json(folder / TREE, tree_of(self.tree))
         except FieldlabError as error:
-            self.visitor.tell("The name is not kept", str(error))
+            self.visitor.tell("The name could not be saved", str(error))
         self.viewer.renamed()
 
     def _one(self) -> int | None:
-        chosen = self.visitor.look.chosen
+        chosen = self.visitor.display.chosen
         return self.tree.row_of(next(iter(chosen))) if len(chosen) == 1 else None
 
     def _say(self) -> None:
@@ -137,17 +139,19 @@ class PartsPanel:
             self._tell()
 
     def _tell(self) -> None:
-        look, there = self.visitor.look, self.visitor.subjects[0] is self.subject
-        of = "" if there else f" of {self.subject.name}, which is not the first one shown: choose in the tree"
-        self.count.content = f"{len(self.tree.parts(look.level))} parts at threshold {look.level:.3f}{of}"
+        display, there = self.visitor.display, self.visitor.runs[0] is self.run
+        of = "" if there else f" of {self.run.name}, which is not the first run shown: select in the hierarchy"
+        self.count.content = f"{len(self.tree.parts(display.level))} segments at threshold {display.level:.3f}{of}"
         row = self._one()
         if row is None:
-            self.chosen.content = f"{len(look.chosen)} parts are chosen." if look.chosen else "Click on a part."
+            self.chosen.content = (
+                f"{len(display.chosen)} segments are selected." if display.chosen else "Click on a segment."
+            )
         else:
             sizes = self.tree.sizes
             self.chosen.content = (
-                f"**{self.tree.names[row]}** (part {int(self.tree.ids[row])}), {int(sizes[row]):,} points, "
-                f"from {float(self.tree.birth[row]):.3f} on"
+                f"**{self.tree.names[row]}** (node {int(self.tree.ids[row])}), {int(sizes[row]):,} points, "
+                f"from threshold {float(self.tree.birth[row]):.3f} on"
             )
             self.name.value = self.tree.names[row]  # type: ignore[misc]
         self._grow(row)

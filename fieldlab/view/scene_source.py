@@ -16,10 +16,10 @@ Points = tuple[np.ndarray, np.ndarray]
 """Positions float32 [P,3] and colors uint8 [P,3]."""
 
 
-class Capture(Protocol):
+class SceneSource(Protocol):
     """What a field was learnt from."""
 
-    def photographs(self) -> Views:
+    def views(self) -> Views:
         """The training views.
 
         Raises:
@@ -35,12 +35,12 @@ class Capture(Protocol):
 
 
 @dataclass(frozen=True)
-class FilesOf:
-    """Read again when somebody asks."""
+class StoredScene:
+    """Of a finished run: its files are read again when something is asked for."""
 
     info: RunInfo
 
-    def photographs(self) -> Views:
+    def views(self) -> Views:
         return reload_views(self.info, "train")
 
     def points(self) -> Points | None:
@@ -48,12 +48,12 @@ class FilesOf:
 
 
 @dataclass(frozen=True)
-class InMemory:
+class LoadedScene:
     """A scene that is being trained on."""
 
     scene: Scene
 
-    def photographs(self) -> Views:
+    def views(self) -> Views:
         return self.scene.splits["train"]
 
     def points(self) -> Points | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fieldlab.mesh.mesh import Mesh
-from fieldlab.view.standin import FADE, FAR, NEAR, StandIn, dissolved
+from fieldlab.view.proxy import FADE, FAR, NEAR, ProxyMesh, dissolved
 from tests.view.waiting import wait
 
 
@@ -36,9 +36,9 @@ def handle():
 
 
 @pytest.fixture
-def stand_in(handle):
+def proxy(handle):
     corners = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
-    made = StandIn(handle, Mesh(corners, np.array([[0, 1, 2]]), np.full((3, 3), 200, np.uint8)))
+    made = ProxyMesh(handle, Mesh(corners, np.array([[0, 1, 2]]), np.full((3, 3), 200, np.uint8)))
     yield made
     made.remove()
 
@@ -56,31 +56,31 @@ def test_pixels_turn_evenly(share):
     assert dissolved(41, 30, share).shape == (30, 41)
 
 
-def test_more_and_more_of_the_picture_until_the_mesh_is_gone(handle, stand_in):
-    assert not stand_in.resting(PICTURE)  # nothing to fade from
-    stand_in.moving((1.0, 1.0, 1.0))
+def test_more_and_more_of_the_picture_until_the_mesh_is_gone(handle, proxy):
+    assert not proxy.resting(PICTURE)  # nothing to fade from
+    proxy.moving((1.0, 1.0, 1.0))
     assert handle.node.visible
     assert len(handle.pictures) == 1
-    assert stand_in.resting(PICTURE, DEPTH)
+    assert proxy.resting(PICTURE, DEPTH)
     better = PICTURE + 1
-    assert stand_in.resting(better, DEPTH)  # refined on the way: the fade goes on with it
+    assert proxy.resting(better, DEPTH)  # refined on the way: the fade goes on with it
     wait(lambda: not handle.node.visible)
     shares = [(depth == NEAR).mean() for _, depth in handle.pictures[1:-1]]
     assert len(shares) == FADE - 1
     assert shares == sorted(shares)
     assert handle.pictures[-1][0] is better
     assert handle.pictures[-1][1] is DEPTH
-    assert not stand_in.resting(PICTURE)
+    assert not proxy.resting(PICTURE)
 
 
-def test_a_camera_that_moves_again_ends_the_fade(handle, stand_in):
-    stand_in.moving((0.0, 0.0, 0.0))
-    stand_in.resting(PICTURE)
-    timer = stand_in._timer
-    stand_in.moving((0.0, 0.0, 0.0))
+def test_a_camera_that_moves_again_ends_the_fade(handle, proxy):
+    proxy.moving((0.0, 0.0, 0.0))
+    proxy.resting(PICTURE)
+    timer = proxy._timer
+    proxy.moving((0.0, 0.0, 0.0))
     told = len(handle.pictures)
     timer.join()  # the next step of the fade is given up, or comes too late
     assert handle.node.visible
     assert len(handle.pictures) == told
-    stand_in.moving((0.0, 0.0, 0.0))  # nothing to say twice
+    proxy.moving((0.0, 0.0, 0.0))  # nothing to say twice
     assert len(handle.pictures) == told
