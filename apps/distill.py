@@ -80,7 +80,7 @@ def run(args: Distill) -> None:
     from fieldlab.fields.registry import spelled
     from fieldlab.ops.device import choose_device
     from fieldlab.runs.load import load_run
-    from fieldlab.segment.files import carry_hierarchy
+    from fieldlab.segment.files import copy_hierarchy
     from fieldlab.train.config import TrainConfig
 
     console, device = Console(stderr=True), choose_device(args.device)
@@ -94,7 +94,7 @@ def run(args: Distill) -> None:
 
     def open_session(checkpoint: Checkpoint | None) -> Session[DistillEvent]:
         if teacher.field.in_place:
-            carry_hierarchy(info.run.path, prepared.run.path)
+            copy_hierarchy(info.run.path, prepared.run.path)
         with console.status(f"beginning from {info.config.field.kind}"):
             return distill_session(prepared.run, prepared.config, teacher, info.scene, resume=checkpoint,
                                    checkpoint_seconds=args.checkpoint_seconds)  # fmt: skip

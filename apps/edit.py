@@ -42,7 +42,7 @@ def run(args: Edit) -> None:
     from fieldlab.fields.registry import spelled
     from fieldlab.ops.device import choose_device
     from fieldlab.runs.load import load_run
-    from fieldlab.segment.files import ARRAYS, carry_hierarchy, read_hierarchy
+    from fieldlab.segment.files import ARRAYS, copy_hierarchy, read_hierarchy
     from fieldlab.segment.finder import finder
 
     console, generator = Console(stderr=True), torch.Generator().manual_seed(args.seed)
@@ -59,7 +59,7 @@ def run(args: Edit) -> None:
         found = uncovered(model, made, info.scene.cameras["train"], generator) if goes else None
     write_edited(out, made, info, overwrite=args.overwrite)
     if made.field.in_place:
-        carry_hierarchy(info.run.path, out)
+        copy_hierarchy(info.run.path, out)
     for text in made.field.config.edits:  # type: ignore[attr-defined]
         console.print(f"  {text}", highlight=False, soft_wrap=True)
     if found is not None and found.rays and found.nothing + found.unseen > 0.005:

@@ -25,9 +25,9 @@ KEPT_ON_RESUME = frozenset(("masks", "out", "resume", "steps", "seconds", "devic
 
 @dataclass
 class Segment:
-    """Learn which parts a trained field consists of, from masks of its photographs that need not agree with each other.
-    The result is an ordinary run with one tree of parts, hierarchy.json, whose parts can be renamed, merged and
-    split there."""
+    """Learn which segments a trained field consists of, from masks of its photographs that need not agree with each
+    other. The result is an ordinary run with one hierarchy of segments, hierarchy.json, which can be renamed, merged
+    and split there."""
 
     run: RunFolder
     """The run to segment, of any representation; it stays as it is."""
@@ -43,7 +43,7 @@ class Segment:
     features: int = 64
     """Values per point that are learnt."""
     least: OptionalInt = None
-    """Points of the smallest part; a two-thousandth of all points without it."""
+    """Points of the smallest segment; a two-thousandth of all points without it."""
     nested: bool = True
     """Learn from how masks lie in each other, not only from each by itself."""
     seed: int = 0

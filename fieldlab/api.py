@@ -28,7 +28,7 @@ from fieldlab.runs.loop import Event
 from fieldlab.runs.photographs import reload_views
 from fieldlab.runs.session import Session
 from fieldlab.segment.config import SegmentSettings
-from fieldlab.segment.files import carry_hierarchy, has_hierarchy, read_hierarchy
+from fieldlab.segment.files import copy_hierarchy, has_hierarchy, read_hierarchy
 from fieldlab.segment.find_masks import find_masks
 from fieldlab.segment.finder import finder
 from fieldlab.segment.session import new_segment_config, segment_session, write_tree
@@ -175,7 +175,7 @@ class Run:
                                     seconds=seconds)  # fmt: skip
         folder = self._beside(out, to, config, overwrite)
         if self.model.field.in_place:
-            carry_hierarchy(self.path, folder.path)
+            copy_hierarchy(self.path, folder.path)
         _learn(folder, lambda: distill_session(folder, config, self.model, self.info.scene), on_event)
         return self._opened(folder)
 
@@ -213,7 +213,7 @@ class Run:
         made = edited_model(self.model, edits, torch.Generator().manual_seed(seed), finder(tree))
         folder = write_edited(self._place(out, "edited"), made, self.info, overwrite=overwrite)
         if made.field.in_place:
-            carry_hierarchy(self.path, folder.path)
+            copy_hierarchy(self.path, folder.path)
         return self._opened(folder)
 
     def export_mesh(

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from fieldlab.data.cameras import Cameras, Rays
-from fieldlab.distill.ahead import Ahead
 from fieldlab.distill.config import DistillSettings
 from fieldlab.distill.losses import LatentMatch, density_loss
 from fieldlab.distill.mining import HARD, HardRays, Poses
 from fieldlab.distill.poses import pose_source
+from fieldlab.distill.prefetch import Prefetch
 from fieldlab.distill.targets import Targets, find_targets, rows
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import FieldProgress, ParamGroup
@@ -111,7 +111,7 @@ class Distiller(Loop[DistillEvent]):
         self.batches: deque[Targets] = deque(maxlen=KEPT_BATCHES)
         self.budget = self.train.samples_per_step or SAMPLES_PER_STEP[student.device.type]
         self.log: list[str] = []
-        self.ahead = Ahead(self._look, student.device)
+        self.prefetch = Prefetch(self._look, student.device)
         self._match: LatentMatch | None = None
         self._optimizer: Adam | None = None
 
@@ -222,15 +222,15 @@ class Distiller(Loop[DistillEvent]):
         if now.step and now.step % EPOCH == 0:
             self.poses.renew(self.generator)
         stage = self._stage(fraction)
-        self.ahead.settle()
+        self.prefetch.settle()
         if stage == "pixels" and now.step % OCCUPANCY_EVERY == 0:
             self._update_occupancy()
-        self.ahead.mark()
+        self.prefetch.mark()
         targets = self._targets()
         loss, errors = self._loss(targets, stage, fraction)
         loss.backward()
         if (now.step + 1) % now.reuse == 0:
-            self.ahead.prepare()
+            self.prefetch.prepare()
         student.field.regularize(fraction)
         rate = self.schedule.learning_rate(now.step, fraction)
         self.optimizer.step(rate)
@@ -263,7 +263,7 @@ class Distiller(Loop[DistillEvent]):
         now = self.progress
         if now.step % now.reuse and self.batches:
             return self.batches[int(torch.randint(len(self.batches), (1,), generator=self.generator))]
-        found = self.ahead.take()
+        found = self.prefetch.take()
         if now.reuse > 1:
             self.batches.append(found)
         return found
@@ -294,13 +294,13 @@ class Distiller(Loop[DistillEvent]):
         """The loss, and the squared error of every ray's pixel where pixels are compared."""
         field, settings, unit = self.student.field, self.settings, self.student.field.log_unit
         n = len(targets.x)
-        nowhere = self._nowhere(n)  # in the same call, since large perceptrons are costly to call
-        log_density, latent = field.geometry(torch.cat((targets.x.t(), nowhere.t()), dim=1).t())
-        empty = density_loss(log_density[n:] + unit, nowhere.new_full((len(nowhere),), -torch.inf)).sum()
+        nothing = self._empty_points(n)  # in the same call, since large perceptrons are costly to call
+        log_density, latent = field.geometry(torch.cat((targets.x.t(), nothing.t()), dim=1).t())
+        empty = density_loss(log_density[n:] + unit, nothing.new_full((len(nothing),), -torch.inf)).sum()
         log_density, latent = log_density[:n], latent[:n]
         density = density_loss(log_density + unit, targets.log_density + unit).sum()
         late = field.config.late_density if stage == "pixels" else 1.0
-        loss = settings.density_weight * (late * density / max(n, 1) + empty / max(len(nowhere), 1))
+        loss = settings.density_weight * (late * density / max(n, 1) + empty / max(len(nothing), 1))
         fade = max(1 - fraction / max(settings.samples_until, 1e-9), 0.0)
         if stage == "pixels":  # also where a student goes on for longer, and the fraction has fallen back
             fade = 0.0
@@ -349,7 +349,7 @@ class Distiller(Loop[DistillEvent]):
         errors = (on_background(seen, background) - wanted).square().mean(1)
         return loss + errors.mean(), errors.detach()
 
-    def _nowhere(self, samples: int) -> Tensor:
+    def _empty_points(self, samples: int) -> Tensor:
         """Points [P,3] anywhere the teacher is empty, so that the student is too where nothing is ever sampled."""
         x = torch.rand(max(int(samples * EMPTY_SHARE), 1), 3, generator=self.generator).to(self.student.device)
         return x[~self.teacher.occupied(x)]

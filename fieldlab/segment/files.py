@@ -63,7 +63,7 @@ def tree_of(hierarchy: Hierarchy) -> dict[str, Any]:
     return {"format": FORMAT, "nodes": nodes}
 
 
-def carry_hierarchy(source: Path, run: Path) -> None:
+def copy_hierarchy(source: Path, run: Path) -> None:
     """Copy the tree of a run, if it has one, into another of the same geometry. What is there already stays: people
     may have edited it.
 
@@ -75,7 +75,7 @@ def carry_hierarchy(source: Path, run: Path) -> None:
             write_bytes(run / name, (source / name).read_bytes())
 
 
-def keep_edits(folder: Path) -> Path | None:
+def back_up_edits(folder: Path) -> Path | None:
     """Before another tree is written: copy one that is not as it was written, so that no edits are lost. Returns
     where the copy is, None where there is nothing to keep.
 

@@ -11,7 +11,7 @@ from fieldlab.runs.photographs import reload_views
 from fieldlab.segment.mask_files import read_masks
 from fieldlab.segment.masks import ImageMasks
 from fieldlab.segment.oversegment import oversegment
-from fieldlab.segment.pairs import teaches
+from fieldlab.segment.pairs import has_contrast
 from fieldlab.segment.truth import short_name
 
 AUTO = "auto"
@@ -41,7 +41,7 @@ def find_masks(
             on_photograph(i + 1, len(short))
     else:
         found = read_masks(Path(source), short, sizes, "train", others)
-    teaching = sum(teaches(masks) for masks in found.values())
+    teaching = sum(has_contrast(masks) for masks in found.values())
     if teaching < 2:
         raise DataError("masks teach nothing: each shows all or nothing", field=f"--masks {source}",
                         found=f"{teaching} photographs with masks of some of their pixels", expected="2 or more",

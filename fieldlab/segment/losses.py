@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 
 from fieldlab.ops.linkage import single_linkage
 from fieldlab.segment.graph import edge_costs
-from fieldlab.segment.pairs import Couples
+from fieldlab.segment.pairs import Comparisons
 
 TEMPERATURE = 0.1
 
@@ -50,9 +50,11 @@ def contrast(near: Tensor, far: Tensor) -> Tensor:
     return softplus((far - near) / TEMPERATURE).mean() if len(near) else near.sum()
 
 
-def couples_loss(similarity: Callable[[Tensor, Tensor], Tensor], couples: Couples) -> Tensor:
-    """:func:`contrast` of couples under a similarity of pixels."""
-    return contrast(similarity(couples.near_a, couples.near_b), similarity(couples.far_a, couples.far_b))
+def comparison_loss(similarity: Callable[[Tensor, Tensor], Tensor], comparisons: Comparisons) -> Tensor:
+    """:func:`contrast` of comparisons under a similarity of pixels."""
+    return contrast(
+        similarity(comparisons.near_a, comparisons.near_b), similarity(comparisons.far_a, comparisons.far_b)
+    )
 
 
 def norm_loss(raw: Tensor) -> Tensor:

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from fieldlab.segment.masks import ImageMasks
 
-COUPLES = 64  # of a comparison
+PAIRS = 64  # of a comparison
 LEAST_INSIDE = 6  # pixels of a mask, and outside it, in the batch
 LEAST_REMAINDER = 10  # pixels of a mask that are in no smaller one
 
 
 @dataclass(frozen=True)
-class Couples:
+class Comparisons:
     """C comparisons of pixels, all int64 [C]: ``near_a`` and ``near_b`` shall be nearer than ``far_a``, ``far_b``."""
 
     near_a: Tensor
@@ -25,13 +25,13 @@ class Couples:
     far_b: Tensor
 
 
-def teaches(masks: ImageMasks) -> bool:
+def has_contrast(masks: ImageMasks) -> bool:
     """Whether any comparison can be drawn from the masks of a photograph: one has pixels inside and outside."""
     height, width = masks.size
     return bool(((masks.areas >= LEAST_INSIDE) & (masks.areas <= height * width - LEAST_INSIDE)).any())
 
 
-def draw_couples(member: Tensor, inside: Tensor, generator: torch.Generator, nested: bool = True) -> Couples:
+def draw_comparisons(member: Tensor, inside: Tensor, generator: torch.Generator, nested: bool = True) -> Comparisons:
     """Draw comparisons from the pixels of one photograph.
 
     Args:
@@ -47,7 +47,7 @@ def draw_couples(member: Tensor, inside: Tensor, generator: torch.Generator, nes
             draw.remainder(m)
             if not draw.below[m]:
                 draw.upward(m)
-    return draw.couples()
+    return draw.comparisons()
 
 
 class _Draw:
@@ -97,13 +97,13 @@ class _Draw:
                 self.found.append((*near, *far))
                 self._climb(parent, next_ring, far)
 
-    def couples(self) -> Couples:
+    def comparisons(self) -> Comparisons:
         if not self.found:
-            return Couples(*(torch.empty(0, dtype=torch.int64) for _ in range(4)))
-        return Couples(*(torch.cat(part) for part in zip(*self.found, strict=True)))
+            return Comparisons(*(torch.empty(0, dtype=torch.int64) for _ in range(4)))
+        return Comparisons(*(torch.cat(part) for part in zip(*self.found, strict=True)))
 
     def where(self, chosen: Tensor) -> Tensor:
         return chosen.nonzero()[:, 0]
 
     def some(self, pixels: Tensor) -> Tensor:
-        return pixels[torch.randint(len(pixels), (COUPLES,), generator=self.generator)]
+        return pixels[torch.randint(len(pixels), (PAIRS,), generator=self.generator)]

@@ -23,9 +23,9 @@ from fieldlab.runs.limits import Limits
 from fieldlab.runs.loop import Event, Loop, Progress
 from fieldlab.segment.config import SegmentSettings
 from fieldlab.segment.graph import neighbor_edges
-from fieldlab.segment.losses import Ultrametric, continuity_loss, couples_loss, euclidean_similarity, norm_loss
+from fieldlab.segment.losses import Ultrametric, comparison_loss, continuity_loss, euclidean_similarity, norm_loss
 from fieldlab.segment.masks import ImageMasks
-from fieldlab.segment.pairs import draw_couples
+from fieldlab.segment.pairs import draw_comparisons
 from fieldlab.segment.sightings import Sightings, observe
 from fieldlab.train.optimizer import Adam, loop_state, restore_loop
 
@@ -45,7 +45,7 @@ class SegmentEvent(Event):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class MaskedView:
     """A photograph to learn from: what its pixels see, cells int64 [P], and the masks of each cell bool [C,M]."""
 
     seen: Sightings
@@ -75,7 +75,7 @@ class Segmenter(Loop[SegmentEvent]):
         self.limits = Limits(settings.steps, settings.seconds)
         self.optimizer = Adam(self._groups())
         self.nothing = normalize(torch.ones(settings.features), dim=0).to(model.device)
-        self.lessons: list[Lesson] = []
+        self.masked_views: list[MaskedView] = []
         self._left: list[int] = []
 
     @property
@@ -92,16 +92,16 @@ class Segmenter(Loop[SegmentEvent]):
         if resume is not None:
             self._load(resume)
         for i in sorted(self.masks):
-            if lesson := self._lesson(i):
-                self.lessons.append(lesson)
-        if not self.lessons:
+            if view := self._masked_view(i):
+                self.masked_views.append(view)
+        if not self.masked_views:
             raise ConfigError("no photograph with masks sees anything of the field", found=len(self.masks),
                               hint="was the run trained on these photographs?")  # fmt: skip
         if not self.progress.step:
-            self.head.begin_apart(self.lessons[0].seen.x[: 1 << 12])
+            self.head.begin_apart(self.masked_views[0].seen.x[: 1 << 12])
         return []
 
-    def _lesson(self, i: int) -> Lesson | None:
+    def _masked_view(self, i: int) -> MaskedView | None:
         width, height = self.cameras.size[i].tolist()
         order = torch.randperm(width * height, generator=self.generator)[:MOST_PIXELS].sort().values
         seen = observe(self.model, self.cameras, i, order)
@@ -109,7 +109,7 @@ class Segmenter(Loop[SegmentEvent]):
         of_pixels = torch.from_numpy(cells).long().flatten()[order]
         if not bool((seen.opacity > 0.5).any()):
             return None
-        return Lesson(seen, of_pixels, torch.from_numpy(member), torch.from_numpy(self.masks[i].inside), width)
+        return MaskedView(seen, of_pixels, torch.from_numpy(member), torch.from_numpy(self.masks[i].inside), width)
 
     def features(self, seen: Sightings, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """What pixels int64 [N] of a photograph see: features [N,D] as composited, and the same of unit length; behind
@@ -124,45 +124,46 @@ class Segmenter(Loop[SegmentEvent]):
         """One photograph: its graph, comparisons, loss, derivatives, Adam."""
         now, start, settings = self.progress, time.perf_counter(), self.settings
         fraction = self.limits.fraction(now.step, now.seconds)
-        lesson = self._next()
-        chosen = torch.randint(len(lesson.seen), (settings.pixels,), generator=self.generator)
+        view = self._next()
+        chosen = torch.randint(len(view.seen), (settings.pixels,), generator=self.generator)
         chosen = chosen.unique().to(self.model.device)
-        raw, unit = self.features(lesson.seen, chosen)
-        cells = lesson.cells[chosen.cpu()]
-        couples = draw_couples(lesson.member[cells], lesson.inside, self.generator, settings.nested)
-        first, second = neighbor_edges(lesson.seen.directions[chosen], settings.neighbors)
+        raw, unit = self.features(view.seen, chosen)
+        cells = view.cells[chosen.cpu()]
+        comparisons = draw_comparisons(view.member[cells], view.inside, self.generator, settings.nested)
+        first, second = neighbor_edges(view.seen.directions[chosen], settings.neighbors)
         tree = Ultrametric(unit, cells, first, second)
         loss = settings.norm_weight * norm_loss(raw)
-        loss = loss + settings.ultrametric_weight * couples_loss(tree.similarity, couples)
-        loss = loss + settings.euclidean_weight * couples_loss(lambda a, b: euclidean_similarity(unit, a, b), couples)
+        loss = loss + settings.ultrametric_weight * comparison_loss(tree.similarity, comparisons)
+        euclidean = comparison_loss(lambda a, b: euclidean_similarity(unit, a, b), comparisons)
+        loss = loss + settings.euclidean_weight * euclidean
         if settings.continuity_weight:
-            loss = loss + settings.continuity_weight * self._continuity(lesson)
+            loss = loss + settings.continuity_weight * self._continuity(view)
         loss.backward()
         rate = self._rate(now.step, fraction)
         self.optimizer.step(rate)
         with torch.no_grad():
-            near = tree.similarity(couples.near_a, couples.near_b)
-            right = (near > tree.similarity(couples.far_a, couples.far_b)).float().mean()
+            near = tree.similarity(comparisons.near_a, comparisons.near_b)
+            right = (near > tree.similarity(comparisons.far_a, comparisons.far_b)).float().mean()
         return self._account(float(loss.detach()), float(right) if len(near) else 0.0, rate, start)
 
-    def _next(self) -> Lesson:
+    def _next(self) -> MaskedView:
         """All photographs in turn, in a new order every time."""
         if not self._left:
-            self._left = torch.randperm(len(self.lessons), generator=self.generator).tolist()
-        return self.lessons[self._left.pop()]
+            self._left = torch.randperm(len(self.masked_views), generator=self.generator).tolist()
+        return self.masked_views[self._left.pop()]
 
-    def _continuity(self, lesson: Lesson) -> Tensor:
+    def _continuity(self, view: MaskedView) -> Tensor:
         """Runs of four pixels side by side, along a row or a column, that no mask tells apart."""
-        seen, g = lesson.seen, self.generator
+        seen, g = view.seen, self.generator
         start = torch.randint(len(seen), (RUNS,), generator=g)
-        stride = torch.where(torch.rand(RUNS, generator=g) < 0.5, 1, lesson.width)
+        stride = torch.where(torch.rand(RUNS, generator=g) < 0.5, 1, view.width)
         pixels = seen.pixels.cpu()
         wanted = pixels[start][:, None] + stride[:, None] * torch.arange(4)
         place = torch.searchsorted(pixels, wanted).clamp_max(len(pixels) - 1)
-        there = (pixels[place] == wanted).all(1) & (wanted[:, 3] // lesson.width == wanted[:, 0] // lesson.width) | (
+        there = (pixels[place] == wanted).all(1) & (wanted[:, 3] // view.width == wanted[:, 0] // view.width) | (
             (pixels[place] == wanted).all(1) & (stride > 1)
         )
-        cells = lesson.cells[place]
+        cells = view.cells[place]
         opaque = (seen.opacity.cpu()[place] > 0.9).all(1)
         good = place[there & (cells == cells[:, :1]).all(1) & opaque].to(self.model.device)
         if not len(good):

@@ -16,7 +16,7 @@ from fieldlab.runs.load import RunInfo, fingerprint
 from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.runs.session import Session
 from fieldlab.segment.config import SEGMENTED, SegmentSettings
-from fieldlab.segment.files import keep_edits, write_hierarchy
+from fieldlab.segment.files import back_up_edits, write_hierarchy
 from fieldlab.segment.graph import largest_piece, neighbor_edges
 from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.segment.masks import ImageMasks
@@ -89,6 +89,6 @@ def write_tree(session: Session[SegmentEvent], least: int | None = None) -> tupl
         The tree, and where one that people had edited is kept since this one was written.
     """
     made = build_hierarchy(*surface(cast(Segmenter, session.loop)), least)
-    edited = keep_edits(session.run.path)
+    edited = back_up_edits(session.run.path)
     write_hierarchy(session.run.path, made)
     return made, edited

@@ -35,17 +35,17 @@ def surface(segmenter: Segmenter, most: int = MOST_POINTS) -> tuple[Tensor, Tens
     Raises:
         ConfigError: nothing is opaque.
     """
-    lessons = segmenter.lessons
-    solid = [(lesson.seen.opacity > OPAQUE).nonzero()[:, 0] for lesson in lessons]
-    candidates = [lesson.seen.points[pixels] for lesson, pixels in zip(lessons, solid, strict=True)]
+    masked_views = segmenter.masked_views
+    solid = [(view.seen.opacity > OPAQUE).nonzero()[:, 0] for view in masked_views]
+    candidates = [view.seen.points[pixels] for view, pixels in zip(masked_views, solid, strict=True)]
     if not sum(map(len, candidates)):
         raise ConfigError("the field has no surface", field="opacity", expected=f"pixels above {OPAQUE}")
     points, features = [], []
-    for lesson, pixels, chosen in zip(lessons, solid, spread(candidates, most), strict=True):
+    for view, pixels, chosen in zip(masked_views, solid, spread(candidates, most), strict=True):
         pixels = pixels[chosen]
-        points.append(lesson.seen.points[pixels])
+        points.append(view.seen.points[pixels])
         with torch.no_grad():
-            features += [segmenter.features(lesson.seen, part)[1] for part in pixels.split(1 << 13)]
+            features += [segmenter.features(view.seen, part)[1] for part in pixels.split(1 << 13)]
     return torch.cat(points).cpu(), torch.cat(features).cpu()
 
 

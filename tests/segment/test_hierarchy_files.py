@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fieldlab.errors import DataError
-from fieldlab.segment.files import ARRAYS, TREE, carry_hierarchy, keep_edits, read_hierarchy, write_hierarchy
+from fieldlab.segment.files import ARRAYS, TREE, back_up_edits, copy_hierarchy, read_hierarchy, write_hierarchy
 from fieldlab.segment.hierarchy import Hierarchy, palette
 
 # 0 over 1 and 2; 1 over 3 and 4. Points 0-3 in leaf 3, 4-5 in 4, 6-9 in 2.
@@ -144,28 +144,28 @@ def test_what_is_missing_or_damaged(stored, tmp_path):
 
 
 def test_edits_are_kept_and_what_nobody_edited_is_not(made, stored):
-    assert keep_edits(stored) is None
+    assert back_up_edits(stored) is None
     (stored / TREE).write_text(json.dumps(json.loads((stored / TREE).read_text())))  # only written otherwise
-    assert keep_edits(stored) is None
+    assert back_up_edits(stored) is None
     edit(stored, lambda node, _: node[2].update(name="the lid"))
     renamed = (stored / TREE).read_text()
-    assert keep_edits(stored) == stored / "hierarchy.json.bak"
+    assert back_up_edits(stored) == stored / "hierarchy.json.bak"
     write_hierarchy(stored, made)
     assert (stored / "hierarchy.json.bak").read_text() == renamed
     (stored / TREE).write_text("{ half an edit")
-    assert keep_edits(stored) == stored / "hierarchy.json.bak2"
+    assert back_up_edits(stored) == stored / "hierarchy.json.bak2"
     assert (stored / "hierarchy.json.bak").read_text() == renamed
     (stored / TREE).unlink()
-    assert keep_edits(stored) is None
+    assert back_up_edits(stored) is None
 
 
 def test_a_tree_is_carried_to_where_none_is(made, stored, tmp_path):
     student = tmp_path / "student"
     student.mkdir()
-    carry_hierarchy(stored, student)
+    copy_hierarchy(stored, student)
     assert cuts(read_hierarchy(student)) == cuts(made)
     edit(student, lambda node, _: node[2].update(name="the lid"))
-    carry_hierarchy(stored, student)
+    copy_hierarchy(stored, student)
     assert "the lid" in read_hierarchy(student).names
 
 

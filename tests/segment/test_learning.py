@@ -18,9 +18,9 @@ from fieldlab.render.model import RadianceModel
 from fieldlab.runs.checkpoint import Checkpoint
 from fieldlab.segment.config import HEAD, SegmentSettings
 from fieldlab.segment.graph import MASK_CROSSING, edge_costs, neighbor_edges
-from fieldlab.segment.losses import Ultrametric, continuity_loss, contrast, couples_loss, norm_loss
+from fieldlab.segment.losses import Ultrametric, comparison_loss, continuity_loss, contrast, norm_loss
 from fieldlab.segment.masks import ImageMasks
-from fieldlab.segment.pairs import draw_couples
+from fieldlab.segment.pairs import draw_comparisons
 from fieldlab.segment.segmenter import Segmenter
 from fieldlab.segment.sightings import half_way, observe, surface_depth
 from fieldlab.segment.tree import build_hierarchy, smoothed, spread, surface
@@ -69,24 +69,24 @@ def nested(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 @given(st.integers(0, 10_000), st.booleans())
 def test_what_is_nearer_has_a_smaller_mask_in_common(seed, nested_too):
     member, inside = nested(seed)
-    couples = draw_couples(member, inside, seeded(seed), nested_too)
+    comparisons = draw_comparisons(member, inside, seeded(seed), nested_too)
     size = member.sum(0).float()
 
     def common(a, b):
         both = member[a] & member[b]
         return torch.where(both, size, torch.inf).amin(1)
 
-    near, far = common(couples.near_a, couples.near_b), common(couples.far_a, couples.far_b)
+    near, far = common(comparisons.near_a, comparisons.near_b), common(comparisons.far_a, comparisons.far_b)
     assert bool(((near <= far) | near.isinf()).all())
     if len(near):
-        assert bool((near < far).float().mean() > 0.9)  # couples in one ring may share no smaller mask
+        assert bool((near < far).float().mean() > 0.9)  # comparisons in one ring may share no smaller mask
 
 
 def test_masks_of_few_pixels_are_left_out():
     member = torch.zeros(100, 2, dtype=torch.bool)
     member[:3, 0] = True
     member[:97, 1] = True
-    assert len(draw_couples(member, torch.zeros(2, 2, dtype=torch.bool), seeded()).near_a) == 0
+    assert len(draw_comparisons(member, torch.zeros(2, 2, dtype=torch.bool), seeded()).near_a) == 0
 
 
 def test_similarity_is_that_across_the_bottleneck():
@@ -134,8 +134,8 @@ def test_losses_against_their_formulas():
 
 def test_couples_go_through_the_similarity():
     member, inside = nested(3)
-    couples = draw_couples(member, inside, seeded())
-    same = couples_loss(lambda a, b: torch.zeros(len(a)), couples)
+    comparisons = draw_comparisons(member, inside, seeded())
+    same = comparison_loss(lambda a, b: torch.zeros(len(a)), comparisons)
     assert float(same) == pytest.approx(float(torch.tensor(2.0).log()))
 
 

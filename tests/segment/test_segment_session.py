@@ -22,7 +22,7 @@ from fieldlab.segment.config import SEGMENTED, SegmentSettings
 from fieldlab.segment.files import TREE, read_hierarchy
 from fieldlab.segment.find_masks import find_masks
 from fieldlab.segment.masks import ImageMasks
-from fieldlab.segment.pairs import LEAST_INSIDE, teaches
+from fieldlab.segment.pairs import LEAST_INSIDE, has_contrast
 from fieldlab.segment.session import segment_session, write_tree
 from fieldlab.train.build import choose_model
 from fieldlab.train.config import TrainConfig
@@ -91,8 +91,8 @@ def some(pixels: int) -> ImageMasks:
 def test_masks_that_tell_nothing_apart_teach_nothing():
     every = SIZE[0] * SIZE[1]
     pixels = (0, LEAST_INSIDE - 1, LEAST_INSIDE, every - LEAST_INSIDE, every - LEAST_INSIDE + 1, every)
-    assert [teaches(some(n)) for n in pixels] == [False, False, True, True, False, False]
-    assert not teaches(ImageMasks.of([], SIZE))
+    assert [has_contrast(some(n)) for n in pixels] == [False, False, True, True, False, False]
+    assert not has_contrast(ImageMasks.of([], SIZE))
 
 
 def test_masks_that_teach_nothing_are_refused(tmp_path):

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from fieldlab.edit.editing import edited_model, write_edited
 from fieldlab.errors import ConfigError, FieldlabError
 from fieldlab.fields.registry import spelled
-from fieldlab.segment.files import carry_hierarchy
+from fieldlab.segment.files import copy_hierarchy
 from fieldlab.segment.finder import finder
 from fieldlab.view.panels.work import Work
 from fieldlab.view.places import place
@@ -193,7 +193,7 @@ class EditPanel:
             out = self._free(name)
             write_edited(out, edited, info)
             if edited.field.in_place:
-                carry_hierarchy(info.run.path, out)
+                copy_hierarchy(info.run.path, out)
             kind = spelled(edited.field.shown.config)
             self.said.content = f"A field of its own: `fieldlab distill {out} --to {kind}`"
             return out

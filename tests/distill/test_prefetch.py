@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from fieldlab.distill.ahead import Ahead, tensors_of
+from fieldlab.distill.prefetch import Prefetch, tensors_of
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Batch:
 
 def test_everything_is_taken_once_in_turn():
     made = iter(range(5))
-    ahead = Ahead(lambda: next(made), torch.device("cpu"))
+    ahead = Prefetch(lambda: next(made), torch.device("cpu"))
     ahead.prepare()
     assert ahead.take() == 0
     ahead.prepare()
@@ -40,7 +40,7 @@ def test_on_cuda_the_next_one_is_made_on_another_stream():
         made.append(torch.cuda.current_stream(device))
         return Batch(x * 2, {"a": x + 1})
 
-    ahead = Ahead(make, device)
+    ahead = Prefetch(make, device)
     ahead.prepare()
     ahead.prepare()
     assert len(made) == 1

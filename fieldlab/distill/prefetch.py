@@ -11,7 +11,7 @@ import torch
 T = TypeVar("T")
 
 
-class Ahead(Generic[T]):
+class Prefetch(Generic[T]):
     """Calls of ``make`` whose results are taken in turn.
 
     On CUDA :meth:`prepare` makes the next one on a stream of its own. A CPU's cores are all busy with the step itself,
