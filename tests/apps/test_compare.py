@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fieldlab.apps import compare
 from fieldlab.apps.main import main
+from fieldlab.apps.texts import duration
 from fieldlab.errors import ConfigError
 from fieldlab.runs.folder import RunFolder
 
@@ -19,6 +19,7 @@ def call(scene, out, *more, fields="hashgrid,vm:hashgrid", budget="1s"):
                  "--device", "cpu", *more])  # fmt: skip
 
 
+@pytest.mark.slow
 def test_one_table_and_one_picture(scene, tmp_path, capsys):
     out = tmp_path / "all"
     assert call(scene, out) == 0
@@ -53,7 +54,7 @@ def test_one_table_and_one_picture(scene, tmp_path, capsys):
     assert call(scene, out) == 0
     assert run.latest_checkpoint().header["training"]["progress"]["step"] > step
 
-    assert call(scene, out, budget="2s") == 1
+    assert call(scene, out, budget="3s") == 1
     assert "other settings" in capsys.readouterr().err
     assert call(scene, out, "--overwrite", budget="1.5s", fields="hashgrid") == 0
     assert json.loads((out / "compare.json").read_text())["rows"][0]["seconds"] >= 1.5
@@ -61,13 +62,13 @@ def test_one_table_and_one_picture(scene, tmp_path, capsys):
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("3m", 180), ("1.5h", 5400)])
 def test_durations(text, seconds):
-    assert compare.duration(text) == seconds
+    assert duration(text, "--budget") == seconds
 
 
 @pytest.mark.parametrize("text", ["5M", "0s", "-3m", "soon", ""])
 def test_what_is_no_duration(text):
     with pytest.raises(ConfigError, match="training time"):
-        compare.duration(text)
+        duration(text, "--budget")
 
 
 @pytest.mark.parametrize(
