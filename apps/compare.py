@@ -88,7 +88,7 @@ def _plan(args: Compare, out: Path) -> list[Entry]:
     if not names:
         raise ConfigError("there is nothing to compare", field="--fields", found=args.fields, expected="some names")
     if args.sheet_views < 1:
-        raise ConfigError("a sheet shows one view at least", field="--sheet-views", found=args.sheet_views)
+        raise ConfigError("a sheet must show one view or more", field="--sheet-views", found=args.sheet_views)
     seconds, sizes = duration(args.budget, "--budget"), budget(args.params, args.megabytes)
     scene = load_scene(args.scene)
     training_views(scene)

@@ -20,7 +20,7 @@ SEGMENT_THRESHOLDS = 50
 
 @dataclass
 class Eval:
-    """Measure PSNR, SSIM and LPIPS on held-out views, how well parts agree with exact labels, or an exported mesh."""
+    """Measure PSNR, SSIM and LPIPS on held-out views, segments by exact labels, or an exported mesh."""
 
     run: RunFolder
     """The folder that fieldlab train made."""
@@ -38,8 +38,8 @@ class Eval:
     background: OptionalBackground = None
     """What transparent photographs are put on; the scene's own by default (white for NeRF-Synthetic)."""
     segments: OptionalFile = None
-    """Measure the parts of a segmented run instead, against exact labels in this folder: NAME.npz with ids [L,H,W] and
-    depth [H,W], or pictures of labels in a folder per level."""
+    """Measure the segments of a segmented run instead, against exact labels in this folder: NAME.npz with ids [L,H,W]
+    and depth [H,W], or pictures of labels in a folder per level."""
     mesh: OptionalFile = None
     """Measure this mesh of the run instead (.glb, .obj, .ply, .stl): triangles, components, watertightness, and its
     PSNR beside that of the field."""
@@ -50,7 +50,7 @@ class Eval:
     they see."""
     thresholds: OptionalText = None
     """With --mesh the distances of the F-score as shares of the diagonal of the truth (default: 0.005,0.01); with
-    --segments the number of thresholds at which parts are looked at, spread over all different cuts (default: 50)."""
+    --segments the number of thresholds at which segments are measured, spread over all different cuts (default: 50)."""
     lpips_weights: OptionalFile = None
     """Safetensors file with LPIPS weights (AlexNet); the variable FIELDLAB_LPIPS names one too. LPIPS is left out
     without it."""
@@ -75,9 +75,9 @@ def _check(args: Eval) -> None:
     from fieldlab.pictures.sheets import check_picture_path
 
     if args.sheet_views < 1:
-        raise ConfigError("a sheet shows one view at least", field="--sheet-views", found=args.sheet_views)
+        raise ConfigError("a sheet must show one view or more", field="--sheet-views", found=args.sheet_views)
     if args.segments is not None and args.mesh is not None:
-        raise ConfigError("parts and a mesh are measured one after the other", field="--segments, --mesh")
+        raise ConfigError("segments and a mesh are measured one after the other", field="--segments, --mesh")
     if args.mesh is None and (args.truth is not None or args.truth_depth is not None):
         raise ConfigError("there is no mesh to compare with the true surface", field="--truth", hint="give --mesh too")
     if args.truth_depth is not None and args.truth is None:

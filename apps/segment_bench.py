@@ -19,7 +19,7 @@ DEFAULT_SECONDS = 390.0
 
 @dataclass
 class SegmentBench:
-    """Segment a run three times from the same masks and hold the results against exact labels, which nothing is learnt
+    """Segment a run three times from the same masks and compare the results with exact labels, which nothing is learnt
     from: the masks by themselves (on the training views, which they are of), features that are compared directly and
     clustered by HDBSCAN at several scales, and the ultrametric hierarchy."""
 

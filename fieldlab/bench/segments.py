@@ -1,4 +1,4 @@
-"""A segmentation held against exact labels beside simpler methods, none of which learn from the labels."""
+"""A segmentation and simpler methods compared with exact labels, which none of them learns from."""
 
 from __future__ import annotations
 

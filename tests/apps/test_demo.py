@@ -21,6 +21,7 @@ def small(monkeypatch, tmp_path, scene):
     return ["demo", "--scene", str(scene), "--steps", "60", "--out", str(tmp_path / "demo"), "--device", "cpu"]
 
 
+@pytest.mark.slow
 def test_demo_makes_everything(small, tmp_path, capsys):
     assert main(small) == 0
     out = tmp_path / "demo"
