@@ -42,9 +42,9 @@ def in_this_process(monkeypatch):
 
 
 @pytest.mark.slow
-def test_every_pair_once(scene, tmp_path, capsys, in_this_process):
+def test_every_pair_once(small_scene, tmp_path, capsys, in_this_process):
     out, fields, times = tmp_path / "matrix", "hashgrid,voxel", ["--teacher-time", "1s", "--time", "0.5s"]
-    command = ["matrix", str(scene), "--fields", fields, *times, "--out", str(out), "--device", "cpu"]
+    command = ["matrix", str(small_scene), "--fields", fields, *times, "--out", str(out), "--device", "cpu"]
     assert main(command) == 0
     results = json.loads((out / "matrix.json").read_text())["results"]
     pairs = {(r["teacher"], r["student"]) for r in results if r["teacher"]}
@@ -55,7 +55,7 @@ def test_every_pair_once(scene, tmp_path, capsys, in_this_process):
     text = (out / "matrix.md").read_text()
     assert "| from scratch, same time |" in text
     assert "| distilled | voxel | hashgrid |" in text
-    assert iio.imread(out / "matrix.png").shape[1] > 3 * 36
+    assert iio.imread(out / "matrix.png").shape[1] > 3 * 16
     stamps = {p: p.stat().st_mtime_ns for p in out.glob("*/checkpoints/*")}
     capsys.readouterr()
     (out / "results" / "hashgrid-to-voxel.json").unlink()  # as if interrupted before it was measured
@@ -127,10 +127,10 @@ def test_a_failing_job_says_why_and_stops_the_others(tmp_path):
 
 
 @pytest.mark.slow
-def test_stopping_interrupts_what_runs(scene, tmp_path):
+def test_stopping_interrupts_what_runs(small_scene, tmp_path):
     out = tmp_path / "run"
     runner = LocalJobs(1)
-    long = job(tmp_path, "long", "train", str(scene), "--out", str(out), "--params", "40k", "--steps", "1000000")
+    long = job(tmp_path, "long", "train", str(small_scene), "--out", str(out), "--params", "40k", "--steps", "1000000")
 
     def stop() -> None:
         deadline = time.monotonic() + 300
