@@ -25,8 +25,8 @@ WORLD = "world"  # what readers call the scene itself
 
 
 def leaves_of_faces(mesh: Mesh, labeler: Labeler) -> NDArray[np.int64]:
-    """int64 [F]: row of the finest segment of each face; what is near none belongs to the root, or where there are several,
-    to the nearest segment."""
+    """int64 [F]: row of the finest segment of each face; what is near none belongs to the root, or where there are
+    several, to the nearest one."""
     centers = mesh.vertices[mesh.faces].mean(1)
     roots = (labeler.hierarchy.parent < 0).nonzero()[:, 0]
     leaf = labeler.leaves(torch.from_numpy(centers).float(), anywhere=len(roots) > 1).numpy()
