@@ -93,7 +93,7 @@ class EditedField(Field):
                 self.register_buffer(_region(k), torch.full((2, 2, 2), -1.0))
 
     def region(self, k: int) -> Tensor | None:
-        """What belongs to the segment that edit ``k`` is about (see :meth:`Selection.contains`), None if to no segment."""
+        """What belongs to the segment that edit ``k`` is about (see :meth:`Selection.contains`), or None."""
         return getattr(self, _region(k), None)
 
     def set_regions(self, regions: Sequence[Tensor | None]) -> None:

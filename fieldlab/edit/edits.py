@@ -48,8 +48,8 @@ class Selection:
         return values[-6:-3], values[-3:]
 
     def contains(self, points: Tensor, region: Tensor | None = None) -> Tensor:
-        """bool [P] of world points [P,3]; faces belong to it. Of a segment, ``region`` [D,H,W] has values at the corners
-        of cells that fill its box, x last; what is above zero between them belongs to it.
+        """bool [P] of world points [P,3]; faces belong to it. Of a segment, ``region`` [D,H,W] has values at the
+        corners of cells that fill its box, x last; what is above zero between them belongs to it.
 
         Raises:
             ConfigError: it is a segment, and there is no region.

@@ -17,8 +17,8 @@ HALO = 3.0  # spacings of points by which a segment reaches beyond the outermost
 
 @torch.no_grad()
 def locate(part: PartPoints, field: EditedField, halo: float) -> tuple[str, Tensor]:
-    """The selection (``part id`` and its box) and the region [D,H,W] of a segment in the scene that a field shows, after
-    the field's edits: wherever they brought something of it. ``halo`` in world units is added around it.
+    """The selection (``part id`` and its box) and the region [D,H,W] of a segment in the scene that a field shows,
+    after the field's edits: wherever they brought something of it. ``halo`` in world units is added around it.
 
     Raises:
         ConfigError: nothing is left of it.
