@@ -31,6 +31,7 @@ parser.add_argument("--size", type=int, default=160, help="pixels of a picture's
 parser.add_argument("--views", type=int, default=40, help="training views")
 parser.add_argument("--steps", type=int, default=1200, help="training steps of the radiance field")
 parser.add_argument("--segment-steps", type=int, default=250)
+parser.add_argument("--segment-pixels", type=int, default=4096, help="of one photograph per step")
 parser.add_argument("--resolution", type=int, default=160, help="of the mesh")
 parser.add_argument("--samples-per-step", type=int, default=0, help="0: as many as suit the device")
 parser.add_argument("--out", type=Path, default=Path("runs/parts"))
@@ -51,7 +52,7 @@ model = trainer.model.eval().requires_grad_(False)
 # Features that say which points belong together, learnt from the masks; then the tree.
 found = read_masks(args.out / "data" / "masks", train.names, [(args.size, args.size)] * args.views)
 masks = {train.names.index(name): of_photograph for name, of_photograph in found.items()}
-segmenter = Segmenter(model, train.cameras, masks, SegmentSettings(steps=args.segment_steps))
+segmenter = Segmenter(model, train.cameras, masks, SegmentSettings(steps=args.segment_steps, pixels=args.segment_pixels))
 for _ in segmenter.events():
     pass
 tree = build_hierarchy(*surface(segmenter))
