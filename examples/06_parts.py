@@ -52,7 +52,8 @@ model = trainer.model.eval().requires_grad_(False)
 # Features that say which points belong together, learnt from the masks; then the tree.
 found = read_masks(args.out / "data" / "masks", train.names, [(args.size, args.size)] * args.views)
 masks = {train.names.index(name): of_photograph for name, of_photograph in found.items()}
-segmenter = Segmenter(model, train.cameras, masks, SegmentSettings(steps=args.segment_steps, pixels=args.segment_pixels))
+learning = SegmentSettings(steps=args.segment_steps, pixels=args.segment_pixels)
+segmenter = Segmenter(model, train.cameras, masks, learning)
 for _ in segmenter.events():
     pass
 tree = build_hierarchy(*surface(segmenter))
