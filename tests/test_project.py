@@ -79,8 +79,8 @@ def test_every_picture_is_shown():
 
 
 @functools.cache
-def options_of(command: str) -> set[str]:
-    """Long options of a command, as its help shows them."""
+def options_of(command: str, *kind: str) -> set[str]:
+    """Long options of a command, or of one kind of it, as its help shows them."""
     import contextlib
     import io
 
@@ -89,7 +89,7 @@ def options_of(command: str) -> set[str]:
     module = importlib.import_module(f"fieldlab.apps.{COMMANDS[command].module}")
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-        tyro.cli(getattr(module, COMMANDS[command].options), prog=command, args=["--help"])
+        tyro.cli(getattr(module, COMMANDS[command].options), prog=command, args=[*kind, "--help"])
     return set(re.findall(r"--[a-z0-9][a-z0-9.\-]*", said.getvalue()))
 
 
@@ -112,7 +112,8 @@ def wrong(words: list[str]) -> list[str]:
     if words[0] not in COMMANDS:
         return [words[0]]
     given = [word.partition("=")[0] for word in words[1:] if re.match(r"--[a-z]", word)]
-    return [option for option in given if option not in options_of(words[0]) | {"--help", "--debug"}]
+    kind = words[1:2] if words[0] == "fit" else []
+    return [option for option in given if option not in options_of(words[0], *kind) | {"--help", "--debug"}]
 
 
 @pages
