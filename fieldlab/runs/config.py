@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import sys
 import types
 import typing
@@ -14,11 +13,11 @@ from typing import Any, Protocol, TypeVar
 import tomli_w
 
 from fieldlab.data.options import SceneOptions
-from fieldlab.train.config import TrainConfig
-from fieldlab.errors import ConfigError, require
+from fieldlab.errors import ConfigError
 from fieldlab.fields.base import FieldConfig
 from fieldlab.fields.registry import config_from_dict, config_to_dict
 from fieldlab.files import write_text
+from fieldlab.train.config import TrainConfig
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,16 @@ import torch
 from torch import Tensor
 
 from fieldlab.data.cameras import Cameras
-from fieldlab.data.scene import Scene
 from fieldlab.errors import CheckpointError, ConfigError
 from fieldlab.fields.head import HeadConfig
 from fieldlab.fields.registry import config_to_dict
-from fieldlab.render.model import ModelConfig, RadianceModel, config_dict
 from fieldlab.render.build import build_model
-from fieldlab.train.build import choose_model, training_views
-from fieldlab.runs.checkpoint import Checkpoint, load_arrays, load_model
+from fieldlab.render.model import ModelConfig, RadianceModel, config_dict
+from fieldlab.runs.checkpoint import load_arrays, load_model
 from fieldlab.runs.config import RunConfig, Stored, from_dict
-from fieldlab.train.distributed import World
-from fieldlab.train.pose import PoseCorrections
-from fieldlab.runs.scene_record import SceneRecord
-from fieldlab.runs.recorded import recorded
 from fieldlab.runs.folder import Run
-from fieldlab.train.trainer import Trainer, TrainEvent
-
-
+from fieldlab.runs.scene_record import SceneRecord
+from fieldlab.train.pose import PoseCorrections
 
 
 def run_header(config: Stored, model: RadianceModel, training: dict[str, Any], scene: SceneRecord) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from fieldlab.data.scene import Scene
-from fieldlab.sources.load import load_scene
-from fieldlab.sources.scene_files import load_named
 from fieldlab.data.views import Views
 from fieldlab.errors import DataError
 from fieldlab.runs.load import RunInfo
+from fieldlab.sources.load import load_scene
+from fieldlab.sources.scene_files import load_named
 
 
 def reload_views(info: RunInfo, split: str, data: Path | None = None) -> Views:
