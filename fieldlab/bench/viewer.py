@@ -73,8 +73,8 @@ class Watcher:
         pose = cameras.camera_to_world[i].numpy()
         words = {
             "type": "ViewerCameraMessage", "wxyz": wxyz_of(pose[:, :3]), "position": pose[:, 3].tolist(), "fov": fov,
-            "near": 0.01, "far": 1000.0, "image_height": self.side, "image_width": self.side, "look_at": [0.0, 0.0, 0.0],
-            "up_direction": [0.0, 0.0, 1.0],
+            "near": 0.01, "far": 1000.0, "image_height": self.side, "image_width": self.side,
+            "look_at": [0.0, 0.0, 0.0], "up_direction": [0.0, 0.0, 1.0],
         }  # fmt: skip
         said = time.perf_counter()
         assert self._loop is not None

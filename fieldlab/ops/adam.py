@@ -28,7 +28,7 @@ def adam_step(
         sparse: leave entries alone whose gradient is exactly zero, moments included, as Instant-NGP does for its hash
             table: an entry no sample touched keeps its momentum until one does.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "rate": lr / (1 - beta1**step), "root_correction": 1 / math.sqrt(1 - beta2**step), "beta1": beta1,
         "beta2": beta2, "epsilon": eps, "decay": weight_decay, "sparse": sparse,
     }  # fmt: skip
