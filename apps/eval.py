@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import math
-import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fieldlab.apps.options import Device, OptionalBackground, OptionalFile, OptionalText, RunFolder
+from fieldlab.apps.progress import progress_bar
+from fieldlab.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    import numpy as np
     from rich.console import Console
-    from torch import Tensor
 
-    from fieldlab.data.views import Views
-    from fieldlab.render.model import RadianceModel
-    from fieldlab.runs.load import RunInfo
-    from fieldlab.train.evaluate import ViewScore
+    from fieldlab.bench.photographs import Evaluation
 
-SHEET_HEIGHT = 320
 SEGMENT_THRESHOLDS = 50
-TABLE_ROWS = 40
 
 
 @dataclass
 class Eval:
-    """Measure PSNR, SSIM and LPIPS on held-out views, how well parts agree with exact labels, or an exported mesh."""
+    """Measure PSNR, SSIM and LPIPS on held-out views, segments by exact labels, or an exported mesh."""
 
     run: RunFolder
     """The folder that fieldlab train made."""
@@ -45,8 +38,8 @@ class Eval:
     background: OptionalBackground = None
     """What transparent photographs are put on; the scene's own by default (white for NeRF-Synthetic)."""
     segments: OptionalFile = None
-    """Measure the parts of a segmented run instead, against exact labels in this folder: NAME.npz with ids [L,H,W] and
-    depth [H,W], or pictures of labels in a folder per level."""
+    """Measure the segments of a segmented run instead, against exact labels in this folder: NAME.npz with ids [L,H,W]
+    and depth [H,W], or pictures of labels in a folder per level."""
     mesh: OptionalFile = None
     """Measure this mesh of the run instead (.glb, .obj, .ply, .stl): triangles, components, watertightness, and its
     PSNR beside that of the field."""
@@ -57,7 +50,7 @@ class Eval:
     they see."""
     thresholds: OptionalText = None
     """With --mesh the distances of the F-score as shares of the diagonal of the truth (default: 0.005,0.01); with
-    --segments the number of thresholds at which parts are looked at, spread over all different cuts (default: 50)."""
+    --segments the number of thresholds at which segments are measured, spread over all different cuts (default: 50)."""
     lpips_weights: OptionalFile = None
     """Safetensors file with LPIPS weights (AlexNet); the variable FIELDLAB_LPIPS names one too. LPIPS is left out
     without it."""
@@ -65,47 +58,118 @@ class Eval:
     """Where to render."""
 
 
-@dataclass
-class Evaluation:
-    """The scores of all views, and by view number a row of the sheet for some of them."""
-
-    scores: list[ViewScore]
-    rows: dict[int, list[np.ndarray]]
-
-
 def run(args: Eval) -> object:
     """Evaluate, print a table, and write what was asked for."""
-    from fieldlab.errors import ConfigError
-
-    if args.sheet_views < 1:
-        raise ConfigError("a sheet shows one view at least", field="--sheet-views", found=args.sheet_views)
-    if args.segments is not None and args.mesh is not None:
-        raise ConfigError("parts and a mesh are measured one after the other", field="--segments, --mesh")
-    if args.mesh is None and (args.truth is not None or args.truth_depth is not None):
-        raise ConfigError("there is no mesh to compare with the true surface", field="--truth", hint="give --mesh too")
+    _check(args)
     if args.segments is not None:
         return eval_segments(args)
-    if args.mesh is not None:
-        from fieldlab.apps.eval_mesh import eval_mesh
+    return eval_pictures(args) if args.mesh is None else eval_mesh(args)
 
-        return eval_mesh(args)
-    return eval_pictures(args)
+
+def _check(args: Eval) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        ConfigError: some do not.
+    """
+    from fieldlab.pictures.sheets import check_picture_path
+
+    if args.sheet_views < 1:
+        raise ConfigError("a sheet must show one view or more", field="--sheet-views", found=args.sheet_views)
+    if args.segments is not None and args.mesh is not None:
+        raise ConfigError("segments and a mesh are measured one after the other", field="--segments, --mesh")
+    if args.mesh is None and (args.truth is not None or args.truth_depth is not None):
+        raise ConfigError("there is no mesh to compare with the true surface", field="--truth", hint="give --mesh too")
+    if args.truth_depth is not None and args.truth is None:
+        raise ConfigError("depths say what is seen of a true surface", field="--truth-depth", hint="give --truth too")
+    if args.sheet is not None and args.segments is None:
+        check_picture_path(args.sheet)
+
+
+def eval_pictures(args: Eval) -> Evaluation:
+    """Compare renders with photographs."""
+    from rich.console import Console
+
+    from fieldlab.bench.photographs import evaluate, report, table
+    from fieldlab.files import write_json
+    from fieldlab.ops.device import choose_device
+    from fieldlab.pictures.sheets import sheet, write_picture
+    from fieldlab.runs.load import load_run
+    from fieldlab.runs.photographs import reload_views
+    from fieldlab.train.lpips import chosen_lpips
+
+    console = Console(stderr=True)
+    model, info = load_run(args.run, choose_device(args.device))
+    with console.status("reading the photographs"):
+        views = reload_views(info, args.split, args.data)
+    background, network = model.background(args.background), chosen_lpips(args.lpips_weights)
+    with progress_bar(console) as bar:
+        found = evaluate(model, views, background, n_rows=_rows(args), network=network,
+                         tick=partial(bar.show, "rendering views"))  # fmt: skip
+    if args.json is not None:
+        write_json(args.json, report(found.scores, info, model, args.split))
+    if args.sheet is not None:
+        write_picture(args.sheet, sheet(list(found.rows.values())))
+    Console().print(table(found.scores, f"{args.split} views of {info.scene.name}"))
+    _say_files(args, console, sheet=True)
+    return found
+
+
+def eval_mesh(args: Eval) -> dict[str, Any]:
+    """Measure a mesh of the run: by itself, against a true surface, and drawn from where photographs were taken."""
+    from rich.console import Console
+
+    from fieldlab.bench.meshes import draw, drawable, report, score_truth, tables, threshold_shares
+    from fieldlab.files import write_json
+    from fieldlab.mesh.metrics import mesh_shape
+    from fieldlab.mesh.read import read_mesh
+    from fieldlab.ops.device import choose_device
+    from fieldlab.pictures.sheets import sheet, write_picture
+    from fieldlab.runs.load import load_run
+    from fieldlab.runs.photographs import reload_views
+
+    assert args.mesh is not None
+    shares, console = threshold_shares(args.thresholds), Console(stderr=True)
+    with console.status("reading the mesh"):
+        mesh = read_mesh(args.mesh)
+        truth = None if args.truth is None else read_mesh(args.truth, points=True)
+    model, info = load_run(args.run, choose_device(args.device))
+    with console.status("reading the photographs"):
+        views = reload_views(info, args.split, args.data)
+    with console.status("measuring the surface"):
+        shape = mesh_shape(mesh)
+        score = None if truth is None else score_truth(mesh, truth, info, args.truth_depth, shares)
+    pictures = None
+    if drawable(views):
+        with progress_bar(console) as bar:
+            pictures = draw(mesh, model, views, model.background(args.background), n_rows=_rows(args),
+                            tick=partial(bar.show, "rendering views"))  # fmt: skip
+    else:
+        console.print("the mesh is not compared with photographs: meshes are drawn by perspective cameras only")
+    values = report(args.mesh, shape, args.truth, score, pictures, args.split)
+    if args.json is not None:
+        write_json(args.json, values)
+    if args.sheet is not None and pictures is not None:
+        write_picture(args.sheet, sheet(pictures.rows))
+    for table in tables(shape, score, pictures):
+        Console().print(table)
+    _say_files(args, console, sheet=pictures is not None)
+    return values
 
 
 def eval_segments(args: Eval) -> dict[str, Any]:
-    """Measure parts against exact labels."""
+    """Measure segments against exact labels."""
     from rich.console import Console
 
-    from fieldlab.apps.progress import progress_bar
-    from fieldlab.errors import ConfigError, DataError
+    from fieldlab.bench.segments import levels_table
     from fieldlab.files import write_json
     from fieldlab.ops.device import choose_device
-    from fieldlab.segment.evaluate import evaluate as evaluate_segments
+    from fieldlab.segment.evaluate import evaluate
     from fieldlab.segment.segmentation import Segmentation
 
     count = SEGMENT_THRESHOLDS if args.thresholds is None else args.thresholds
     if not str(count).isdecimal() or int(count) < 1:
-        raise ConfigError("parts are looked at at one threshold at least", field="--thresholds", found=count)
+        raise ConfigError("segments are measured at one threshold at least", field="--thresholds", found=count)
     assert args.segments is not None
     if not args.segments.is_dir():
         raise DataError("there are no labels", file=args.segments, expected="a folder of NAME.npz")
@@ -117,148 +181,22 @@ def eval_segments(args: Eval) -> dict[str, Any]:
     cameras, names = info.scene.cameras[args.split], info.scene.names[args.split]
     thresholds = segmentation.hierarchy.thresholds(int(count))
     with progress_bar(console) as bar:
-        found = evaluate_segments(
-            lambda i: segmentation.labels(cameras, i, thresholds).numpy(), cameras, names, args.segments,
-            tick=lambda done, total: bar.show("views", done, total),
-        )  # fmt: skip
+        found = evaluate(lambda i: segmentation.labels(cameras, i, thresholds).numpy(), cameras, names, args.segments,
+                         tick=partial(bar.show, "views"))  # fmt: skip
     values = {name: asdict(measured) for name, measured in found.items()}
     if args.json is not None:
         write_json(args.json, {**values, "views": len(names), "thresholds": thresholds.tolist(), "split": args.split})
-    Console().print(segments_table(values))
+    Console().print(levels_table(values))
     return values
 
 
-def segments_table(values: dict[str, Any]) -> Any:
-    """Metrics down, levels across, as a rich table."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    made = Table(box=SIMPLE)
-    levels = max(len(value["levels"]) for value in values.values())
-    for heading in ("", "mean", *(f"level {i}" for i in range(levels))):
-        made.add_column(heading, justify="right" if heading else "left")
-    for name, value in values.items():
-        cells = [value["mean"], *value["levels"]]
-        made.add_row(name, *("-" if cell is None else f"{cell:.3f}" for cell in cells))
-    return made
+def _rows(args: Eval) -> int:
+    """How many rows the sheet has."""
+    return 0 if args.sheet is None else args.sheet_views
 
 
-def eval_pictures(args: Eval) -> Evaluation:
-    """Compare renders with photographs."""
-    from rich.console import Console
-
-    from fieldlab.files import write_json
-    from fieldlab.ops.device import choose_device
-    from fieldlab.pictures.sheets import check_picture_path, sheet, write_picture
-    from fieldlab.runs.load import load_run
-    from fieldlab.runs.photographs import reload_views
-
-    if args.sheet is not None:
-        check_picture_path(args.sheet)
-    console = Console(stderr=True)
-    model, info = load_run(args.run, choose_device(args.device))
-    with console.status("reading the photographs"):
-        views = reload_views(info, args.split, args.data)
-    background = model.background(args.background)
-    found = evaluate(model, views, background, args, console)
-    if args.json is not None:
-        write_json(args.json, report(found.scores, info, model, args.split))
-    if args.sheet is not None:
-        write_picture(args.sheet, sheet(list(found.rows.values())))
-    Console().print(table(found.scores, f"{args.split} views of {info.scene.name}"))
-    for label, path in (("numbers", args.json), ("sheet", args.sheet)):
+def _say_files(args: Eval, console: Console, *, sheet: bool) -> None:
+    """Say where what was asked for is."""
+    for label, path in (("numbers", args.json), ("sheet", args.sheet if sheet else None)):
         if path is not None:
             console.print(f"{label}: {path}", highlight=False, soft_wrap=True)
-    return found
-
-
-def evaluate(model: RadianceModel, views: Views, background: Tensor, args: Eval, console: Console) -> Evaluation:
-    """Scores of all views, with progress; rows for the sheet only when one is wanted."""
-    from fieldlab.apps.progress import progress_bar
-    from fieldlab.train.evaluate import evaluate_views
-    from fieldlab.train.lpips import load_lpips
-
-    weights = args.lpips_weights or os.environ.get("FIELDLAB_LPIPS")
-    network = load_lpips(weights) if weights else None
-    shown = shown_views(len(views), args.sheet_views) if args.sheet is not None else set()
-    found = Evaluation([], {})
-    with progress_bar(console) as bar:
-        for i, (score, made, target) in enumerate(evaluate_views(model, views, background, network)):
-            found.scores.append(score)
-            if i in shown:
-                found.rows[i] = sheet_row(score, made, target)
-            bar.show("rendering views", i + 1, len(views))
-    return found
-
-
-def shown_views(count: int, most: int) -> set[int]:
-    """The numbers of at most ``most`` of ``count`` views, evenly chosen."""
-    shown = min(most, count)
-    return {round(i * (count - 1) / max(shown - 1, 1)) for i in range(shown)}
-
-
-def sheet_row(score: ViewScore, made: Tensor, target: Tensor) -> list[np.ndarray]:
-    """Photograph, render and error map with its scale."""
-    from fieldlab.pictures.sheets import error_legend, error_picture, fitted, labeled, to_uint8
-
-    height = min(made.shape[0], SHEET_HEIGHT)
-    photo, render, error = (
-        fitted(picture, height) for picture in (to_uint8(target), to_uint8(made), error_picture(made, target))
-    )
-    return [
-        labeled(photo, f"photograph {Path(score.name).name}"),
-        labeled(render, f"render {score.psnr:.2f} dB, SSIM {score.ssim:.3f}"),
-        labeled(error, "error, RMS of channels"),
-        error_legend(height),
-    ]
-
-
-def report(scores: list[ViewScore], info: RunInfo, model: RadianceModel, split: str) -> dict[str, Any]:
-    """The JSON of an evaluation; the first seven keys stay as they are for programs that read them."""
-    from fieldlab.train.evaluate import mean_score
-
-    mean = mean_score(scores)
-    return {
-        "psnr": _finite(mean.psnr),
-        "ssim": mean.ssim,
-        "lpips": mean.lpips,
-        "views": len(scores),
-        "seconds_training": info.seconds,
-        "parameters": model.field.n_parameters,
-        "bytes": model.field.n_bytes,
-        "fixed": model.field.n_fixed,
-        "split": split,
-        "scene": info.scene.name,
-        "field": model.field.kind,
-        "steps": info.step,
-        "per_view": [{**asdict(score), "psnr": _finite(score.psnr)} for score in scores],
-    }
-
-
-def table(scores: list[ViewScore], title: str) -> Any:
-    """A rich table of the scores: all of them, or the worst when they are many, and their mean."""
-    from rich.table import Table
-
-    from fieldlab.train.evaluate import mean_score
-
-    made = Table(title=title, title_justify="left")
-    made.add_column("view")
-    for name in ("PSNR dB", "SSIM", "LPIPS"):
-        made.add_column(name, justify="right")
-    listed = scores
-    if len(scores) > TABLE_ROWS:
-        listed = sorted(scores, key=lambda score: score.psnr)[:10]
-        made.caption = f"the 10 worst of {len(scores)} views and the mean of all"
-    for score in listed:
-        made.add_row(*_cells(score))
-    made.add_section()
-    made.add_row(*_cells(mean_score(scores)), style="bold")
-    return made
-
-
-def _cells(score: ViewScore) -> tuple[str, str, str, str]:
-    return score.name, f"{score.psnr:.2f}", f"{score.ssim:.4f}", "-" if score.lpips is None else f"{score.lpips:.4f}"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -119,7 +119,7 @@ COMMANDS = {
     "segment": Command(
         "segment",
         "Segment",
-        "learn which parts a run consists of, from masks of its photographs",
+        "learn the segments of a run from masks of its photographs",
         (
             "fieldlab segment runs/desk --masks data/desk/masks --out runs/desk-parts",
             "fieldlab segment runs/fox --masks auto --seconds 120",
@@ -128,13 +128,13 @@ COMMANDS = {
     "segment-bench": Command(
         "segment_bench",
         "SegmentBench",
-        "hold a segmentation and its baselines against exact labels",
+        "compare a segmentation and its baselines with exact labels",
         ("fieldlab segment-bench runs/desk --masks data/desk/masks --labels data/desk/labels",),
     ),
     "select": Command(
         "select",
         "Select",
-        "say which part of a segmented run is at a pixel or point",
+        "say which segment of a run is at a pixel or point",
         (
             "fieldlab select runs/desk-parts --view 0 --pixel 120,80 --level 0.2",
             "fieldlab select runs/desk-parts --point 0.1 0 0.4 --up 1",

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from fieldlab.apps.options import Device
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 Images = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
 Out = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
@@ -47,48 +43,25 @@ def run(args: Masks) -> None:
     from rich.console import Console
 
     from fieldlab.apps.progress import progress_bar
-    from fieldlab.data.images import IMAGE_SUFFIXES
-    from fieldlab.errors import ConfigError, DataError
-    from fieldlab.files import write_json
+    from fieldlab.errors import ConfigError
     from fieldlab.ops.device import choose_device
-    from fieldlab.segment.sam import MaskGenerator, sam_entries
+    from fieldlab.segment.photograph_folder import PhotographFolder
+    from fieldlab.segment.sam import MaskGenerator
 
     if args.points < 1:
-        raise ConfigError("the model is asked at points", field="--points", found=args.points, expected="1 or more")
-    console = Console(stderr=True)
-    photographs = sorted(path for path in args.images.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not photographs:
-        raise DataError("there are no photographs", file=args.images, expected=", ".join(IMAGE_SUFFIXES))
-    stems = [path.stem for path in photographs]
-    if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
-        raise DataError("two photographs have one name", file=args.images, found=twice)
-    waiting = [path for path in photographs if args.overwrite or not (args.out / f"{path.stem}.json").exists()]
-    count = 0
+        raise ConfigError("points must be 1 or more", field="--points", found=args.points)
+    console, folder = Console(stderr=True), PhotographFolder.read(args.images, args.out)
+    waiting, count = list(folder.photographs) if args.overwrite else folder.waiting(), 0
     if waiting:
         with console.status("reading the model"):
             generate = MaskGenerator(args.model, choose_device(args.device), args.points, args.quality, args.stability)
-    with progress_bar(console) as bar:
-        for done, path in enumerate(waiting):
-            bar.show("photographs", done, len(waiting))
-            masks = generate(on_white(path))
-            write_json(args.out / f"{path.stem}.json", sam_entries(masks))
-            count += len(masks)
-    had = len(photographs) - len(waiting)
+        with progress_bar(console) as bar:
+            for done, found in enumerate(folder.find_masks(generate, waiting)):
+                count += found
+                bar.show("photographs", done + 1, len(waiting))
+    had = len(folder.photographs) - len(waiting)
     console.print(f"{count} masks of {len(waiting)} photographs" + (f", {had} had theirs" if had else ""),
                   highlight=False)  # fmt: skip
     if waiting and not count:
         console.print("[yellow]nothing was good enough; try a lower --quality or --stability[/]")
     console.print(f"[bold]{args.out}[/]: fieldlab segment RUN --masks {args.out}", highlight=False, soft_wrap=True)
-
-
-def on_white(path: Path) -> NDArray[np.uint8]:
-    """A picture [H,W,3], white behind what is transparent."""
-    import numpy as np
-
-    from fieldlab.data.images import read_image
-
-    picture = read_image(path)
-    if picture.shape[2] == 3:
-        return picture
-    alpha = picture[..., 3:].astype(np.float32) / 255
-    return (picture[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)

@@ -44,15 +44,15 @@ def run(args: View) -> None:
     from fieldlab.view.page import Page
     from fieldlab.view.ports import LOCAL
     from fieldlab.view.server import Viewer
-    from fieldlab.view.shown_run import Subject
+    from fieldlab.view.shown_run import ShownRun
 
     console, device = Console(stderr=True), choose_device(args.device)
     with console.status("reading the run"):
-        subjects = [Subject.load(path, device) for path in (args.run, args.run2) if path is not None]
-    viewer = Viewer(subjects, host=args.host, port=args.port, panels=[Page])
+        runs = [ShownRun.load(path, device) for path in (args.run, args.run2) if path is not None]
+    viewer = Viewer(runs, host=args.host, port=args.port, panels=[Page])
     if args.host != LOCAL:
         console.print(f"[yellow]listening at {args.host}: whoever reaches this machine can look, and write into "
-                      f"{subjects[0].folder}[/]", soft_wrap=True)  # fmt: skip
+                      f"{runs[0].folder}[/]", soft_wrap=True)  # fmt: skip
     console.print(f"[bold]{viewer.address}[/]  (Ctrl-C ends)", highlight=False, soft_wrap=True)
     if args.open:
         import webbrowser

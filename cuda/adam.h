@@ -16,6 +16,7 @@ struct AdamStep {
   float decay;    // L2 added to the gradient
   bool sparse;    // leave entries alone whose gradient is exactly zero (Müller et al. 2022, section 4)
 };
+FL_FIELDS(AdamStep, n, param, grad, first, second, rate, root_correction, beta1, beta2, epsilon, decay, sparse)
 // The same for some rows of a matrix, whose gradient has only those.
 struct AdamRows {
   std::int64_t n;
@@ -23,6 +24,7 @@ struct AdamRows {
   int width;
   AdamStep step;  // its arrays: param, first, second [all rows, width]; grad [n, width]
 };
+FL_FIELDS(AdamRows, n, rows, width, step)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {

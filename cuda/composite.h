@@ -15,6 +15,8 @@ struct CompositeForward {
   float *opacity, *depth;              // [rays]
   float *weights, *transmittance;      // [samples]; the transmittance is 0 where early_stop cut
 };
+FL_FIELDS(CompositeForward, samples, channels, early_stop, sigmas, values, out, opacity, depth, weights,
+          transmittance)
 struct CompositeBackward {
   PackedSamples samples;
   int channels;
@@ -26,18 +28,22 @@ struct CompositeBackward {
   float* grad_sigmas;
   MatrixOut grad_values;  // no data: not wanted
 };
+FL_FIELDS(CompositeBackward, samples, channels, sigmas, values, weights, transmittance, grad_out, grad_opacity,
+          grad_depth, grad_weights, grad_sigmas, grad_values)
 struct VisibleSamples {
   PackedSamples samples;
   const float* sigmas;
   float early_stop, least_alpha;
   unsigned char* visible;  // [samples]
 };
+FL_FIELDS(VisibleSamples, samples, sigmas, early_stop, least_alpha, visible)
 struct KeepCount {
   std::int64_t rays;
   const std::int64_t* offsets;
   const unsigned char* mask;  // [samples]
   std::int64_t* counts;       // [rays]
 };
+FL_FIELDS(KeepCount, rays, offsets, mask, counts)
 struct KeepFill {
   PackedSamples samples;
   const unsigned char* mask;
@@ -45,17 +51,20 @@ struct KeepFill {
   float *t_starts, *t_ends;
   std::int64_t* ray_indices;
 };
+FL_FIELDS(KeepFill, samples, mask, kept_offsets, t_starts, t_ends, ray_indices)
 struct DistortionForward {
   PackedSamples samples;
   const float* weights;
   float* loss;  // [rays]
 };
+FL_FIELDS(DistortionForward, samples, weights, loss)
 struct DistortionBackward {
   PackedSamples samples;
   const float* weights;
   const float* grad_loss;
   float* grad_weights;
 };
+FL_FIELDS(DistortionBackward, samples, weights, grad_loss, grad_weights)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {

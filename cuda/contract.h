@@ -12,6 +12,7 @@ struct ContractForward {
   MatrixIn points;    // [n,3]
   MatrixOut out;
 };
+FL_FIELDS(ContractForward, n, contracted, aabb, points, out)
 struct ContractBackward {
   std::int64_t n;
   bool contracted;
@@ -20,6 +21,7 @@ struct ContractBackward {
   MatrixIn grad_out;
   MatrixOut grad_points;
 };
+FL_FIELDS(ContractBackward, n, contracted, aabb, points, grad_out, grad_points)
 struct RayPointsForward {
   PackedSamples samples;
   bool contracted;
@@ -28,6 +30,7 @@ struct RayPointsForward {
   MatrixOut points;              // [samples,3]
   MatrixOut sample_directions;   // [samples,3]
 };
+FL_FIELDS(RayPointsForward, samples, contracted, aabb, origins, directions, points, sample_directions)
 struct RayPointsBackward {
   PackedSamples samples;
   bool contracted;
@@ -36,6 +39,8 @@ struct RayPointsBackward {
   MatrixIn grad_points, grad_sample_directions;  // each may have no data
   MatrixOut grad_origins, grad_directions;
 };
+FL_FIELDS(RayPointsBackward, samples, contracted, aabb, origins, directions, grad_points, grad_sample_directions,
+          grad_origins, grad_directions)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {
@@ -84,7 +89,7 @@ struct FieldBox {
   }
 };
 
-FL_HD void contract_forward_some(const ContractForward& a, std::int64_t i, int count) {
+FL_HD void contract_forward(const ContractForward& a, std::int64_t i, int count) {
   const FieldBox box(a.aabb, a.contracted);
   const Lanes p[3] = {load_channel(a.points, i, 0, count), load_channel(a.points, i, 1, count),
                       load_channel(a.points, i, 2, count)};
@@ -93,7 +98,7 @@ FL_HD void contract_forward_some(const ContractForward& a, std::int64_t i, int c
   for (int k = 0; k < 3; ++k) store_channel(a.out, i, k, count, out[k]);
 }
 
-FL_HD void contract_backward_some(const ContractBackward& a, std::int64_t i, int count) {
+FL_HD void contract_backward(const ContractBackward& a, std::int64_t i, int count) {
   const FieldBox box(a.aabb, a.contracted);
   Lanes p[3], grad[3], grad_p[3];
   for (int k = 0; k < 3; ++k) p[k] = load_channel(a.points, i, k, count), grad[k] = load_channel(a.grad_out, i, k, count);

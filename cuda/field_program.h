@@ -7,7 +7,7 @@
 
 namespace fieldlab {
 
-constexpr int kMaxEncoders = 6, kMaxBranches = 4;
+constexpr int kMaxEncoders = FL_MAX_ENCODERS, kMaxBranches = FL_MAX_BRANCHES;
 
 // Encoders side by side, then a perceptron to log-density and latent unless the features are these already.
 struct Branch {

@@ -13,6 +13,7 @@ struct FrequencyForward {
   MatrixIn x;     // [n,dimensions]
   MatrixOut out;  // [n,dimensions*(2*frequencies + include_input)]
 };
+FL_FIELDS(FrequencyForward, n, dimensions, frequencies, include_input, x, out)
 struct FrequencyBackward {
   std::int64_t n;
   int dimensions;
@@ -22,11 +23,13 @@ struct FrequencyBackward {
   MatrixIn grad_out;
   MatrixOut grad_x;
 };
+FL_FIELDS(FrequencyBackward, n, dimensions, frequencies, include_input, x, grad_out, grad_x)
 
 // The encoding of 2 x - 1 with the inputs themselves, as the fused renderer takes it.
 struct FrequencyEncoder {
   int frequencies;
 };
+FL_FIELDS(FrequencyEncoder, frequencies)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {

@@ -11,6 +11,7 @@ struct PackedSamples {
   const float* t_starts = nullptr;        // [samples]
   const float* t_ends = nullptr;
 };
+FL_FIELDS(PackedSamples, rays, offsets, t_starts, t_ends)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {

@@ -12,6 +12,7 @@ struct HarmonicColorForward {
   MatrixIn directions;    // [n,3], unit
   MatrixOut out;          // [n,3] in [0,1]
 };
+FL_FIELDS(HarmonicColorForward, n, degree, coefficients, directions, out)
 struct HarmonicColorBackward {
   std::int64_t n;
   int degree;
@@ -22,6 +23,8 @@ struct HarmonicColorBackward {
   MatrixOut grad_coefficients;
   MatrixOut grad_directions;  // data null: not wanted
 };
+FL_FIELDS(HarmonicColorBackward, n, degree, coefficients, directions, out, grad_out, grad_coefficients,
+          grad_directions)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {

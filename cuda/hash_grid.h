@@ -7,7 +7,7 @@
 
 namespace fieldlab {
 
-constexpr int kMaxHashLevels = 32;
+constexpr int kMaxHashLevels = FL_MAX_HASH_LEVELS;
 
 struct HashLevel {
   float scale;               // position = x * scale + 0.5
@@ -32,6 +32,7 @@ struct HashGridForward {
   bool half;
   MatrixOut out;      // [n,levels*features]
 };
+FL_FIELDS(HashGridForward, n, grid, x, table, half, out)
 struct HashGridBackwardTable {
   std::int64_t n;
   HashGrid grid;
@@ -39,6 +40,7 @@ struct HashGridBackwardTable {
   MatrixIn grad_out;
   float* grad_table;  // added to
 };
+FL_FIELDS(HashGridBackwardTable, n, grid, x, grad_out, grad_table)
 struct HashGridBackwardInput {
   std::int64_t n;
   HashGrid grid;
@@ -48,12 +50,14 @@ struct HashGridBackwardInput {
   MatrixIn grad_out;
   MatrixOut grad_x;  // [n,dims], overwritten
 };
+FL_FIELDS(HashGridBackwardInput, n, grid, x, table, half, grad_out, grad_x)
 // The encoding as the fused renderer takes it.
 struct HashGridEncoder {
   HashGrid grid;
   const void* table;
   bool half;
 };
+FL_FIELDS(HashGridEncoder, grid, table, half)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {

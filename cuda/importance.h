@@ -17,6 +17,7 @@ struct ImportanceSample {
   float* t_ends;
   std::int64_t* ray_indices;
 };
+FL_FIELDS(ImportanceSample, samples, weights, padding, n, jitter, offsets, t_starts, t_ends, ray_indices)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {

@@ -38,6 +38,7 @@ FL_HD LanesU to_unsigned(Lanes v) { return static_cast<LanesU>(static_cast<Lanes
 FL_HD Lanes to_float(LanesU v) { return static_cast<float>(static_cast<LanesI>(v)); }
 FL_HD Lanes floor_of(Lanes v) { return floorf(v); }
 FL_HD Lanes at_least(Lanes a, float b) { return fmaxf(a, b); }
+FL_HD Lanes at_most(Lanes a, float b) { return fminf(a, b); }
 FL_HD Lanes where_positive(Lanes test, Lanes value) { return test > 0.f ? value : 0.f; }
 FL_HD Lanes where_nonzero(Lanes test, Lanes a, Lanes b) { return test != 0.f ? a : b; }
 FL_HD bool all_zero(Lanes v) { return v == 0.f; }
@@ -72,6 +73,11 @@ FL_HD Lanes floor_of(Lanes v) {
 FL_HD Lanes at_least(Lanes a, float b) {
   const Lanes bb = broadcast(b);
   const LanesI m = a > bb;
+  return (Lanes)(((LanesI)a & m) | ((LanesI)bb & ~m));
+}
+FL_HD Lanes at_most(Lanes a, float b) {
+  const Lanes bb = broadcast(b);
+  const LanesI m = a < bb;
   return (Lanes)(((LanesI)a & m) | ((LanesI)bb & ~m));
 }
 FL_HD Lanes where_positive(Lanes test, Lanes value) { return (Lanes)((LanesI)value & (LanesI)(test > Lanes{})); }
@@ -222,12 +228,14 @@ FL_HD Lanes cos_of(Lanes v) {
   sincos_of(v, sine, cosine);
   return cosine;
 }
+FL_HD Lanes between(Lanes a, float low, float high) { return at_most(at_least(a, low), high); }  // low where a is NaN
+
 // Positions clamped to the unit square or cube.
 template <int Dims>
 FL_HD void load_position(const MatrixIn& m, std::int64_t start, int count, Lanes (&x)[Dims]) {
   for (int axis = 0; axis < Dims; ++axis) {
     const Lanes v = load_some(&m.at(start, axis), m.stride_sample, count);
-    x[axis] = 1.f - at_least(1.f - at_least(v, 0.f), 0.f);  // clamped to [0,1]
+    x[axis] = between(v, 0.f, 1.f);
   }
 }
 

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "fields.h"
+
 namespace fieldlab {
 
 struct LinkageArgs {
@@ -20,6 +22,7 @@ struct LinkageArgs {
   std::int64_t* joined;             // [n_points - 1][2] of the dendrogram
   std::int64_t* joined_by;          // [n_points - 1] places in the order
 };
+FL_FIELDS(LinkageArgs, n_points, n_edges, order, first, second, parent, time, joined, joined_by)
 
 // Returns how many joins there were: n_points - 1 where the graph is connected.
 inline std::int64_t single_linkage(const LinkageArgs& a) {

@@ -52,6 +52,7 @@ struct LowRankForward {
   const float* basis;  // [outputs,products] of the combinations, row-major
   MatrixOut out;  // [n,channels]
 };
+FL_FIELDS(LowRankForward, n, tensor, x, params, basis, out)
 struct LowRankBackwardParams {
   std::int64_t n;
   LowRank tensor;
@@ -62,6 +63,7 @@ struct LowRankBackwardParams {
   float* grad_params;  // added to
   float* grad_basis;   // likewise
 };
+FL_FIELDS(LowRankBackwardParams, n, tensor, x, params, basis, grad_out, grad_params, grad_basis)
 struct LowRankBackwardInput {
   std::int64_t n;
   LowRank tensor;
@@ -71,6 +73,7 @@ struct LowRankBackwardInput {
   MatrixIn grad_out;
   MatrixOut grad_x;  // [n,3], overwritten
 };
+FL_FIELDS(LowRankBackwardInput, n, tensor, x, params, basis, grad_out, grad_x)
 struct LowRankPenalty {
   LowRank tensor;
   const float* params;
@@ -78,6 +81,7 @@ struct LowRankPenalty {
   float total_variation; // weight of the mean squared difference of neighbours along each axis of each factor
   float* grad_params;    // added to
 };
+FL_FIELDS(LowRankPenalty, tensor, params, l1, total_variation, grad_params)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {
@@ -95,7 +99,7 @@ struct AxisCell {
 FL_HD AxisCell axis_cell(Lanes x, int vertices) {
   const Lanes position = x * static_cast<float>(vertices - 1);
   const float last = static_cast<float>(vertices - 2);
-  const Lanes lower = last - at_least(last - floor_of(position), 0.f);
+  const Lanes lower = at_most(floor_of(position), last);
   return {(LanesI)to_unsigned(lower), position - lower};
 }
 
@@ -361,6 +365,7 @@ struct LowRankEncoder {
   float low[3], high[3];
   float outside;
 };
+FL_FIELDS(LowRankEncoder, tensor, params, basis, low, high, outside)
 FL_HD int channels(const LowRankEncoder& e) { return e.tensor.channels(); }
 FL_HD std::int64_t encode_scratch(const LowRankEncoder&, int) { return 0; }
 
@@ -370,7 +375,7 @@ FL_HD void encode_lanes(const LowRankEncoder& e, const float* x, int tile, int i
   for (int axis = 0; axis < 3; ++axis) {
     const Lanes v = (load(x + axis * tile + start) - e.low[axis]) / (e.high[axis] - e.low[axis]);
     beyond += at_least(v - 1.f, 0.f) + at_least(-v, 0.f);
-    at[axis] = 1.f - at_least(1.f - at_least(v, 0.f), 0.f);
+    at[axis] = between(v, 0.f, 1.f);
   }
   low_rank_item<Factors>({tile, e.tensor, {}, e.params, e.basis, {out, 1, tile}}, at, item, start, FL_LANES);
   if (e.tensor.summed()) store(out + start, where_nonzero(beyond, broadcast(e.outside), load(out + start)));

@@ -18,16 +18,20 @@ struct MarchRays {
   std::int32_t* runs;        // [n, run_capacity, 2]: steps kept, first and one past the last
   int run_capacity;
 };
+FL_FIELDS(MarchRays, n, grid, origins, directions, near, far, jitter, step, cone_angle, max_samples, runs,
+          run_capacity)
 struct MarchCount {
   MarchRays rays;
   std::int64_t* counts;  // [n]
 };
+FL_FIELDS(MarchCount, rays, counts)
 struct MarchFill {
   MarchRays rays;
   const std::int64_t* offsets;  // [n+1]
   float *t_starts, *t_ends;
   std::int64_t* ray_indices;
 };
+FL_FIELDS(MarchFill, rays, offsets, t_starts, t_ends, ray_indices)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {

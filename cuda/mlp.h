@@ -31,6 +31,7 @@ struct MlpShape {
     return n;
   }
 };
+FL_FIELDS(MlpShape, first, second, out, width, hidden, bias, sigmoid, skip, sine_low, sine_high)
 
 struct MlpForward {
   std::int64_t n;
@@ -41,6 +42,7 @@ struct MlpForward {
   MatrixOut out;
   float* saved;  // activations for the backward pass, `saved_size` floats a tile of kTile samples; nullptr: not wanted
 };
+FL_FIELDS(MlpForward, n, shape, first, second, params, out, saved)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {

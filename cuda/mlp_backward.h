@@ -19,6 +19,7 @@ struct MlpBackward {
   MatrixOut grad_second;  // likewise
   float* grad_params;     // added to
 };
+FL_FIELDS(MlpBackward, n, shape, first, second, params, saved, out, grad_out, grad_first, grad_second, grad_params)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {

@@ -13,6 +13,7 @@ struct OccupancyGrid {
   int resolution = 0;
   int levels = 0;
 };
+FL_FIELDS(OccupancyGrid, blocks, coarse, aabb, resolution, levels)
 
 struct OccupancyPack {
   const float* values;  // [levels, resolution, resolution, resolution], z fastest
@@ -21,23 +22,22 @@ struct OccupancyPack {
   std::uint64_t* blocks;
   std::uint64_t* coarse;
 };
+FL_FIELDS(OccupancyPack, values, threshold, resolution, levels, blocks, coarse)
 struct OccupancyQuery {
   std::int64_t n;
   OccupancyGrid grid;
   MatrixIn points;          // [n,3]
   unsigned char* occupied;  // [n]
 };
-struct OccupancyDecay {
+FL_FIELDS(OccupancyQuery, n, grid, points, occupied)
+struct OccupancyUpdate {
   std::int64_t n;
   float* values;
+  const std::int64_t* cells;  // [n], indices into values, each once
+  const float* raised;        // [n]; NaN counts for nothing
   float decay;
 };
-struct OccupancyRaise {
-  std::int64_t n;
-  float* values;
-  const std::int64_t* cells;  // [n], indices into values, repeats allowed
-  const float* raised;        // [n], not negative
-};
+FL_FIELDS(OccupancyUpdate, n, values, cells, raised, decay)
 struct OccupancyPoints {
   std::int64_t n;
   const std::int64_t* cells;  // [n]
@@ -46,6 +46,7 @@ struct OccupancyPoints {
   MatrixIn jitter;   // [n,3] in [0,1], position inside the cell; no data: the middle
   MatrixOut points;  // [n,3]
 };
+FL_FIELDS(OccupancyPoints, n, cells, aabb, resolution, jitter, points)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {
@@ -111,28 +112,16 @@ FL_HD bool occupied_at(const OccupancyGrid& grid, float x, float y, float z) {
   return word >> bit_in_word(c[0], c[1], c[2]) & 1;
 }
 
-FL_HD void query_one(const OccupancyQuery& a, std::int64_t i) {
+FL_HD void occupancy_query_one(const OccupancyQuery& a, std::int64_t i) {
   a.occupied[i] = occupied_at(a.grid, a.points.at(i, 0), a.points.at(i, 1), a.points.at(i, 2));
 }
 
-// values[cell] = max(values[cell], raised). The maximum does not depend on the order, so neither does the result.
-FL_HD void raise_one(const OccupancyRaise& a, std::int64_t i) {
-  float* at = a.values + a.cells[i];
-  const float raised = a.raised[i];
-#ifdef __CUDA_ARCH__
-  // Floats that are not negative order like the integers of the same bits, and every negative float is below them.
-  if (raised >= 0.f) atomicMax(reinterpret_cast<int*>(at), __float_as_int(raised));
-#else
-  if (!(raised >= 0.f)) return;
-  float found;
-  __atomic_load(at, &found, __ATOMIC_RELAXED);
-  float wanted = raised;
-  while (found < raised && !__atomic_compare_exchange(at, &found, &wanted, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-  }
-#endif
+FL_HD void occupancy_update_one(const OccupancyUpdate& a, std::int64_t i) {
+  float& value = a.values[a.cells[i]];
+  value = fmaxf(value * a.decay, a.raised[i]);
 }
 
-FL_HD void cell_point(const OccupancyPoints& a, std::int64_t i) {
+FL_HD void occupancy_points_one(const OccupancyPoints& a, std::int64_t i) {
   const std::int64_t r = a.resolution, cell = a.cells[i];
   const float index[3] = {static_cast<float>(cell / r / r % r), static_cast<float>(cell / r % r),
                           static_cast<float>(cell % r)};

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "fields.h"
+
 #ifdef __CUDACC__
 #define FL_HD __host__ __device__ __forceinline__
 #define FL_LARGE FL_HD

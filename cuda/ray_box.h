@@ -11,6 +11,7 @@ struct RayBox {
   float *t_min, *t_max;          // [n,boxes]; infinite where the box is missed
   unsigned char* hit;            // [n,boxes]
 };
+FL_FIELDS(RayBox, n, boxes, origins, directions, aabbs, t_min, t_max, hit)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {

@@ -19,6 +19,7 @@ struct RbfBasis {
   const float* shapes;   // [N, 1 | dims | dims*(dims+1)/2] of the inverse covariance: scale, diagonal, upper triangle
   const float* support;  // [N] 1 / radius^2 of the window, or null: no window
 };
+FL_FIELDS(RbfBasis, dims, kernel, shape, normalized, centers, shapes, support)
 struct RbfBasisForward {
   std::int64_t n;
   int k;
@@ -27,6 +28,7 @@ struct RbfBasisForward {
   Matrix<const std::int32_t> ids;  // [n,k]; negative: none
   MatrixOut phi;                   // [n,k]
 };
+FL_FIELDS(RbfBasisForward, n, k, basis, x, ids, phi)
 struct RbfBasisBackward {
   std::int64_t n;
   int k;
@@ -36,11 +38,13 @@ struct RbfBasisBackward {
   MatrixIn grad_phi;
   MatrixOut grad_x;  // [n,dims], overwritten
 };
+FL_FIELDS(RbfBasisBackward, n, k, basis, x, ids, grad_phi, grad_x)
 struct RbfMixture {
   int features;
   const float* weights;      // [N,features]
   const float* frequencies;  // [features] of the sines, or null: none
 };
+FL_FIELDS(RbfMixture, features, weights, frequencies)
 struct RbfMixForward {
   std::int64_t n;
   int k;
@@ -49,6 +53,7 @@ struct RbfMixForward {
   Matrix<const std::int32_t> ids;
   MatrixOut out;  // [n,features]
 };
+FL_FIELDS(RbfMixForward, n, k, mixture, phi, ids, out)
 struct RbfMixBackwardWeights {
   std::int64_t n;
   int k;
@@ -58,6 +63,7 @@ struct RbfMixBackwardWeights {
   MatrixIn grad_out;
   float* grad_weights;  // [N,features], added to
 };
+FL_FIELDS(RbfMixBackwardWeights, n, k, mixture, phi, ids, grad_out, grad_weights)
 struct RbfMixBackwardBasis {
   std::int64_t n;
   int k;
@@ -67,6 +73,7 @@ struct RbfMixBackwardBasis {
   MatrixIn grad_out;
   MatrixOut grad_phi;  // [n,k], overwritten
 };
+FL_FIELDS(RbfMixBackwardBasis, n, k, mixture, phi, ids, grad_out, grad_phi)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {
@@ -194,7 +201,7 @@ template <int Dims>
 FL_HD void load_point(const MatrixIn& m, std::int64_t start, int count, Lanes* x) {
   for (int axis = 0; axis < Dims; ++axis) {
     const Lanes v = load_some(&m.at(start, axis), m.stride_sample, count);
-    x[axis] = 1.f - at_least(1.f - at_least(v, 0.f), 0.f);  // clamped to [0,1]
+    x[axis] = between(v, 0.f, 1.f);
   }
 }
 
@@ -286,6 +293,7 @@ struct RbfEncoder {
   RbfMixture mixture;
   int k;
 };
+FL_FIELDS(RbfEncoder, tree, basis, mixture, k)
 FL_HD int channels(const RbfEncoder& e) { return e.mixture.features; }
 FL_HD std::int64_t encode_scratch(const RbfEncoder& e, int tile) { return 2 * std::int64_t{e.k} * tile; }  // ids, phi
 

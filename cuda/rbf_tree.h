@@ -7,9 +7,9 @@
 
 namespace fieldlab {
 
-constexpr int kRbfWidth = 16;
+constexpr int kRbfWidth = FL_NODE_WIDTH;
 constexpr int kMaxRbfLevels = 7;
-constexpr int kMaxNeighbors = 16;
+constexpr int kMaxNeighbors = FL_MAX_NEIGHBORS;
 constexpr float kRbfNowhere = 1e18f;  // where unused slots and kernels that are not placed lie: never found
 
 struct RbfTree {
@@ -40,6 +40,7 @@ struct RbfNeighbors {
   MatrixIn x;                // [n,dims]
   Matrix<std::int32_t> ids;  // [n,k] nearest first; -1 where there are fewer kernels
 };
+FL_FIELDS(RbfNeighbors, n, dims, k, tree, x, ids)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {

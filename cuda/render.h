@@ -24,10 +24,13 @@ struct RenderRays {
   float *opacity, *depth;  // [n]; depth is the weighted sum of distances
   std::int32_t* evaluated;  // [n]: samples evaluated
 };
+FL_FIELDS(RenderRays, n, grid, origins, directions, near, far, step, cone_angle, contracted, aabb, early_stop,
+          least_weight, rgb, opacity, depth, evaluated)
 struct RenderField {
   RenderRays rays;
   FieldProgram field;
 };
+FL_FIELDS(RenderField, rays, field)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {
@@ -139,7 +142,7 @@ FL_HD void to_field_box(const Team& team, const FieldBox& box, float* x, int til
     Lanes out[3];
     box.forward(p, out);
     for (int i = 0; i < 3; ++i)  // clamped: what rounds out of the box is on its border
-      store(x + i * tile + at, 1.f - at_least(1.f - at_least(out[i], 0.f), 0.f));
+      store(x + i * tile + at, between(out[i], 0.f, 1.f));
   }
 }
 
@@ -147,7 +150,7 @@ FL_HD void to_field_box(const Team& team, const FieldBox& box, float* x, int til
 FL_HD void tile_opacities(const Team& team, const RenderScratch& m, const float* log_density, float offset, float ceiling,
                           int tile) {
   for (int at = team.rank * FL_LANES; at < tile; at += team.size * FL_LANES) {
-    const Lanes s = ceiling - at_least(ceiling - (load(log_density + at) + offset), 0.f);
+    const Lanes s = at_most(load(log_density + at) + offset, ceiling);
     store(m.alpha + at, opacity_of(exp_of(s) * load(m.length + at)));
   }
 }

@@ -7,7 +7,8 @@
 
 namespace fieldlab {
 
-constexpr int kBrickSide = 8;
+constexpr int kBrickSide = FL_BRICK;
+static_assert(kBrickSide == 8, "a slice of a brick is a word of 64 bits");
 
 struct SparseIndex {
   int resolution;               // vertices along an axis, at least 2
@@ -17,6 +18,7 @@ struct SparseIndex {
   const std::uint64_t* words;   // [n_bricks,8]: a word a z slice, bit y * 8 + x
   const std::int32_t* first;    // [n_bricks,8]: row of the slice's first vertex
 };
+FL_FIELDS(SparseIndex, resolution, n_bricks, coarse, bricks, words, first)
 
 struct SparseCorners {
   std::int64_t n;
@@ -24,6 +26,7 @@ struct SparseCorners {
   MatrixIn x;             // [n,3] in [0,1]
   std::int32_t* corners;  // [8,n]: rows of the eight vertices around each sample, corner bit 0 is x; -1 where none is stored
 };
+FL_FIELDS(SparseCorners, n, index, x, corners)
 // What is interpolated: rows of `channels` values; a vertex that is not stored counts as `empty` in every channel.
 struct SparseRows {
   int resolution;
@@ -31,6 +34,7 @@ struct SparseRows {
   float empty;
   const float* values;  // [rows,channels]
 };
+FL_FIELDS(SparseRows, resolution, channels, empty, values)
 struct SparseGridForward {
   std::int64_t n;
   SparseRows rows;
@@ -38,6 +42,7 @@ struct SparseGridForward {
   const std::int32_t* corners;
   MatrixOut out;  // [n,channels]
 };
+FL_FIELDS(SparseGridForward, n, rows, x, corners, out)
 struct SparseGridBackwardInput {
   std::int64_t n;
   SparseRows rows;
@@ -46,6 +51,7 @@ struct SparseGridBackwardInput {
   MatrixIn grad_out;
   MatrixOut grad_x;  // [n,3]
 };
+FL_FIELDS(SparseGridBackwardInput, n, rows, x, corners, grad_out, grad_x)
 // Rows some sample touches: a bit each in `touched`, and in `before` how many are touched before each word of 64.
 struct SparseTouched {
   std::int64_t n_corners;
@@ -54,12 +60,14 @@ struct SparseTouched {
   std::uint64_t* touched;  // [n_words], zero at first
   std::int32_t* before;    // [n_words + 1]; the last one counts all
 };
+FL_FIELDS(SparseTouched, n_corners, corners, n_words, touched, before)
 struct SparseTouchedRows {
   std::int64_t n_words;
   const std::uint64_t* touched;
   const std::int32_t* before;
   std::int64_t* rows;  // [before[n_words]], ascending
 };
+FL_FIELDS(SparseTouchedRows, n_words, touched, before, rows)
 struct SparseGridBackwardValues {
   std::int64_t n;
   int resolution;
@@ -71,6 +79,7 @@ struct SparseGridBackwardValues {
   MatrixIn grad_out;
   float* grad_values;  // [touched rows, channels], added to
 };
+FL_FIELDS(SparseGridBackwardValues, n, resolution, channels, x, corners, touched, before, grad_out, grad_values)
 struct SparseGridVariation {
   std::int64_t n;
   SparseIndex index;
@@ -81,6 +90,7 @@ struct SparseGridVariation {
   const float* values;       // [all rows, channels]
   float* grad;  // [n,channels], added to
 };
+FL_FIELDS(SparseGridVariation, n, index, channels, weight, softness, rows, values, grad)
 
 // Everything a renderer needs to interpolate raw log-density (channel 0) and features (the other channels).
 struct SparseGridEncoder {
@@ -88,6 +98,7 @@ struct SparseGridEncoder {
   SparseRows density;   // one channel
   SparseRows features;
 };
+FL_FIELDS(SparseGridEncoder, index, density, features)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {
@@ -162,8 +173,8 @@ FL_HD SparseCell locate_cell(int resolution, const Lanes x[3]) {
   SparseCell cell;
   const float last = static_cast<float>(resolution - 2);
   for (int axis = 0; axis < 3; ++axis) {
-    const Lanes position = -at_least(-at_least(x[axis], 0.f), -1.f) * (last + 1.f);  // clamped to [0,1]
-    const Lanes lower = -at_least(-floor_of(position), -last);  // x = 1 lies in the last cell
+    const Lanes position = between(x[axis], 0.f, 1.f) * (last + 1.f);
+    const Lanes lower = at_most(floor_of(position), last);  // x = 1 lies in the last cell
     cell.vertex[axis] = to_unsigned(lower);
     cell.upper[axis] = position - lower;
   }

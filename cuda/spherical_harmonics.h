@@ -10,6 +10,7 @@ struct SphericalHarmonicsForward {
   MatrixIn directions;  // [n,3], unit
   MatrixOut out;        // [n,degree^2]
 };
+FL_FIELDS(SphericalHarmonicsForward, n, degree, directions, out)
 struct SphericalHarmonicsBackward {
   std::int64_t n;
   int degree;
@@ -17,6 +18,7 @@ struct SphericalHarmonicsBackward {
   MatrixIn grad_out;
   MatrixOut grad_directions;
 };
+FL_FIELDS(SphericalHarmonicsBackward, n, degree, directions, grad_out, grad_directions)
 
 #ifdef FL_ISA
 inline namespace FL_ISA {
@@ -56,7 +58,7 @@ FL_HD void each_harmonic(int degree, F x, F y, F z, Emit emit) {
 }
 
 // One call handles samples [start, start + count), count <= FL_LANES.
-FL_HD void harmonics_forward(const SphericalHarmonicsForward& a, std::int64_t start, int count) {
+FL_HD void spherical_harmonics_forward(const SphericalHarmonicsForward& a, std::int64_t start, int count) {
   const float* d = &a.directions.at(start, 0);
   const std::int64_t s = a.directions.stride_sample, c = a.directions.stride_channel;
   each_harmonic(a.degree, load_some(d, s, count), load_some(d + c, s, count), load_some(d + 2 * c, s, count),
@@ -65,7 +67,7 @@ FL_HD void harmonics_forward(const SphericalHarmonicsForward& a, std::int64_t st
                 });
 }
 
-FL_HD void harmonics_backward(const SphericalHarmonicsBackward& a, std::int64_t start, int count) {
+FL_HD void spherical_harmonics_backward(const SphericalHarmonicsBackward& a, std::int64_t start, int count) {
   const float* d = &a.directions.at(start, 0);
   const std::int64_t s = a.directions.stride_sample, c = a.directions.stride_channel;
   Lanes gx = broadcast(0.f), gy = broadcast(0.f), gz = broadcast(0.f);

@@ -24,6 +24,7 @@ parser.add_argument("--size", type=int, default=160, help="pixels of a picture's
 parser.add_argument("--views", type=int, default=40, help="training views")
 parser.add_argument("--steps", type=int, default=1200, help="training steps of the radiance field")
 parser.add_argument("--segment-steps", type=int, default=250)
+parser.add_argument("--segment-pixels", type=int, default=4096, help="of one photograph per step")
 parser.add_argument("--resolution", type=int, default=160, help="of the mesh")
 parser.add_argument("--samples-per-step", type=int, default=0, help="0: as many as suit the device")
 parser.add_argument("--out", type=Path, default=Path("runs/parts"))
@@ -38,7 +39,9 @@ run = fl.train(scene, steps=args.steps, samples_per_step=args.samples_per_step, 
                device="cpu")  # fmt: skip
 
 # Features that say which points belong together, learnt from the masks; then the tree.
-segmented = run.segment(args.out / "data" / "masks", steps=args.segment_steps, overwrite=True)
+segmented = run.segment(
+    args.out / "data" / "masks", steps=args.segment_steps, pixels=args.segment_pixels, overwrite=True
+)
 segmentation, _ = Segmentation.load(segmented.path)
 model, tree = segmentation.model, segmentation.hierarchy
 print(f"{len(tree.ids)} nodes over {len(tree.points):,} points; the root's children: {len(tree.children(0))}")

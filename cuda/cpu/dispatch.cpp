@@ -62,6 +62,14 @@ bool choose_instruction_set(const char* name) {
   return false;
 }
 
+int oldest_cuda_architecture() {
+#ifdef FL_HAVE_CUDA
+  return gpu::oldest_architecture();
+#else
+  return 0;
+#endif
+}
+
 namespace run {
 #ifdef FL_HAVE_CUDA
 #define FL_RUN_GPU(name) return gpu::name(a, target)

@@ -20,6 +20,14 @@ void parallel_chunks(std::int64_t n, std::int64_t chunk, int threads, const Body
   for (std::int64_t i = 0; i < chunks; ++i) body(i * chunk, min_of((i + 1) * chunk, n));
 }
 
+// body(i) for i in [0,n), in chunks likewise.
+template <class Body>
+void parallel_each(std::int64_t n, std::int64_t chunk, int threads, const Body& body) {
+  parallel_chunks(n, chunk, threads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) body(i);
+  });
+}
+
 // body(start, count) over [0,n) in groups of at most FL_LANES samples.
 template <class Body>
 void parallel_lanes(std::int64_t n, int threads, const Body& body) {

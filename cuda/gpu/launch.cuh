@@ -55,4 +55,23 @@ void each(std::int64_t n, const Target& target, const Body& body, int block = 12
   check(cudaGetLastError(), "launching a kernel");
 }
 
+template <class Body>
+__global__ void each_ray_kernel(std::int64_t rays, Body body) {
+  const Group group{static_cast<int>(threadIdx.x & 31), 32};
+  const std::int64_t warps = std::int64_t{gridDim.x} * (blockDim.x / 32);
+  for (std::int64_t ray = (blockIdx.x * std::int64_t{blockDim.x} + threadIdx.x) / 32; ray < rays; ray += warps)
+    body(ray, group);
+}
+
+// body(ray, group), a __device__ lambda, for every ray, with the 32 threads of a warp.
+template <class Body>
+void each_ray(std::int64_t rays, const Target& target, const Body& body) {
+  if (rays <= 0) return;
+  const OnDevice on(target.device);
+  constexpr int block = 128;
+  const std::int64_t blocks = min_of<std::int64_t>(divide_up(rays, block / 32), 1 << 20);
+  each_ray_kernel<<<static_cast<unsigned>(blocks), block, 0, stream_of(target)>>>(rays, body);
+  check(cudaGetLastError(), "launching a kernel");
+}
+
 }  // namespace fieldlab::gpu

@@ -36,9 +36,6 @@ __global__ void count_before(SparseTouched a) {
 
 }  // namespace
 
-void sparse_corners(const SparseCorners& a, const Target& target) {
-  each(a.n, target, [a] __device__(std::int64_t i) { fieldlab::sparse_corners(a, i, 1); });
-}
 void sparse_grid_forward(const SparseGridForward& a, const Target& target) {
   each(a.n * a.rows.channels, target, [a] __device__(std::int64_t i) {
     const std::int64_t sample = i / a.rows.channels, channel = i % a.rows.channels;
@@ -52,9 +49,6 @@ void sparse_grid_forward(const SparseGridForward& a, const Target& target) {
     }
     a.out.at(sample, channel) = total;
   });
-}
-void sparse_grid_backward_input(const SparseGridBackwardInput& a, const Target& target) {
-  each(a.n, target, [a] __device__(std::int64_t i) { fieldlab::sparse_grid_backward_input(a, i, 1); });
 }
 void sparse_grid_backward_values(const SparseGridBackwardValues& a, const Target& target) {
   each(a.n * a.channels, target, [a] __device__(std::int64_t i) {

@@ -19,8 +19,8 @@ from fieldlab.ops import native
 from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.sources.load import load_scene
 from fieldlab.train.config import TrainConfig
-from fieldlab.view.capture import InMemory
-from fieldlab.view.subject import Subject
+from fieldlab.view.scene_source import LoadedScene
+from fieldlab.view.shown_run import ShownRun
 
 What = Literal["everything", "operations", "distillation"]
 QUICK_SECONDS = 1.0
@@ -63,15 +63,15 @@ class Plan:
 
     def viewer_figures(self, run: Path | None) -> Iterator[Figure]:
         """How soon the viewer of a run answers; without one, of a hash grid trained for the longest time."""
-        yield from viewer_rows(Subject.load(run, self.device) if run is not None else self._trained(), self.quick)
+        yield from viewer_rows(ShownRun.load(run, self.device) if run is not None else self._trained(), self.quick)
 
-    def _trained(self) -> Subject:
+    def _trained(self) -> ShownRun:
         scene = load_scene(self.scene)
         trainer = make_trainer(scene, self.device, TrainConfig(seconds=self.longest))
         for _ in trainer.events():
             pass
         model = trainer.model.eval().requires_grad_(False)
-        return Subject(scene.name, model, SceneRecord.of(scene), capture=InMemory(scene))
+        return ShownRun(scene.name, model, SceneRecord.of(scene), source=LoadedScene(scene))
 
 
 def use_kernels(name: str) -> None:

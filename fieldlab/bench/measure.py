@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,6 +85,16 @@ def machine(device: torch.device) -> dict[str, str | int]:
         "date": time.strftime("%Y-%m-%d"),
     }
     return facts
+
+
+def peak_memory() -> int | None:
+    """Most bytes of main memory this process has held, or None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _processor() -> str:

@@ -26,7 +26,7 @@ from fieldlab.view.cameras import wxyz_of
 from fieldlab.view.server import Viewer
 from fieldlab.view.shown_run import ShownRun
 
-WINDOW = 512
+WINDOW, QUICK_WINDOW = 512, 128
 VISITORS = 4
 MOVES, QUICK_MOVES = 60, 10
 DRAGS, QUICK_DRAGS = 24, 3
@@ -35,7 +35,7 @@ FULL_EVERY = 10  # moves
 HERTZ = 60.0
 # What is wanted on two processor cores.
 ANSWER_MS, FULL_MS, FLUENT, FRAMES, RECOLOR_MS = 80.0, 400.0, 15.0, 4.0, 150.0
-PATIENCE = 20.0
+PATIENCE = 120.0
 
 
 @dataclass
@@ -43,6 +43,7 @@ class Watcher:
     """A browser without a browser: sends cameras, notes when pictures come and how large they are."""
 
     address: str
+    side: int  # of the window, in pixels
     pictures: list[tuple[float, int]] = field(default_factory=list)  # when, and pixels
     _loop: asyncio.AbstractEventLoop | None = None
     _socket: object = None
@@ -72,7 +73,7 @@ class Watcher:
         pose = cameras.camera_to_world[i].numpy()
         words = {
             "type": "ViewerCameraMessage", "wxyz": wxyz_of(pose[:, :3]), "position": pose[:, 3].tolist(), "fov": fov,
-            "near": 0.01, "far": 1000.0, "image_height": WINDOW, "image_width": WINDOW, "look_at": [0.0, 0.0, 0.0],
+            "near": 0.01, "far": 1000.0, "image_height": self.side, "image_width": self.side, "look_at": [0.0, 0.0, 0.0],
             "up_direction": [0.0, 0.0, 1.0],
         }  # fmt: skip
         said = time.perf_counter()
@@ -120,19 +121,20 @@ def pixels_in(message: bytes) -> int:
 def viewer_rows(subject: ShownRun, quick: bool = False) -> Iterator[Row]:
     """Every figure of the viewer of a run, as soon as it is known; ``quick`` ones are of a few moves."""
     moves, seconds = (QUICK_MOVES, QUICK_RATE_SECONDS) if quick else (MOVES, RATE_SECONDS)
+    side, drags = (QUICK_WINDOW, QUICK_DRAGS) if quick else (WINDOW, DRAGS)
     fov = math.radians(45)
-    cameras = orbit(subject.scene.cameras["train"], subject.box, 2 * MOVES, View(WINDOW, WINDOW, fov))
+    cameras = orbit(subject.scene.cameras["train"], subject.box, 2 * MOVES, View(side, side, fov))
     viewer = Viewer([subject], port=18200)
     try:
-        first = Watcher(viewer.address)
-        first.wait(first.look(cameras, 0, fov), least=int(0.9 * WINDOW**2))
+        first = Watcher(viewer.address, side)
+        first.wait(first.look(cameras, 0, fov), least=int(0.9 * side**2))
         answers, sizes, full = _alone(first, cameras, fov, moves)
         yield _row("camera message to image message, median", 1000 * statistics.median(answers), "ms", ANSWER_MS)
         yield _row("camera message to image message, 95th of 100", 1000 * float(np.quantile(answers, 0.95)), "ms")
         yield _row("side of the picture while moving", math.sqrt(statistics.median(sizes)), "pixels")
-        yield _row(f"last move to full {WINDOW} x {WINDOW} picture", 1000 * statistics.median(full), "ms", FULL_MS)
+        yield _row(f"last move to full {side} x {side} picture", 1000 * statistics.median(full), "ms", FULL_MS)
         yield _row("pictures a second while moving", _rate([first], cameras, fov, seconds)[0], "1/s", FLUENT)
-        others = [first, *(Watcher(viewer.address) for _ in range(VISITORS - 1))]
+        others = [first, *(Watcher(viewer.address, side) for _ in range(VISITORS - 1))]
         yield _row(
             f"pictures a second, least of {VISITORS} clients", min(_rate(others, cameras, fov, seconds)), "1/s", FRAMES
         )
@@ -141,7 +143,7 @@ def viewer_rows(subject: ShownRun, quick: bool = False) -> Iterator[Row]:
         if browser_path() is not None:
             for watcher in others:
                 watcher.leave()
-            waits = pointer_to_pixels(viewer.address, WINDOW, viewer.scheduler.busy, QUICK_DRAGS if quick else DRAGS)
+            waits = pointer_to_pixels(viewer.address, side, viewer.scheduler.busy, drags)
             yield _row("pointer to new pixels in a browser, median", statistics.median(waits), "ms")
     finally:
         viewer.stop()
@@ -160,7 +162,7 @@ def _alone(one: Watcher, cameras: Cameras, fov: float, moves: int) -> tuple[list
         answers.append(came - said)
         sizes.append(next(pixels for when, pixels in one.pictures if when == came))
         if i % FULL_EVERY == FULL_EVERY - 1:
-            full.append(one.wait(said, least=int(0.95 * WINDOW**2)) - said)
+            full.append(one.wait(said, least=int(0.95 * one.side**2)) - said)
     return answers, sizes, full
 
 

@@ -93,11 +93,11 @@ class EditedField(Field):
                 self.register_buffer(_region(k), torch.full((2, 2, 2), -1.0))
 
     def region(self, k: int) -> Tensor | None:
-        """What belongs to the part that edit ``k`` is about (see :meth:`Selection.contains`), None if to no part."""
+        """What belongs to the segment that edit ``k`` is about (see :meth:`Selection.contains`), or None."""
         return getattr(self, _region(k), None)
 
     def set_regions(self, regions: Sequence[Tensor | None]) -> None:
-        """Say what belongs to the parts that edits are about, one entry for each edit."""
+        """Say what belongs to the segments that edits are about, one entry for each edit."""
         for k, region in enumerate(regions):
             if region is not None:
                 setattr(self, _region(k), region.to(self.box))

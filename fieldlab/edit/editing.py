@@ -30,7 +30,7 @@ WITNESSES = 64  # cameras asked whether they ever saw that
 MOST_OUTSIDE = 0.02  # of what is moved
 SEEN = 0.5  # opacity from which a ray has hit something
 PASSES = 4
-HALO_STEPS = 4.0  # of marching, by which a part reaches beyond the outermost of its points
+HALO_STEPS = 4.0  # of marching, by which a segment reaches beyond the outermost of its points
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Uncovered:
 def edited_model(
     model: RadianceModel, edits: Sequence[str], generator: torch.Generator, find: FindPart | None = None
 ) -> RadianceModel:
-    """A model of the same scene with edits, after those that it may have already. ``find`` says where the parts of the
-    unedited scene are that edits name.
+    """A model of the same scene with edits, after those that it may have already. ``find`` says where the segments of
+    the unedited scene are that edits name.
 
     Raises:
         ConfigError: a line makes no sense, an edit selects nothing or moves things out of the box, or nothing is left.
@@ -104,7 +104,7 @@ def write_edited(out: Path, made: RadianceModel, info: RunInfo, *, overwrite: bo
 
 def _located(name: str, text: str, model: RadianceModel, find: FindPart | None) -> tuple[str, Tensor]:
     if find is None:
-        raise ConfigError("an edit is about a part, and nothing says what parts there are", field=text,
+        raise ConfigError("an edit is about a segment, and nothing says what segments there are", field=text,
                           hint="edits by part are made to a run of fieldlab segment")  # fmt: skip
     part, field = find(name), model.field
     assert isinstance(field, EditedField)

@@ -1,8 +1,8 @@
 """Edits of a scene in words: what is selected, and what becomes of it.
 
 An edit is one line: ``remove``, ``keep``, ``move``, ``duplicate`` or ``recolor``; a selection (``box x0 y0 z0 x1 y1
-z1``, ``sphere x y z radius``, both in world units, or ``part id x0 y0 z0 x1 y1 z1``: a part of a segmentation, and the
-box around it, inside which a region says what belongs to it); and for the last three what to do: ``by x y z``, ``turn x
+z1``, ``sphere x y z radius``, both in world units, or ``part id x0 y0 z0 x1 y1 z1``: a segment, and the box around it,
+inside which a region says what belongs to it); and for the last three what to do: ``by x y z``, ``turn x
 y z degrees`` (about an axis), ``scale s``, all about the selection's center; ``to r g b`` with values from 0 to 1.
 """
 
@@ -28,8 +28,8 @@ ALLOWED = {"move": MOVES, "duplicate": MOVES, "recolor": ("to",)}
 
 @dataclass(frozen=True)
 class Selection:
-    """A part of the world: a box (low and high corner), a sphere (center and radius), or a part of a segmentation (its
-    id, and low and high corner of the box around it)."""
+    """Some of the world: a box (low and high corner), a sphere (center and radius), or a segment, which edits call part
+    (its id, and low and high corner of the box around it)."""
 
     shape: str
     numbers: tuple[float, ...]
@@ -48,11 +48,11 @@ class Selection:
         return values[-6:-3], values[-3:]
 
     def contains(self, points: Tensor, region: Tensor | None = None) -> Tensor:
-        """bool [P] of world points [P,3]; faces belong to it. Of a part, ``region`` [D,H,W] has values at the corners
-        of cells that fill its box, x last; what is above zero between them belongs to it.
+        """bool [P] of world points [P,3]; faces belong to it. Of a segment, ``region`` [D,H,W] has values at the
+        corners of cells that fill its box, x last; what is above zero between them belongs to it.
 
         Raises:
-            ConfigError: it is a part, and there is no region.
+            ConfigError: it is a segment, and there is no region.
         """
         if self.shape == "sphere":
             values = points.new_tensor(self.numbers)
@@ -62,7 +62,7 @@ class Selection:
         if self.shape == "box":
             return inside
         if region is None:
-            raise ConfigError("a part is selected, but not where it is", found=f"part {self.numbers[0]:.0f}")
+            raise ConfigError("a segment is selected, but not where it is", found=f"part {self.numbers[0]:.0f}")
         at = ((points[inside] - low) / (high - low) * 2 - 1).view(1, -1, 1, 1, 3)
         near = grid_sample(region.to(points)[None, None], at, align_corners=True).flatten()
         return inside.index_put((inside,), near > 0)
@@ -107,7 +107,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class PartPoints:
-    """Points on the surface of a scene before all edits: a part's ``own`` [P,3], all ``others`` [Q,3], its id."""
+    """Points on the surface of a scene before all edits: a segment's ``own`` [P,3], all ``others`` [Q,3], its id."""
 
     id: int
     own: Tensor
@@ -115,11 +115,11 @@ class PartPoints:
 
 
 FindPart = Callable[[str], PartPoints]
-"""From what a part is called (its id or name) to its points; raises ConfigError where there is none."""
+"""From what a segment is called (its id or name) to its points; raises ConfigError where there is none."""
 
 
 def part_named(text: str) -> str | None:
-    """What a line calls the part it is about, by id or name, where it does not say yet where that is."""
+    """What a line calls the segment it is about, by id or name, where it does not say yet where that is."""
     words = text.split()
     if len(words) < 3 or words[0] not in VERBS or words[1] != "part":
         return None

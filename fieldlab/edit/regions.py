@@ -1,4 +1,4 @@
-"""Where a part of a segmentation is: the space that is nearer to its points than to all others'."""
+"""Where a segment is: the space that is nearer to its points than to all others'."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from fieldlab.edit.edited import EditedField
 from fieldlab.edit.edits import PartPoints
 from fieldlab.errors import ConfigError
 
-CELLS = 96  # along the longest side of a part's box
-HALO = 3.0  # spacings of points by which a part reaches beyond the outermost
+CELLS = 96  # along the longest side of a segment's box
+HALO = 3.0  # spacings of points by which a segment reaches beyond the outermost
 
 
 @torch.no_grad()
 def locate(part: PartPoints, field: EditedField, halo: float) -> tuple[str, Tensor]:
-    """The selection (``part id`` and its box) and the region [D,H,W] of a part in the scene that a field shows, after
-    the field's edits: wherever they brought something of it. ``halo`` in world units is added around it.
+    """The selection (``part id`` and its box) and the region [D,H,W] of a segment in the scene that a field shows,
+    after the field's edits: wherever they brought something of it. ``halo`` in world units is added around it.
 
     Raises:
         ConfigError: nothing is left of it.

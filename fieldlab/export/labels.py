@@ -28,7 +28,7 @@ def write_labels(
     folder: Path, segmentation: Segmentation, cameras: Cameras, names: Sequence[str], thresholds: Tensor,
     tick: Callable[[int, int], object] = lambda done, total: None,
 ) -> None:  # fmt: skip
-    """Write the parts of views:
+    """Write the segments of views:
 
     * ``NAME.npz``: ``thresholds`` float32 [T], ``labels`` int32 [T,H,W]: node ids, -1 where nothing is;
     * ``labels/T/NAME.png`` for every threshold: 16 bits, node id + 1, 0 where nothing is;

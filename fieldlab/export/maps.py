@@ -1,4 +1,4 @@
-"""Pictures of a field and maps of depth, normals, opacity and parts beside them: a data set for other programs.
+"""Pictures of a field and maps of depth, normals, opacity and segments beside them: a data set for other programs.
 
 One folder holds ``images/NAME.png`` with ``transforms.json`` and ``sparse/0``, so that fieldlab, nerfstudio and COLMAP
 read it as a capture, and the maps that were asked for, pixel by pixel the same views:
@@ -133,17 +133,17 @@ def check_maps(kinds: Sequence[str], format: str, largest_id: int | None) -> Non
     """Whether such maps can be written.
 
     Args:
-        largest_id: of the nodes; None for a model without parts.
+        largest_id: of the nodes; None for a model without segments.
 
     Raises:
-        ConfigError: a kind or the format is unknown, there are no parts, or ids do not fit into 16 bits.
+        ConfigError: a kind or the format is unknown, there are no segments, or ids do not fit into 16 bits.
     """
     if unknown := sorted(set(kinds) - set(KINDS)):
         raise ConfigError("there is no such map", found=", ".join(unknown), expected=" | ".join(KINDS))
     if format not in FORMATS:
         raise ConfigError("maps cannot be written in this format", found=format, expected=" | ".join(FORMATS))
     if "label" in kinds and largest_id is None:
-        raise ConfigError("there are no parts to label", hint="run fieldlab segment first, or leave out label")
+        raise ConfigError("there are no segments to label", hint="run fieldlab segment first, or leave out label")
     if "label" in kinds and largest_id is not None and largest_id >= LARGEST:
         raise ConfigError("node ids do not fit into pictures", found=largest_id, expected=f"at most {LARGEST - 1}")
 

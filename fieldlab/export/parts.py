@@ -1,4 +1,4 @@
-"""Meshes in parts: a scene graph that is the hierarchy, groups of faces, or a label per face."""
+"""Meshes in segments: a scene graph that is the hierarchy, groups of faces, or a label per face."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ WORLD = "world"  # what readers call the scene itself
 
 
 def leaves_of_faces(mesh: Mesh, labeler: Labeler) -> NDArray[np.int64]:
-    """int64 [F]: row of the finest part of each face; what no part is near belongs to the root, or where there are
-    several, to the nearest part."""
+    """int64 [F]: row of the finest segment of each face; what is near none belongs to the root, or where there are
+    several, to the nearest one."""
     centers = mesh.vertices[mesh.faces].mean(1)
     roots = (labeler.hierarchy.parent < 0).nonzero()[:, 0]
     leaf = labeler.leaves(torch.from_numpy(centers).float(), anywhere=len(roots) > 1).numpy()
@@ -53,9 +53,9 @@ def parts_scene(mesh: Mesh, leaf: NDArray[np.int64], tree: Hierarchy) -> list[No
     Extras of each are ``node_id``, ``birth`` and ``name``, as people gave it.
 
     Args:
-        leaf: row of the part of each face, [F].
+        leaf: row of the segment of each face, [F].
     """
-    # Faces of other parts around a vertex still say how the surface runs there.
+    # Faces of other segments around a vertex still say how the surface runs there.
     whole, names = replace(mesh, vertex_normals=mesh.normals()), node_names(tree)
     own = set(np.unique(leaf).tolist())
     nodes: dict[int, Node] = {}
@@ -68,11 +68,11 @@ def parts_scene(mesh: Mesh, leaf: NDArray[np.int64], tree: Hierarchy) -> list[No
 
 
 def closed_parts(mesh: Mesh, leaf: NDArray[np.int64]) -> tuple[Mesh, NDArray[np.int64]]:
-    """A mesh in which every part is closed by caps of its own and shares no vertices with others, and the rows of the
-    parts of its faces.
+    """A mesh in which every segment is closed by caps of its own and shares no vertices with others, and the rows of
+    the segments of its faces.
 
     Args:
-        leaf: row of the part of each face, [F].
+        leaf: row of the segment of each face, [F].
     """
     whole, rows = replace(mesh, vertex_normals=mesh.normals()), np.unique(leaf)
     pieces = [capped(whole.kept(leaf == row)) for row in rows]
@@ -101,15 +101,15 @@ def write_parts(
     path: str | Path, mesh: Mesh, leaf: NDArray[np.int64], tree: Hierarchy, placement: Placement = AS_IT_IS,
     closed: bool = False,
 ) -> None:  # fmt: skip
-    """Write a mesh in parts: .glb with a node tree, .obj with groups, .ply with ``node`` int32 per face.
+    """Write a mesh in segments: .glb with a node tree, .obj with groups, .ply with ``node`` int32 per face.
 
     Args:
-        leaf: row of the part of each face, [F].
+        leaf: row of the segment of each face, [F].
         placement: from the mesh's coordinates to the file's.
-        closed: close the holes of each part, also those that its neighbors leave.
+        closed: close the holes of each segment, also those that its neighbors leave.
 
     Raises:
-        ConfigError: the suffix is unknown or of a format without parts, or a folder is in the place of the file.
+        ConfigError: the suffix is unknown or of a format without segments, or a folder is in the place of the file.
         RunFolderError: a file cannot be written.
         ValueError: a .glb is larger than the format can hold (4 GiB).
     """
@@ -128,8 +128,8 @@ def write_parts(
 
 
 def _group_names(leaf: NDArray[np.int64], tree: Hierarchy) -> dict[int, str]:
-    """For the row of every part with faces all names from the root down, so that tools that know hierarchies of groups
-    find one."""
+    """For the row of every segment with faces all names from the root down, so that tools that know hierarchies of
+    groups find one."""
     names = _told_apart([name.replace(" ", "_") for name in node_names(tree)], tree.ids.tolist())
     made = {}
     for row in np.unique(leaf).tolist():

@@ -105,16 +105,16 @@ def _composite(
     sigmas = sigmas.contiguous()
     native.library.composite_forward(
         native.target(out),
-        packed(ray_offsets, t_starts, t_ends),
-        channels,
-        early_stop,
-        native.pointer(sigmas),
-        (0, 0, 0) if values is None else native.array(values),
-        native.array(out),
-        opacity.data_ptr(),
-        depth.data_ptr(),
-        weights.data_ptr(),
-        transmittance.data_ptr(),
+        samples=packed(ray_offsets, t_starts, t_ends),
+        channels=channels,
+        early_stop=early_stop,
+        sigmas=native.pointer(sigmas),
+        values=native.array(values),
+        out=native.array(out),
+        opacity=native.pointer(opacity),
+        depth=native.pointer(depth),
+        weights=native.pointer(weights),
+        transmittance=native.pointer(transmittance),
     )
     return out, opacity, depth, weights, transmittance
 
@@ -139,21 +139,22 @@ def _composite_backward(
     grad_sigmas = torch.empty_like(t_starts)
     channels = 0 if values is None else values.shape[1]
     grad_values = native.empty_samples(sigmas, len(t_starts) if want_values else 0, channels)
-    per_ray = [None if g is None else g.contiguous() for g in (grad_opacity, grad_depth, grad_weights)]
+    per_ray = [native.pointer(None if g is None else g.contiguous()) for g in (grad_opacity, grad_depth, grad_weights)]
     sigmas = sigmas.contiguous()
-    nothing = (0, 0, 0)
     native.library.composite_backward(
         native.target(sigmas),
-        packed(ray_offsets, t_starts, t_ends),
-        channels,
-        native.pointer(sigmas),
-        nothing if values is None else native.array(values),
-        native.pointer(weights),
-        native.pointer(transmittance),
-        nothing if grad_out is None else native.array(grad_out),
-        *(native.pointer(g) for g in per_ray),
-        grad_sigmas.data_ptr(),
-        native.array(grad_values) if want_values and values is not None else nothing,
+        samples=packed(ray_offsets, t_starts, t_ends),
+        channels=channels,
+        sigmas=native.pointer(sigmas),
+        values=native.array(values),
+        weights=native.pointer(weights),
+        transmittance=native.pointer(transmittance),
+        grad_out=native.array(grad_out),
+        grad_opacity=per_ray[0],
+        grad_depth=per_ray[1],
+        grad_weights=per_ray[2],
+        grad_sigmas=native.pointer(grad_sigmas),
+        grad_values=native.array(grad_values if want_values and values is not None else None),
     )
     return grad_sigmas, grad_values
 
@@ -199,11 +200,11 @@ def _visible(
     sigmas = sigmas.contiguous()
     native.library.visible_samples(
         native.target(sigmas),
-        packed(ray_offsets, t_starts, t_ends),
-        native.pointer(sigmas),
-        early_stop,
-        least_alpha,
-        mask.data_ptr(),
+        samples=packed(ray_offsets, t_starts, t_ends),
+        sigmas=native.pointer(sigmas),
+        early_stop=early_stop,
+        least_alpha=least_alpha,
+        visible=native.pointer(mask, torch.bool),
     )
     return mask
 

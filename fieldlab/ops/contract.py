@@ -80,7 +80,12 @@ def _contract(points: Tensor, aabb: Tensor, contracted: bool) -> Tensor:
     out = native.empty_samples(points, len(points), 3)
     box = aabb.contiguous()
     native.library.contract_forward(
-        native.target(out), len(points), contracted, native.pointer(box), native.array(points), native.array(out)
+        native.target(out),
+        n=len(points),
+        contracted=contracted,
+        aabb=native.pointer(box),
+        points=native.array(points),
+        out=native.array(out),
     )
     return out
 
@@ -91,12 +96,12 @@ def _contract_backward(points: Tensor, aabb: Tensor, contracted: bool, grad_out:
     box = aabb.contiguous()
     native.library.contract_backward(
         native.target(grad),
-        len(points),
-        contracted,
-        native.pointer(box),
-        native.array(points),
-        native.array(grad_out),
-        native.array(grad),
+        n=len(points),
+        contracted=contracted,
+        aabb=native.pointer(box),
+        points=native.array(points),
+        grad_out=native.array(grad_out),
+        grad_points=native.array(grad),
     )
     return grad
 
@@ -139,13 +144,13 @@ def _ray_points(
     box = aabb.contiguous()
     native.library.ray_points_forward(
         native.target(origins),
-        packed(ray_offsets, t_starts, t_ends),
-        contracted,
-        native.pointer(box),
-        native.array(origins),
-        native.array(directions),
-        native.array(points),
-        native.array(sample_directions),
+        samples=packed(ray_offsets, t_starts, t_ends),
+        contracted=contracted,
+        aabb=native.pointer(box),
+        origins=native.array(origins),
+        directions=native.array(directions),
+        points=native.array(points),
+        sample_directions=native.array(sample_directions),
     )
     return points, sample_directions
 
@@ -167,14 +172,15 @@ def _ray_points_backward(
     box = aabb.contiguous()
     native.library.ray_points_backward(
         native.target(origins),
-        packed(ray_offsets, t_starts, t_ends),
-        contracted,
-        native.pointer(box),
-        native.array(origins),
-        native.array(directions),
-        *((0, 0, 0) if g is None else native.array(g) for g in (grad_points, grad_sample_directions)),
-        native.array(grad_origins),
-        native.array(grad_directions),
+        samples=packed(ray_offsets, t_starts, t_ends),
+        contracted=contracted,
+        aabb=native.pointer(box),
+        origins=native.array(origins),
+        directions=native.array(directions),
+        grad_points=native.array(grad_points),
+        grad_sample_directions=native.array(grad_sample_directions),
+        grad_origins=native.array(grad_origins),
+        grad_directions=native.array(grad_directions),
     )
     return grad_origins, grad_directions
 

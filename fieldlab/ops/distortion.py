@@ -44,7 +44,10 @@ def _distortion(weights: Tensor, ray_offsets: Tensor, t_starts: Tensor, t_ends: 
     loss = weights.new_empty(len(ray_offsets) - 1)
     weights = weights.contiguous()
     native.library.distortion_forward(
-        native.target(loss), packed(ray_offsets, t_starts, t_ends), native.pointer(weights), loss.data_ptr()
+        native.target(loss),
+        samples=packed(ray_offsets, t_starts, t_ends),
+        weights=native.pointer(weights),
+        loss=native.pointer(loss),
     )
     return loss
 
@@ -57,10 +60,10 @@ def _distortion_backward(
     weights, grad_loss = weights.contiguous(), grad_loss.contiguous()
     native.library.distortion_backward(
         native.target(weights),
-        packed(ray_offsets, t_starts, t_ends),
-        native.pointer(weights),
-        native.pointer(grad_loss),
-        grad_weights.data_ptr(),
+        samples=packed(ray_offsets, t_starts, t_ends),
+        weights=native.pointer(weights),
+        grad_loss=native.pointer(grad_loss),
+        grad_weights=native.pointer(grad_weights),
     )
     return grad_weights
 

@@ -13,11 +13,9 @@ import torch
 from torch import Tensor
 
 from fieldlab.errors import ConfigError
+from fieldlab.ops.limits import MAX_BRANCHES, MAX_ENCODERS
 from fieldlab.ops.mlp import MLPSpec, mlp_reference
 from fieldlab.ops.spherical_harmonics import spherical_harmonics_reference
-
-MAX_ENCODERS = 6
-MAX_BRANCHES = 4
 
 
 class EncoderPlan(Protocol):

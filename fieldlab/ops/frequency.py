@@ -26,7 +26,7 @@ class FrequencyPlan:
         return []
 
     def native(self) -> Any:
-        return native.library.frequency_encoder(self.n_frequencies)
+        return native.library.frequency_encoder(frequencies=self.n_frequencies)
 
     def reference(self, x: Tensor) -> Tensor:
         return frequency_encode_reference(2 * x - 1, self.n_frequencies, include_input=True)
@@ -63,7 +63,13 @@ def _frequency(x: Tensor, n_frequencies: int, include_input: bool) -> Tensor:
     samples, dimensions = x.shape
     out = native.empty_samples(x, samples, dimensions * (2 * n_frequencies + include_input))
     native.library.frequency_forward(
-        native.target(x), samples, dimensions, n_frequencies, include_input, native.array(x), native.array(out)
+        native.target(x),
+        n=samples,
+        dimensions=dimensions,
+        frequencies=n_frequencies,
+        include_input=include_input,
+        x=native.array(x),
+        out=native.array(out),
     )
     return out
 
@@ -73,9 +79,15 @@ def _frequency_backward(x: Tensor, grad_out: Tensor, n_frequencies: int, include
     samples, dimensions = x.shape
     grad = native.empty_samples(x, samples, dimensions)
     native.library.frequency_backward(
-        native.target(x), samples, dimensions, n_frequencies, include_input, native.array(x), native.array(grad_out),
-        native.array(grad),
-    )  # fmt: skip
+        native.target(x),
+        n=samples,
+        dimensions=dimensions,
+        frequencies=n_frequencies,
+        include_input=include_input,
+        x=native.array(x),
+        grad_out=native.array(grad_out),
+        grad_x=native.array(grad),
+    )
     return grad
 
 

@@ -50,9 +50,13 @@ def _degree(coefficients: Tensor) -> int:
 def _harmonic_color(coefficients: Tensor, directions: Tensor) -> Tensor:
     out = native.empty_samples(directions, len(directions), 3)
     native.library.harmonic_color_forward(
-        native.target(out), len(out), _degree(coefficients), native.array(coefficients), native.array(directions),
-        native.array(out),
-    )  # fmt: skip
+        native.target(out),
+        n=len(out),
+        degree=_degree(coefficients),
+        coefficients=native.array(coefficients),
+        directions=native.array(directions),
+        out=native.array(out),
+    )
     return out
 
 
@@ -63,10 +67,16 @@ def _harmonic_color_backward(
     grad_coefficients = native.empty_samples(directions, *coefficients.shape)
     grad_directions = native.empty_samples(directions, len(out) if with_directions else 0, 3)
     native.library.harmonic_color_backward(
-        native.target(out), len(out), _degree(coefficients), native.array(coefficients), native.array(directions),
-        native.array(out), native.array(grad_out), native.array(grad_coefficients),
-        native.array(grad_directions) if with_directions else (0, 0, 0),
-    )  # fmt: skip
+        native.target(out),
+        n=len(out),
+        degree=_degree(coefficients),
+        coefficients=native.array(coefficients),
+        directions=native.array(directions),
+        out=native.array(out),
+        grad_out=native.array(grad_out),
+        grad_coefficients=native.array(grad_coefficients),
+        grad_directions=native.array(grad_directions if with_directions else None),
+    )
     return grad_coefficients, grad_directions
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native, tcnn
+from fieldlab.ops.limits import MAX_HASH_LEVELS
 
 PRIMES = (1, 2654435761, 805459861)
 _MASK = 0xFFFFFFFF
@@ -39,7 +40,7 @@ class HashGridSpec:
     def __post_init__(self) -> None:
         if self.dims not in (2, 3):
             raise ConfigError("a hash grid has 2 or 3 dimensions", field="dims", found=self.dims)
-        if not 1 <= self.n_levels <= 32:
+        if not 1 <= self.n_levels <= MAX_HASH_LEVELS:
             raise ConfigError("a hash grid has 1 to 32 levels", field="n_levels", found=self.n_levels)
         if self.n_features not in (1, 2, 4, 8):
             raise ConfigError("a hash grid level has 1, 2, 4 or 8 features", field="n_features", found=self.n_features)
@@ -131,11 +132,10 @@ class HashGridPlan:
         return [self.table]
 
     def native(self) -> Any:
-        scales, resolutions, offsets, hashed = self.spec.plan
         return native.library.hash_grid_encoder(
-            self.spec.n_features, self.spec.interpolation == "smoothstep", scales, resolutions, offsets, hashed,
-            self.table.data_ptr(), self.table.dtype == torch.float16,
-        )  # fmt: skip
+            grid=_grid(self.spec.dims, self.spec.n_features, self.spec.interpolation == "smoothstep", *self.spec.plan),
+            **_table(self.table),
+        )
 
     def reference(self, x: Tensor) -> Tensor:
         return hash_encode_reference(x, self.table.float(), self.spec)
@@ -210,6 +210,21 @@ def _entry(vertex: Tensor, level: int, spec: HashGridSpec) -> Tensor:
     return spec.offsets[level] + index % spec.entries[level]
 
 
+def _grid(
+    dims: int, features: int, smooth: bool, scales: list[float], resolutions: list[int], offsets: list[int],
+    hashed: list[bool],
+) -> dict[str, Any]:  # fmt: skip
+    """A grid as the native module takes it."""
+    return {
+        "dims": dims, "features": features, "smooth": smooth, "scales": scales, "resolutions": resolutions,
+        "offsets": offsets, "hashed": hashed,
+    }  # fmt: skip
+
+
+def _table(table: Tensor) -> dict[str, Any]:
+    return {"table": native.pointer(table, table.dtype), "half": table.dtype == torch.float16}
+
+
 @torch.library.custom_op("fieldlab::hash_encode", mutates_args=())
 def _hash_encode(
     x: Tensor,
@@ -224,18 +239,11 @@ def _hash_encode(
     out = native.empty_samples(x, len(x), len(scales) * n_features)
     native.library.hash_grid_forward(
         native.target(x),
-        len(x),
-        x.shape[1],
-        n_features,
-        smooth,
-        scales,
-        resolutions,
-        offsets,
-        hashed,
-        native.array(x),
-        table.data_ptr(),
-        table.dtype == torch.float16,
-        native.array(out),
+        n=len(x),
+        grid=_grid(x.shape[1], n_features, smooth, scales, resolutions, offsets, hashed),
+        x=native.array(x),
+        **_table(table),
+        out=native.array(out),
     )
     return out
 
@@ -254,17 +262,11 @@ def _backward_table(
     grad = torch.zeros(offsets[-1] * n_features, device=x.device)
     native.library.hash_grid_backward_table(
         native.target(x),
-        len(x),
-        x.shape[1],
-        n_features,
-        smooth,
-        scales,
-        resolutions,
-        offsets,
-        hashed,
-        native.array(x),
-        native.array(grad_out),
-        native.pointer(grad),
+        n=len(x),
+        grid=_grid(x.shape[1], n_features, smooth, scales, resolutions, offsets, hashed),
+        x=native.array(x),
+        grad_out=native.array(grad_out),
+        grad_table=native.pointer(grad),
     )
     return grad
 
@@ -284,19 +286,12 @@ def _backward_input(
     grad = native.empty_samples(x, *x.shape)
     native.library.hash_grid_backward_input(
         native.target(x),
-        len(x),
-        x.shape[1],
-        n_features,
-        smooth,
-        scales,
-        resolutions,
-        offsets,
-        hashed,
-        native.array(x),
-        table.data_ptr(),
-        table.dtype == torch.float16,
-        native.array(grad_out),
-        native.array(grad),
+        n=len(x),
+        grid=_grid(x.shape[1], n_features, smooth, scales, resolutions, offsets, hashed),
+        x=native.array(x),
+        **_table(table),
+        grad_out=native.array(grad_out),
+        grad_x=native.array(grad),
     )
     return grad
 

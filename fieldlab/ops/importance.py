@@ -99,10 +99,17 @@ def _importance_sample(
     starts, ends, indices = t_starts.new_empty(total), t_starts.new_empty(total), ray_offsets.new_empty(total)
     weights, jitter = weights.contiguous(), None if jitter is None else jitter.contiguous()
     native.library.importance_sample(
-        native.target(t_starts), packed(ray_offsets, t_starts, t_ends), native.pointer(weights), padding, n,
-        native.pointer(jitter), native.pointer(offsets, torch.int64), native.pointer(starts), native.pointer(ends),
-        native.pointer(indices, torch.int64),
-    )  # fmt: skip
+        native.target(t_starts),
+        samples=packed(ray_offsets, t_starts, t_ends),
+        weights=native.pointer(weights),
+        padding=padding,
+        n=n,
+        jitter=native.pointer(jitter),
+        offsets=native.pointer(offsets, torch.int64),
+        t_starts=native.pointer(starts),
+        t_ends=native.pointer(ends),
+        ray_indices=native.pointer(indices, torch.int64),
+    )
     return starts, ends, indices
 
 

@@ -77,8 +77,12 @@ def single_linkage(n_points: int, first: Tensor, second: Tensor, weight: Tensor)
         return _reference(n_points, first, second, order)
     parent, time = first.new_empty(n_points), first.new_empty(n_points)
     joined, joined_by = first.new_empty(max(n_points - 1, 0), 2), first.new_empty(max(n_points - 1, 0))
+    arrays = {
+        "order": order, "first": first, "second": second, "parent": parent, "time": time, "joined": joined,
+        "joined_by": joined_by,
+    }  # fmt: skip
     joins = native.library.single_linkage(
-        n_points, len(first), *(t.data_ptr() for t in (order, first, second, parent, time, joined, joined_by))
+        n_points=n_points, n_edges=len(first), **{name: native.pointer(t, torch.int64) for name, t in arrays.items()}
     )
     return Linkage(order, parent, time, joined[:joins], order[joined_by[:joins]])
 

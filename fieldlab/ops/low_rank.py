@@ -108,7 +108,12 @@ class LowRankPlan:
     def native(self) -> Any:
         plan = self.spec.plan(_SUM if self.basis is None else len(self.basis))
         return native.library.low_rank_encoder(
-            _shape(plan), native.pointer(self.params), native.pointer(self.basis), self.low, self.high, self.outside
+            tensor=_tensor(plan),
+            params=native.pointer(self.params),
+            basis=native.pointer(self.basis),
+            low=self.low,
+            high=self.high,
+            outside=self.outside,
         )
 
     def reference(self, x: Tensor) -> Tensor:
@@ -216,9 +221,13 @@ def add_penalty_gradient(
     """
     if native.active(params, grad):
         native.library.low_rank_penalty(
-            native.target(params), _shape(spec.plan(_PRODUCTS)), native.pointer(params), l1, total_variation,
-            native.pointer(grad),
-        )  # fmt: skip
+            native.target(params),
+            tensor=_tensor(spec.plan(_PRODUCTS)),
+            params=native.pointer(params),
+            l1=l1,
+            total_variation=total_variation,
+            grad_params=native.pointer(grad),
+        )
         return
     with torch.enable_grad():
         leaf = params.detach().requires_grad_()
@@ -264,9 +273,10 @@ def resample(params: Tensor, spec: LowRankSpec, to: LowRankSpec, box: Tensor | N
     return torch.cat(made)
 
 
-def _shape(plan: list[int]) -> tuple[bool, int, int, int, int, int]:
-    kind, r0, r1, r2, rank, outputs = plan
-    return bool(kind), r0, r1, r2, rank, outputs
+def _tensor(plan: list[int]) -> dict[str, Any]:
+    """A tensor as the native module takes it."""
+    vm, r0, r1, r2, rank, outputs = plan
+    return {"vm": bool(vm), "resolution": [r0, r1, r2], "rank": rank, "outputs": outputs}
 
 
 def _channels(plan: list[int]) -> int:
@@ -278,9 +288,14 @@ def _channels(plan: list[int]) -> int:
 def _low_rank(x: Tensor, params: Tensor, basis: Tensor | None, plan: list[int]) -> Tensor:
     out = native.empty_samples(x, len(x), _channels(plan))
     native.library.low_rank_forward(
-        native.target(x), len(x), _shape(plan), native.array(x), native.pointer(params), native.pointer(basis),
-        native.array(out),
-    )  # fmt: skip
+        native.target(x),
+        n=len(x),
+        tensor=_tensor(plan),
+        x=native.array(x),
+        params=native.pointer(params),
+        basis=native.pointer(basis),
+        out=native.array(out),
+    )
     return out
 
 
@@ -290,9 +305,16 @@ def _backward_params(
 ) -> tuple[Tensor, Tensor]:
     grad, grad_basis = torch.zeros_like(params), params.new_zeros(() if basis is None else basis.shape)
     native.library.low_rank_backward_params(
-        native.target(x), len(x), _shape(plan), native.array(x), native.pointer(params), native.pointer(basis),
-        native.array(grad_out), native.pointer(grad), native.pointer(grad_basis),
-    )  # fmt: skip
+        native.target(x),
+        n=len(x),
+        tensor=_tensor(plan),
+        x=native.array(x),
+        params=native.pointer(params),
+        basis=native.pointer(basis),
+        grad_out=native.array(grad_out),
+        grad_params=native.pointer(grad),
+        grad_basis=native.pointer(grad_basis),
+    )
     return grad, grad_basis
 
 
@@ -300,9 +322,15 @@ def _backward_params(
 def _backward_input(x: Tensor, params: Tensor, basis: Tensor | None, grad_out: Tensor, plan: list[int]) -> Tensor:
     grad = native.empty_samples(x, len(x), 3)
     native.library.low_rank_backward_input(
-        native.target(x), len(x), _shape(plan), native.array(x), native.pointer(params), native.pointer(basis),
-        native.array(grad_out), native.array(grad),
-    )  # fmt: skip
+        native.target(x),
+        n=len(x),
+        tensor=_tensor(plan),
+        x=native.array(x),
+        params=native.pointer(params),
+        basis=native.pointer(basis),
+        grad_out=native.array(grad_out),
+        grad_x=native.array(grad),
+    )
     return grad
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native
-from fieldlab.ops.occupancy import OccupancyBits, grid_pointers, native_grid, query_mask, unpack_occupancy
+from fieldlab.ops.occupancy import OccupancyBits, grid_fields, native_grid, query_mask, unpack_occupancy
 from fieldlab.ops.ray_box import ray_box_reference
 from fieldlab.ops.samples import Samples, offsets_of
 
@@ -154,29 +154,21 @@ def _march(
     jitter = None if jitter is None else jitter.contiguous()
     runs = torch.empty((n, _RUNS_NOTED, 2), dtype=torch.int32, device=origins.device)
     counts = torch.empty(n, dtype=torch.int64, device=origins.device)
-    rays = (
-        target,
-        n,
-        grid_pointers(bits, coarse, aabb, resolution, levels),
-        native.array(origins),
-        native.array(directions),
-        (
-            native.pointer(near),
-            native.pointer(far),
-            native.pointer(jitter),
-            step,
-            cone_angle,
-            max_samples,
-            runs.data_ptr(),
-            _RUNS_NOTED,
-        ),
-    )
-    native.library.march_count(*rays, counts.data_ptr())
+    rays = {
+        "n": n, "grid": grid_fields(bits, coarse, aabb, resolution, levels), "origins": native.array(origins),
+        "directions": native.array(directions), "near": native.pointer(near), "far": native.pointer(far),
+        "jitter": native.pointer(jitter), "step": step, "cone_angle": cone_angle, "max_samples": max_samples,
+        "runs": native.pointer(runs, torch.int32), "run_capacity": _RUNS_NOTED,
+    }  # fmt: skip
+    native.library.march_count(target, rays=rays, counts=native.pointer(counts, torch.int64))
     offsets = offsets_of(counts)
     total = int(offsets[-1])
     t_starts, t_ends = near.new_empty(total), near.new_empty(total)
     ray_indices = counts.new_empty(total)
-    native.library.march_fill(*rays, offsets.data_ptr(), t_starts.data_ptr(), t_ends.data_ptr(), ray_indices.data_ptr())
+    native.library.march_fill(
+        target, rays=rays, offsets=native.pointer(offsets, torch.int64), t_starts=native.pointer(t_starts),
+        t_ends=native.pointer(t_ends), ray_indices=native.pointer(ray_indices, torch.int64),
+    )  # fmt: skip
     return offsets, t_starts, t_ends, ray_indices
 
 

@@ -7,7 +7,9 @@ same order. ``to_tcnn`` and ``from_tcnn`` convert to tiny-cuda-nn's padded array
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -79,11 +81,15 @@ class MLPSpec:
             ins[self.skip] += self.n_in
         return list(zip(ins, [self.width] * self.n_hidden + [self.n_out], strict=True))
 
-    def native_shape(self, first: int) -> tuple[float, ...]:
+    def native_shape(self, first: int) -> dict[str, Any]:
         """The shape as the native module takes it, where the first of two inputs has ``first`` values."""
+        return _shape(first, self.n_in - first, self.plan, self.sine)
+
+    @property
+    def plan(self) -> list[int]:
+        """What custom operations take of it, besides sines and the sizes of inputs."""
         sigmoid = self.output_activation == "sigmoid"
-        layers = (self.n_out, self.width, self.n_hidden, self.bias, sigmoid, self.skip)
-        return first, self.n_in - first, *layers, *(self.sine or (0.0, 0.0))
+        return [self.n_out, self.width, self.n_hidden, int(self.bias), int(sigmoid), self.skip]
 
     @property
     def n_params(self) -> int:
@@ -141,9 +147,9 @@ def mlp(inputs: Tensor | tuple[Tensor, Tensor], params: Tensor, spec: MLPSpec) -
     if native.active(first, params):
         if native.backend() == "tcnn" and first.is_cuda and _tcnn_can(spec):
             return mlp_tcnn(first, second, params, spec)
-        sigmoid = spec.output_activation == "sigmoid"
-        shape = [spec.n_out, spec.width, spec.n_hidden, spec.bias, sigmoid, spec.skip]
-        return _mlp(first, second, params, shape, list(spec.sine or (0.0, 0.0)), _saves(spec, first, second, params))[0]
+        return _mlp(
+            first, second, params, spec.plan, list(spec.sine or (0.0, 0.0)), _saves(spec, first, second, params)
+        )[0]
     return mlp_reference(inputs, params, spec)
 
 
@@ -224,14 +230,18 @@ def _padded(n: int) -> int:
     return -(-n // _TCNN_ALIGNMENT) * _TCNN_ALIGNMENT
 
 
-def _native_shape(first: Tensor, second: Tensor | None, shape: list[int], sine: list[float]) -> tuple[float, ...]:
+def _shape(first: int, second: int, plan: list[int], sine: Sequence[float] | None) -> dict[str, Any]:
+    n_out, width, n_hidden, bias, sigmoid, skip = plan
+    low, high = sine or (0.0, 0.0)
+    return {
+        "first": first, "second": second, "out": n_out, "width": width, "hidden": n_hidden, "bias": bool(bias),
+        "sigmoid": bool(sigmoid), "skip": skip, "sine_low": low, "sine_high": high,
+    }  # fmt: skip
+
+
+def _native_shape(first: Tensor, second: Tensor | None, plan: list[int], sine: list[float]) -> dict[str, Any]:
     """A shape as the native module takes it."""
-    n_out, width, n_hidden, bias, sigmoid, skip = shape
-    n_second = 0 if second is None else second.shape[1]
-    return first.shape[1], n_second, n_out, width, n_hidden, bool(bias), bool(sigmoid), skip, *sine
-
-
-_NOTHING = (0, 0, 0)
+    return _shape(first.shape[1], 0 if second is None else second.shape[1], plan, sine)
 
 
 @torch.library.custom_op("fieldlab::mlp", mutates_args=())
@@ -240,12 +250,17 @@ def _mlp(
 ) -> tuple[Tensor, Tensor]:
     native_shape = _native_shape(first, second, shape, sine)
     out = native.empty_samples(first, len(first), shape[0])
-    saved = first.new_empty(native.library.mlp_saved_size(len(first), native_shape) if save else 0)
+    saved = first.new_empty(native.library.mlp_saved_size(n=len(first), shape=native_shape) if save else 0)
     native.library.mlp_forward(
-        native.target(first), len(first), native_shape, native.array(first),
-        _NOTHING if second is None else native.array(second), native.pointer(params), native.array(out),
-        native.pointer(saved) if save else 0,
-    )  # fmt: skip
+        native.target(first),
+        n=len(first),
+        shape=native_shape,
+        first=native.array(first),
+        second=native.array(second),
+        params=native.pointer(params),
+        out=native.array(out),
+        saved=native.pointer(saved if save else None),
+    )
     return out, saved
 
 
@@ -260,12 +275,19 @@ def _mlp_backward(
         first, len(first) if need_second else 0, 0 if second is None else second.shape[1]
     )
     native.library.mlp_backward(
-        native.target(first), len(first), _native_shape(first, second, shape, sine), native.array(first),
-        _NOTHING if second is None else native.array(second), native.pointer(params),
-        native.pointer(saved) if saved.numel() else 0, native.array(out), native.array(grad_out),
-        native.array(grad_first) if need_first else _NOTHING, native.array(grad_second) if need_second else _NOTHING,
-        native.pointer(grad_params),
-    )  # fmt: skip
+        native.target(first),
+        n=len(first),
+        shape=_native_shape(first, second, shape, sine),
+        first=native.array(first),
+        second=native.array(second),
+        params=native.pointer(params),
+        saved=native.pointer(saved if saved.numel() else None),
+        out=native.array(out),
+        grad_out=native.array(grad_out),
+        grad_first=native.array(grad_first if need_first else None),
+        grad_second=native.array(grad_second if need_second else None),
+        grad_params=native.pointer(grad_params),
+    )
     return grad_first, grad_second, grad_params
 
 

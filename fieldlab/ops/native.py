@@ -10,6 +10,7 @@ Three backends have one meaning:
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -65,17 +66,47 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 def active(*tensors: Tensor) -> bool:
-    """Whether the native kernels shall work on these tensors (all on one device)."""
+    """Whether the native kernels shall work on these tensors (all on one device).
+
+    Raises:
+        BackendError: they are on a CUDA device that is too old for the kernels.
+    """
     if _chosen == "reference":
         return False
-    device = tensors[0].device.type
+    device = tensors[0].device
     if library is None:
         _warn_once("fieldlab's native kernels were not built (no C++ compiler was found when it was installed)")
         return False
-    if device == "cuda" and not library.has_cuda:
+    if device.type == "cuda" and not library.has_cuda:
         _warn_once("fieldlab's native kernels have no CUDA half (no CUDA compiler was found when it was installed)")
         return False
-    return device in ("cpu", "cuda")
+    if device.type == "cuda":
+        check_capability(device)
+    return device.type in ("cpu", "cuda")
+
+
+def check_capability(device: torch.device) -> None:
+    """Make sure that the backend in use runs on a device; any does on a CPU.
+
+    Raises:
+        BackendError: it is a CUDA device that is older than those the native kernels were compiled for.
+    """
+    if device.type != "cuda" or _chosen == "reference" or library is None or not library.has_cuda:
+        return
+    found, oldest = _capability(device.index), library.oldest_cuda_capability
+    if found < oldest:
+        raise BackendError(
+            "this CUDA device is older than those that fieldlab's native kernels were compiled for",
+            found="compute capability {}.{}".format(*found),
+            expected="{}.{} or newer".format(*oldest),
+            hint="use --device cpu or --backend reference, or reinstall fieldlab with"
+            " -C cmake.define.CMAKE_CUDA_ARCHITECTURES={}{}".format(*found),
+        )
+
+
+@functools.cache
+def _capability(index: int | None) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(index)
 
 
 _warned: set[str] = set()
@@ -96,26 +127,37 @@ def target(tensor: Tensor) -> Any:
     assert library is not None
     if tensor.is_cuda:
         index = tensor.device.index
-        return library.Target(True, 1, index, torch.cuda.current_stream(index).cuda_stream)
-    return library.Target(False, torch.get_num_threads(), 0, 0)
+        return library.Target(cuda=True, device=index, stream=torch.cuda.current_stream(index).cuda_stream)
+    return library.Target(cuda=False, threads=torch.get_num_threads())
 
 
-def array(tensor: Tensor) -> tuple[int, int, int]:
-    """Address and strides of a float32 array [S,C] in any layout, or [S]."""
-    if tensor.dtype != torch.float32 or tensor.dim() not in (1, 2):
-        raise BackendError(
-            "a native operation takes float32 arrays [S,C] or [S]", found=f"{tensor.dtype} {tuple(tensor.shape)}"
-        )
-    return tensor.data_ptr(), tensor.stride(0), tensor.stride(1) if tensor.dim() == 2 else 0
+def array(tensor: Tensor | None, dtype: torch.dtype = torch.float32) -> tuple[int, int, int, Tensor] | None:
+    """Address and strides of an array [S,C] in any layout, or [S], and itself, so that it lives until the call is over.
 
-
-def pointer(tensor: Tensor | None, dtype: torch.dtype = torch.float32) -> int:
-    """Address of a contiguous array of the given type; 0 for None."""
+    Raises:
+        BackendError: it has another type or number of dimensions.
+    """
     if tensor is None:
-        return 0
+        return None
+    if tensor.dtype != dtype or tensor.dim() not in (1, 2):
+        raise BackendError(
+            "a native operation takes arrays [S,C] or [S]", found=f"{tensor.dtype} {tuple(tensor.shape)}",
+            expected=dtype,
+        )  # fmt: skip
+    return tensor.data_ptr(), tensor.stride(0), tensor.stride(1) if tensor.dim() == 2 else 0, tensor
+
+
+def pointer(tensor: Tensor | None, dtype: torch.dtype = torch.float32) -> tuple[int, Tensor] | None:
+    """Address of a contiguous array, and itself, so that it lives until the call is over.
+
+    Raises:
+        BackendError: it has another type or is not contiguous.
+    """
+    if tensor is None:
+        return None
     if tensor.dtype != dtype or not tensor.is_contiguous():
         raise BackendError("a native operation takes contiguous arrays", found=tensor.dtype, expected=dtype)
-    return tensor.data_ptr()
+    return tensor.data_ptr(), tensor
 
 
 def empty_samples(like: Tensor, samples: int, channels: int) -> Tensor:

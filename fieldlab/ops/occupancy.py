@@ -6,6 +6,7 @@ After Müller et al. 2022, appendix C. Where one number stands for a cell, cells
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -103,7 +104,13 @@ def _pack(values: Tensor, threshold: float, resolution: int, levels: int) -> tup
     coarse = torch.empty((levels, ((resolution + 15) // 16) ** 3), dtype=torch.int64, device=values.device)
     values = values.contiguous()
     native.library.occupancy_pack(
-        native.target(values), native.pointer(values), threshold, resolution, levels, bits.data_ptr(), coarse.data_ptr()
+        native.target(values),
+        values=native.pointer(values),
+        threshold=threshold,
+        resolution=resolution,
+        levels=levels,
+        blocks=native.pointer(bits, torch.int64),
+        coarse=native.pointer(coarse, torch.int64),
     )
     return bits, coarse
 
@@ -146,15 +153,17 @@ def native_grid(grid: OccupancyBits) -> tuple[Tensor, Tensor, Tensor, int, int]:
     return grid.bits, grid.coarse, grid.aabb, grid.resolution, grid.levels
 
 
-def grid_pointers(bits: Tensor, coarse: Tensor, aabb: Tensor, resolution: int, levels: int) -> tuple[int, ...]:
+def grid_fields(bits: Tensor, coarse: Tensor, aabb: Tensor, resolution: int, levels: int) -> dict[str, Any]:
     """A grid as the native module takes it."""
     side, coarse_side = resolution // 4, (resolution + 15) // 16
     if bits.numel() != levels * side**3 or coarse.numel() != levels * coarse_side**3 or aabb.shape != (2, 3):
         raise ConfigError(
             "the occupancy grid's arrays do not fit its resolution and levels", found=(resolution, levels)
         )
-    integer = torch.int64
-    return native.pointer(bits, integer), native.pointer(coarse, integer), native.pointer(aabb), resolution, levels
+    return {
+        "blocks": native.pointer(bits, torch.int64), "coarse": native.pointer(coarse, torch.int64),
+        "aabb": native.pointer(aabb), "resolution": resolution, "levels": levels,
+    }  # fmt: skip
 
 
 @torch.library.custom_op("fieldlab::occupancy_query", mutates_args=())
@@ -162,10 +171,10 @@ def _query(points: Tensor, bits: Tensor, coarse: Tensor, aabb: Tensor, resolutio
     occupied = torch.empty(len(points), dtype=torch.bool, device=points.device)
     native.library.occupancy_query(
         native.target(points),
-        len(points),
-        grid_pointers(bits, coarse, aabb, resolution, levels),
-        native.array(points),
-        occupied.data_ptr(),
+        n=len(points),
+        grid=grid_fields(bits, coarse, aabb, resolution, levels),
+        points=native.array(points),
+        occupied=native.pointer(occupied, torch.bool),
     )
     return occupied
 
@@ -176,12 +185,12 @@ def _(points: Tensor, bits: Tensor, coarse: Tensor, aabb: Tensor, resolution: in
 
 
 def update_occupancy(values: Tensor, cell_indices: Tensor, new_values: Tensor, decay: float) -> None:
-    """In place: ``values *= decay``, then raise the given cells to ``new_values`` where these are larger.
+    """In place, for the given cells: the larger of ``decay`` times the value, and the new value.
 
     Args:
         values: float32 [levels * R^3], running maximum of each cell's density.
-        cell_indices: int64 [K] into ``values``; a cell may occur more than once.
-        new_values: float32 [K], not negative.
+        cell_indices: int64 [K] into ``values``, each cell once.
+        new_values: float32 [K]; NaN counts for nothing.
         decay: factor, 0 to 1.
 
     Raises:
@@ -199,17 +208,16 @@ def update_occupancy(values: Tensor, cell_indices: Tensor, new_values: Tensor, d
 
 def update_reference(values: Tensor, cell_indices: Tensor, new_values: Tensor, decay: float) -> None:
     """The same in plain PyTorch."""
-    values.mul_(decay).scatter_reduce_(0, cell_indices, new_values.nan_to_num(0.0), "amax")
+    values[cell_indices] = torch.fmax(values[cell_indices] * decay, new_values)
 
 
 @torch.library.custom_op("fieldlab::occupancy_update", mutates_args=("values",))
 def _update(values: Tensor, cell_indices: Tensor, new_values: Tensor, decay: float) -> None:
-    target = native.target(values)
     cells, raised = cell_indices.contiguous(), new_values.contiguous()
-    native.library.occupancy_decay(target, len(values), native.pointer(values), decay)
-    native.library.occupancy_raise(
-        target, len(cells), native.pointer(values), native.pointer(cells, torch.int64), native.pointer(raised)
-    )
+    native.library.occupancy_update(
+        native.target(values), n=len(cells), values=native.pointer(values), cells=native.pointer(cells, torch.int64),
+        raised=native.pointer(raised), decay=decay,
+    )  # fmt: skip
 
 
 @_update.register_fake
@@ -248,12 +256,12 @@ def _cell_points(cell_indices: Tensor, aabb: Tensor, resolution: int, jitter: Te
     cells, aabb = cell_indices.contiguous(), aabb.contiguous()
     native.library.occupancy_points(
         native.target(points),
-        len(cells),
-        native.pointer(cells, torch.int64),
-        native.pointer(aabb),
-        resolution,
-        (0, 0, 0) if jitter is None else native.array(jitter),
-        native.array(points),
+        n=len(cells),
+        cells=native.pointer(cells, torch.int64),
+        aabb=native.pointer(aabb),
+        resolution=resolution,
+        jitter=native.array(jitter),
+        points=native.array(points),
     )
     return points
 

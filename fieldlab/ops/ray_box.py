@@ -56,14 +56,14 @@ def _ray_box(origins: Tensor, directions: Tensor, boxes: Tensor) -> tuple[Tensor
     hit = torch.empty_like(t_min, dtype=torch.bool)
     native.library.ray_box(
         native.target(origins),
-        len(origins),
-        len(boxes),
-        native.array(origins),
-        native.array(directions),
-        native.pointer(boxes),
-        t_min.data_ptr(),
-        t_max.data_ptr(),
-        hit.data_ptr(),
+        n=len(origins),
+        boxes=len(boxes),
+        origins=native.array(origins),
+        directions=native.array(directions),
+        aabbs=native.pointer(boxes),
+        t_min=native.pointer(t_min),
+        t_max=native.pointer(t_max),
+        hit=native.pointer(hit, torch.bool),
     )
     return t_min, t_max, hit
 

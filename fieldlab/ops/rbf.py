@@ -27,7 +27,8 @@ from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native
-from fieldlab.ops.rbf_index import MAX_NEIGHBORS, RbfIndex, rbf_neighbors_reference
+from fieldlab.ops.limits import MAX_NEIGHBORS
+from fieldlab.ops.rbf_index import RbfIndex, rbf_neighbors_reference
 
 KERNELS = ("ivq", "imq", "gaussian", "markov", "tent")
 SHAPES = ("isotropic", "axes", "full")
@@ -126,7 +127,7 @@ class RbfPlan:
     def native(self) -> Any:
         kernels = _kernels(self.centers, self.shapes, self.support, self.spec.plan)
         return native.library.rbf_encoder(
-            self.index.native(), kernels, _mixture(self.features, self.frequencies), self.neighbors
+            tree=self.index.native(), basis=kernels, mixture=_mixture(self.features, self.frequencies), k=self.neighbors
         )
 
     def reference(self, x: Tensor) -> Tensor:
@@ -211,20 +212,26 @@ def _profile(d: Tensor, shapes: Tensor, spec: RbfSpec) -> Tensor:
     return (-q.clamp_min(1e-12).sqrt()).exp()
 
 
-def _kernels(centers: Tensor, shapes: Tensor, support: Tensor | None, plan: list[int]) -> tuple:
+def _kernels(centers: Tensor, shapes: Tensor, support: Tensor | None, plan: list[int]) -> dict[str, Any]:
+    """Kernels as the native module takes them."""
     dims, kernel, shape, normalized = plan
-    arrays = (native.pointer(centers), native.pointer(shapes), native.pointer(support))
-    return (dims, kernel, shape, bool(normalized), *arrays)
+    return {
+        "dims": dims, "kernel": kernel, "shape": shape, "normalized": bool(normalized),
+        "centers": native.pointer(centers), "shapes": native.pointer(shapes), "support": native.pointer(support),
+    }  # fmt: skip
 
 
-def _mixture(features: Tensor, frequencies: Tensor | None) -> tuple[int, int, int]:
-    return features.shape[1], native.pointer(features), native.pointer(frequencies)
+def _mixture(features: Tensor, frequencies: Tensor | None) -> dict[str, Any]:
+    return {
+        "features": features.shape[1], "weights": native.pointer(features), "frequencies": native.pointer(frequencies),
+    }  # fmt: skip
 
 
-def _ids(neighbors: Tensor) -> tuple[int, int, int]:
+def _seen(neighbors: Tensor) -> dict[str, Any]:
+    """Numbers of samples and of their neighbors, and the neighbors."""
     if neighbors.dtype != torch.int32:
         raise ConfigError("neighbors are int32", field="neighbors", found=neighbors.dtype)
-    return neighbors.data_ptr(), neighbors.stride(0), neighbors.stride(1)
+    return {"n": len(neighbors), "k": neighbors.shape[1], "ids": native.array(neighbors, torch.int32)}
 
 
 @torch.library.custom_op("fieldlab::rbf_basis", mutates_args=())
@@ -234,11 +241,10 @@ def _basis(
     phi = native.empty_samples(x, *neighbors.shape)
     native.library.rbf_basis_forward(
         native.target(x),
-        *neighbors.shape,
-        _kernels(centers, shapes, support, plan),
-        native.array(x),
-        _ids(neighbors),
-        native.array(phi),
+        **_seen(neighbors),
+        basis=_kernels(centers, shapes, support, plan),
+        x=native.array(x),
+        phi=native.array(phi),
     )
     return phi
 
@@ -256,12 +262,11 @@ def _basis_backward(
     grad = native.empty_samples(x, *x.shape)
     native.library.rbf_basis_backward(
         native.target(x),
-        *neighbors.shape,
-        _kernels(centers, shapes, support, plan),
-        native.array(x),
-        _ids(neighbors),
-        native.array(grad_phi),
-        native.array(grad),
+        **_seen(neighbors),
+        basis=_kernels(centers, shapes, support, plan),
+        x=native.array(x),
+        grad_phi=native.array(grad_phi),
+        grad_x=native.array(grad),
     )
     return grad
 
@@ -271,11 +276,10 @@ def _mix(phi: Tensor, neighbors: Tensor, features: Tensor, frequencies: Tensor |
     out = native.empty_samples(phi, len(phi), features.shape[1])
     native.library.rbf_mix_forward(
         native.target(phi),
-        *neighbors.shape,
-        _mixture(features, frequencies),
-        native.array(phi),
-        _ids(neighbors),
-        native.array(out),
+        **_seen(neighbors),
+        mixture=_mixture(features, frequencies),
+        phi=native.array(phi),
+        out=native.array(out),
     )
     return out
 
@@ -287,12 +291,11 @@ def _mix_backward_features(
     grad = torch.zeros_like(features)
     native.library.rbf_mix_backward_weights(
         native.target(phi),
-        *neighbors.shape,
-        _mixture(features, frequencies),
-        native.array(phi),
-        _ids(neighbors),
-        native.array(grad_out),
-        native.pointer(grad),
+        **_seen(neighbors),
+        mixture=_mixture(features, frequencies),
+        phi=native.array(phi),
+        grad_out=native.array(grad_out),
+        grad_weights=native.pointer(grad),
     )
     return grad
 
@@ -304,12 +307,11 @@ def _mix_backward_basis(
     grad = native.empty_samples(phi, *neighbors.shape)
     native.library.rbf_mix_backward_basis(
         native.target(phi),
-        *neighbors.shape,
-        _mixture(features, frequencies),
-        native.array(phi),
-        _ids(neighbors),
-        native.array(grad_out),
-        native.array(grad),
+        **_seen(neighbors),
+        mixture=_mixture(features, frequencies),
+        phi=native.array(phi),
+        grad_out=native.array(grad_out),
+        grad_phi=native.array(grad),
     )
     return grad
 

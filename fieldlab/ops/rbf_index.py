@@ -9,6 +9,7 @@ everywhere, in crowds and far from all kernels alike, for any K; building takes 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +17,9 @@ from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native
+from fieldlab.ops.limits import MAX_NEIGHBORS
+from fieldlab.ops.limits import NODE_WIDTH as WIDTH
 
-WIDTH = 16  # entries of a node
-MAX_NEIGHBORS = 16
 NOWHERE = 1e18  # coordinates of kernels that are not placed: they are never found
 
 
@@ -60,9 +61,12 @@ class RbfIndex:
         nodes = torch.from_numpy(_nodes(points, slots))
         return cls(nodes.to(centers.device), torch.from_numpy(slots).to(centers.device), *points.shape)
 
-    def native(self) -> tuple[int, int, int, int]:
+    def native(self) -> dict[str, Any]:
         """What the native kernels take."""
-        return self.dims, self.n_kernels, native.pointer(self.nodes), native.pointer(self.order, torch.int32)
+        return {
+            "dims": self.dims, "kernels": self.n_kernels, "nodes": native.pointer(self.nodes),
+            "order": native.pointer(self.order, torch.int32),
+        }  # fmt: skip
 
 
 def kd_order(points: np.ndarray) -> np.ndarray:
@@ -158,7 +162,7 @@ def _neighbors(x: Tensor, nodes: Tensor, order: Tensor, n_kernels: int, dims: in
     ids = torch.empty((k, len(x)), dtype=torch.int32, device=x.device).t()
     tree = RbfIndex(nodes, order, n_kernels, dims).native()
     native.library.rbf_neighbors(
-        native.target(x), len(x), k, tree, native.array(x), (ids.data_ptr(), ids.stride(0), ids.stride(1))
+        native.target(x), n=len(x), dims=dims, k=k, tree=tree, x=native.array(x), ids=native.array(ids, torch.int32)
     )
     return ids
 

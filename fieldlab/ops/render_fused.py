@@ -19,7 +19,7 @@ from fieldlab.ops.composite import composite
 from fieldlab.ops.contract import ray_points
 from fieldlab.ops.field_plan import Branch, FieldPlan
 from fieldlab.ops.march import march_reference
-from fieldlab.ops.occupancy import OccupancyBits, native_grid
+from fieldlab.ops.occupancy import OccupancyBits, grid_fields, native_grid
 
 
 @dataclass(frozen=True)
@@ -71,28 +71,37 @@ def render_fused(
         torch.empty(n, 3, device=device), torch.empty(n, device=device), torch.empty(n, device=device),
         torch.empty(n, dtype=torch.int32, device=device),
     )  # fmt: skip
-    bits, coarse, grid_aabb, resolution, levels = native_grid(grid)
-    cells = (native.pointer(bits, torch.int64), native.pointer(coarse, torch.int64), native.pointer(grid_aabb))
-    near, far, aabb = near.contiguous(), far.contiguous(), aabb.contiguous()
-    march = (
-        native.pointer(near), native.pointer(far), step, cone_angle, contracted, native.pointer(aabb), early_stop,
-        least_weight,
-    )  # fmt: skip
-    color = None if plan.color is None else plan.color.native_shape(plan.n_out - 1)
-    constants = (0 if plan.constants is None else plan.constants.numel(), native.pointer(plan.constants))
-    native.library.render_field(
-        native.target(origins), n, (*cells, resolution, levels), native.array(origins), native.array(directions), march,
-        [_native_branch(branch) for branch in plan.branches], plan.n_out - 1, plan.sh_degree,
-        (color, native.pointer(plan.color_params), *constants), plan.offset, plan.ceiling,
-        (native.array(pixels.rgb), native.pointer(pixels.opacity), native.pointer(pixels.depth),
-         native.pointer(pixels.evaluated, torch.int32)),
-    )  # fmt: skip
+    rays = {
+        "n": n, "grid": grid_fields(*native_grid(grid)), "origins": native.array(origins),
+        "directions": native.array(directions), "near": native.pointer(near.contiguous()),
+        "far": native.pointer(far.contiguous()), "step": step, "cone_angle": cone_angle, "contracted": contracted,
+        "aabb": native.pointer(aabb.contiguous()), "early_stop": early_stop, "least_weight": least_weight,
+        "rgb": native.array(pixels.rgb), "opacity": native.pointer(pixels.opacity),
+        "depth": native.pointer(pixels.depth), "evaluated": native.pointer(pixels.evaluated, torch.int32),
+    }  # fmt: skip
+    native.library.render_field(native.target(origins), rays=rays, field=_native_field(plan))
     return pixels
 
 
-def _native_branch(branch: Branch) -> tuple[list[Any], Any, int]:
-    shape = None if branch.spec is None else branch.spec.native_shape(branch.spec.n_in)
-    return [encoder.native() for encoder in branch.encoders], shape, native.pointer(branch.params)
+def _native_field(plan: FieldPlan) -> dict[str, Any]:
+    """A field as the native module takes it."""
+    color = {
+        "shape": None if plan.color is None else plan.color.native_shape(plan.n_out - 1),
+        "params": native.pointer(plan.color_params), "sh_degree": plan.sh_degree,
+        "n_constants": 0 if plan.constants is None else plan.constants.numel(),
+        "constants": native.pointer(plan.constants),
+    }  # fmt: skip
+    return {
+        "branches": [_native_branch(branch) for branch in plan.branches], "latent": plan.n_out - 1, "color": color,
+        "offset": plan.offset, "ceiling": plan.ceiling,
+    }  # fmt: skip
+
+
+def _native_branch(branch: Branch) -> dict[str, Any]:
+    return {
+        "encoders": [encoder.native() for encoder in branch.encoders], "params": native.pointer(branch.params),
+        "shape": None if branch.spec is None else branch.spec.native_shape(branch.spec.n_in),
+    }  # fmt: skip
 
 
 def render_reference(

@@ -62,14 +62,12 @@ def sum_before(values: Tensor, ray_offsets: Tensor, ray_indices: Tensor) -> Tens
     return (before - before[ray_offsets[ray_indices]]).to(values.dtype)
 
 
-def packed(ray_offsets: Tensor, t_starts: Tensor, t_ends: Tensor) -> tuple[int, int, int, int]:
+def packed(ray_offsets: Tensor, t_starts: Tensor, t_ends: Tensor) -> dict[str, Any]:
     """Packed samples as the native module takes them."""
-    return (
-        len(ray_offsets) - 1,
-        native.pointer(ray_offsets, torch.int64),
-        native.pointer(t_starts),
-        native.pointer(t_ends),
-    )
+    return {
+        "rays": len(ray_offsets) - 1, "offsets": native.pointer(ray_offsets, torch.int64),
+        "t_starts": native.pointer(t_starts), "t_ends": native.pointer(t_ends),
+    }  # fmt: skip
 
 
 def keep(samples: Samples, mask: Tensor) -> Samples:
@@ -102,10 +100,10 @@ def _keep(ray_offsets: Tensor, t_starts: Tensor, t_ends: Tensor, mask: Tensor) -
     counts = torch.empty_like(ray_offsets[1:])
     native.library.keep_count(
         target,
-        len(counts),
-        native.pointer(ray_offsets, torch.int64),
-        native.pointer(mask, torch.bool),
-        counts.data_ptr(),
+        rays=len(counts),
+        offsets=native.pointer(ray_offsets, torch.int64),
+        mask=native.pointer(mask, torch.bool),
+        counts=native.pointer(counts, torch.int64),
     )
     offsets = offsets_of(counts)
     kept = int(offsets[-1])
@@ -113,12 +111,12 @@ def _keep(ray_offsets: Tensor, t_starts: Tensor, t_ends: Tensor, mask: Tensor) -
     indices = ray_offsets.new_empty(kept)
     native.library.keep_fill(
         target,
-        packed(ray_offsets, t_starts, t_ends),
-        mask.data_ptr(),
-        offsets.data_ptr(),
-        starts.data_ptr(),
-        ends.data_ptr(),
-        indices.data_ptr(),
+        samples=packed(ray_offsets, t_starts, t_ends),
+        mask=native.pointer(mask, torch.bool),
+        kept_offsets=native.pointer(offsets, torch.int64),
+        t_starts=native.pointer(starts),
+        t_ends=native.pointer(ends),
+        ray_indices=native.pointer(indices, torch.int64),
     )
     return offsets, starts, ends, indices
 

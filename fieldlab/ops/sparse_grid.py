@@ -76,9 +76,16 @@ def add_variation(values: Tensor, index: SparseIndex, weight: float, softness: f
     rows, grad = values.grad.indices()[0], values.grad.values()
     if native.active(values):
         native.library.sparse_grid_variation(
-            native.target(values), len(rows), index.plan, values.shape[1], weight, softness,
-            native.pointer(rows, torch.int64), native.pointer(values), native.pointer(grad),
-        )  # fmt: skip
+            native.target(values),
+            n=len(rows),
+            index=index.plan,
+            channels=values.shape[1],
+            weight=weight,
+            softness=softness,
+            rows=native.pointer(rows, torch.int64),
+            values=native.pointer(values),
+            grad=native.pointer(grad),
+        )
     else:
         grad.add_(variation_reference(values, index, softness)[rows], alpha=weight)
 
@@ -101,10 +108,10 @@ class SparseGridPlan:
         return [self.density, self.features, self.index.words]
 
     def native(self) -> Any:
+        r = self.index.resolution
         return native.library.sparse_grid_encoder(
-            self.index.plan, self.empty, native.pointer(self.density), self.features.shape[1],
-            native.pointer(self.features),
-        )  # fmt: skip
+            index=self.index.plan, density=_rows(self.density, r, self.empty), features=_rows(self.features, r)
+        )
 
     def reference(self, x: Tensor) -> Tensor:
         corners, r = sparse_corners_reference(x, self.index), self.index.resolution
@@ -151,10 +158,17 @@ def _locate(x: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
     return lower, position - lower
 
 
+def _rows(values: Tensor, resolution: int, empty: float = 0.0) -> dict[str, Any]:
+    """Rows of values as the native module takes them."""
+    return {
+        "resolution": resolution, "channels": values.shape[1], "empty": empty, "values": native.pointer(values),
+    }  # fmt: skip
+
+
 def _sparse_corners(x: Tensor, index: SparseIndex) -> Tensor:
     corners = torch.empty((8, len(x)), dtype=torch.int32, device=x.device)
     native.library.sparse_corners(
-        native.target(x), len(x), index.plan, native.array(x), native.pointer(corners, torch.int32)
+        native.target(x), n=len(x), index=index.plan, x=native.array(x), corners=native.pointer(corners, torch.int32)
     )
     return corners
 
@@ -168,9 +182,13 @@ class _SparseGrid(torch.autograd.Function):
         ctx.resolution, ctx.empty = resolution, empty
         out = native.empty_samples(x, len(x), values.shape[1])
         native.library.sparse_grid_forward(
-            native.target(x), len(x), resolution, values.shape[1], empty, native.pointer(values), native.array(x),
-            native.pointer(corners, torch.int32), native.array(out),
-        )  # fmt: skip
+            native.target(x),
+            n=len(x),
+            rows=_rows(values, resolution, empty),
+            x=native.array(x),
+            corners=native.pointer(corners, torch.int32),
+            out=native.array(out),
+        )
         return out
 
     @staticmethod
@@ -180,9 +198,14 @@ class _SparseGrid(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_x = native.empty_samples(x, len(x), 3)
             native.library.sparse_grid_backward_input(
-                native.target(x), len(x), ctx.resolution, values.shape[1], ctx.empty, native.pointer(values),
-                native.array(x), native.pointer(corners, torch.int32), native.array(grad_out), native.array(grad_x),
-            )  # fmt: skip
+                native.target(x),
+                n=len(x),
+                rows=_rows(values, ctx.resolution, ctx.empty),
+                x=native.array(x),
+                corners=native.pointer(corners, torch.int32),
+                grad_out=native.array(grad_out),
+                grad_x=native.array(grad_x),
+            )
         if ctx.needs_input_grad[2]:
             grad_values = _gradient_of_values(x, corners, values, ctx.resolution, grad_out)
         return grad_x, None, grad_values, None, None
@@ -194,13 +217,22 @@ def _gradient_of_values(x: Tensor, corners: Tensor, values: Tensor, resolution: 
     words = -(-n // 64)
     touched = torch.zeros(words, dtype=torch.int64, device=x.device)
     before = torch.empty(words + 1, dtype=torch.int32, device=x.device)
-    bits = native.pointer(touched, torch.int64), native.pointer(before, torch.int32)
-    native.library.sparse_touched(target, corners.numel(), native.pointer(corners, torch.int32), words, *bits)
+    bits = {"touched": native.pointer(touched, torch.int64), "before": native.pointer(before, torch.int32)}
+    native.library.sparse_touched(
+        target, n_corners=corners.numel(), corners=native.pointer(corners, torch.int32), n_words=words, **bits
+    )
     rows = torch.empty((1, int(before[-1])), dtype=torch.int64, device=x.device)
-    native.library.sparse_touched_rows(target, words, *bits, native.pointer(rows, torch.int64))
+    native.library.sparse_touched_rows(target, n_words=words, **bits, rows=native.pointer(rows, torch.int64))
     part = torch.zeros((rows.shape[1], channels), device=x.device)
     native.library.sparse_grid_backward_values(
-        target, len(x), resolution, channels, native.array(x), native.pointer(corners, torch.int32), *bits,
-        native.array(grad_out), native.pointer(part),
-    )  # fmt: skip
+        target,
+        n=len(x),
+        resolution=resolution,
+        channels=channels,
+        x=native.array(x),
+        corners=native.pointer(corners, torch.int32),
+        **bits,
+        grad_out=native.array(grad_out),
+        grad_values=native.pointer(part),
+    )
     return torch.sparse_coo_tensor(rows, part, (n, channels), is_coalesced=True, check_invariants=False)

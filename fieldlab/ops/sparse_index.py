@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native
+from fieldlab.ops.limits import BRICK
 
-BRICK = 8
 MAX_RESOLUTION = 1025  # keeps numbers of vertices below 2^31
 
 
@@ -154,14 +155,14 @@ class SparseIndex:
         rows = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)
         return torch.where(keys[rows] == wanted, rows, -1)
 
-    @functools.cached_property
-    def plan(self) -> tuple[int, int, int, int, int, int]:
-        """What the native kernels take; the arrays stay alive with the index."""
-        return (
-            self.resolution, len(self.bricks), native.pointer(self.coarse, torch.int32),
-            native.pointer(self.bricks, torch.int32), native.pointer(self.words, torch.int64),
-            native.pointer(self.first, torch.int32),
-        )  # fmt: skip
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What the native kernels take."""
+        return {
+            "resolution": self.resolution, "n_bricks": len(self.bricks),
+            "coarse": native.pointer(self.coarse, torch.int32), "bricks": native.pointer(self.bricks, torch.int32),
+            "words": native.pointer(self.words, torch.int64), "first": native.pointer(self.first, torch.int32),
+        }  # fmt: skip
 
 
 def near(vertices: Tensor, resolution: int, onto: int, reach: int = 0) -> SparseIndex:

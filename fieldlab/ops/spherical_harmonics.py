@@ -64,7 +64,7 @@ def spherical_harmonics_reference(directions: Tensor, degree: int) -> Tensor:
 def _spherical_harmonics(directions: Tensor, degree: int) -> Tensor:
     out = native.empty_samples(directions, len(directions), degree * degree)
     native.library.spherical_harmonics_forward(
-        native.target(out), len(out), degree, native.array(directions), native.array(out)
+        native.target(out), n=len(out), degree=degree, directions=native.array(directions), out=native.array(out)
     )
     return out
 
@@ -73,7 +73,12 @@ def _spherical_harmonics(directions: Tensor, degree: int) -> Tensor:
 def _spherical_harmonics_backward(directions: Tensor, grad_out: Tensor, degree: int) -> Tensor:
     grad = native.empty_samples(directions, len(directions), 3)
     native.library.spherical_harmonics_backward(
-        native.target(grad), len(grad), degree, native.array(directions), native.array(grad_out), native.array(grad)
+        native.target(grad),
+        n=len(grad),
+        degree=degree,
+        directions=native.array(directions),
+        grad_out=native.array(grad_out),
+        grad_directions=native.array(grad),
     )
     return grad
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from fieldlab.ops.occupancy import OccupancyBits, cell_points, occupancy_from_density
+from fieldlab.ops.occupancy import OccupancyBits, cell_points, occupancy_from_density, update_occupancy
 
 NEVER = -1.0
 CHUNK = 1 << 18  # cells evaluated at a time
@@ -133,7 +133,7 @@ class OccupancyGrid(nn.Module):
         # What waits longer for its turn decays more when it comes, so that haze goes as fast in large grids.
         decay = self.decay ** max(1.0, len(possible) / max(len(cells), 1) / 2)
         for part in cells.split(CHUNK):
-            values[part] = torch.maximum(values[part] * decay, self._look(density, part, generator))
+            update_occupancy(values, part, self._look(density, part, generator), decay)
         self._bits = None
         return len(cells)
 

@@ -6,6 +6,7 @@ when a file is given, and no number of it is quoted anywhere in the documentatio
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -107,6 +108,16 @@ def load_lpips(path: str | Path) -> Lpips:
         state[key] = _array(arrays, path, state[key].shape, f"lin{i}.weight", f"lin{i}.model.1.weight")
     network.load_state_dict(state)
     return network
+
+
+def chosen_lpips(path: str | Path | None = None) -> Lpips | None:
+    """The network of a file, or of the one that the variable ``FIELDLAB_LPIPS`` names; None without either.
+
+    Raises:
+        As :func:`load_lpips`.
+    """
+    chosen = path or os.environ.get("FIELDLAB_LPIPS")
+    return load_lpips(chosen) if chosen else None
 
 
 def _array(arrays: dict[str, Tensor], path: Path, shape: torch.Size, *names: str) -> Tensor:

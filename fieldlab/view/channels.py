@@ -133,7 +133,7 @@ def legend(run: ShownRun, display: DisplaySettings) -> np.ndarray | None:
 
 
 def leaves(seen: Seen, run: ShownRun) -> Tensor:
-    """int64 [H,W]: row of the finest part that each pixel shows, -1 for none; found once per picture."""
+    """int64 [H,W]: row of the finest segment that each pixel shows, -1 for none; found once per picture."""
     if seen.leaf is None:
         assert run.labeler is not None
         found = torch.full((seen.depth.numel(),), -1)
@@ -143,7 +143,7 @@ def leaves(seen: Seen, run: ShownRun) -> Tensor:
 
 
 def palette_at(tree: Hierarchy, level: float, chosen: frozenset[int] = frozenset()) -> Tensor:
-    """float32 [M,3]: color of the part that every node belongs to at a level; of chosen ones their own."""
+    """float32 [M,3]: color of the segment that every node belongs to at a level; of chosen ones their own."""
     rows = tree.cut(level)
     for node in chosen:
         row = tree.row_of(node)

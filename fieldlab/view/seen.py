@@ -29,7 +29,7 @@ class Seen:
         opacity: float32 [H,W].
         depth: float32 [H,W], distance along rays, 0 where nothing is.
         cost: float32 [H,W], samples a ray took.
-        leaf: int64 [H,W], row of the finest part, -1 for none; None until somebody asks.
+        leaf: int64 [H,W], row of the finest segment, -1 for none; None until somebody asks.
     """
 
     cameras: Cameras

@@ -59,7 +59,7 @@ class ShownRun:
 
     @staticmethod
     def load(path: str | Path, device: torch.device | str = "cpu") -> ShownRun:
-        """Of a run folder, with its parts if it is segmented.
+        """Of a run folder, with its segments if it is segmented.
 
         Raises:
             RunFolderError, CheckpointError: it is no run, or cannot be read.
@@ -109,7 +109,7 @@ class ShownRun:
 
     @property
     def sparse_points(self) -> tuple[np.ndarray, np.ndarray]:
-        """Positions float32 [P,3] and colors uint8 [P,3] that came with the photographs, or of the parts.
+        """Positions float32 [P,3] and colors uint8 [P,3] that came with the photographs, or of the segments.
 
         Raises:
             DataError: there are none.
@@ -136,7 +136,7 @@ class ShownRun:
                 self.__dict__.pop(found, None)
 
     def visible(self, hidden: frozenset[int], only: frozenset[int]) -> RadianceModel:
-        """The model without the cells of parts that are hidden, or with none but those of parts in ``only``."""
+        """The model without the cells of segments that are hidden, or with none but those of segments in ``only``."""
         tree = self.hierarchy
         if tree is None or not (hidden or only):
             return self.model
@@ -159,7 +159,7 @@ class ShownRun:
         return made
 
     def _cell_leaves(self) -> tuple[Tensor, Tensor]:
-        """Occupied cells, and the finest part that is nearest to each: int64 [C], int64 [C]."""
+        """Occupied cells, and the finest segment that is nearest to each: int64 [C], int64 [C]."""
         if self._cells is None:
             grid = self.model.occupancy
             cells = grid.occupied().flatten().nonzero()[:, 0]

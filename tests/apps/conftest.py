@@ -65,3 +65,17 @@ def trained(scene, shared, tmp_path_factory) -> Path:
         assert main([*arguments, "--samples-per-step", "8192", "--device", "cpu"]) == 0
 
     return Path(shutil.copytree(shared("ball-run", train), tmp_path_factory.mktemp("runs") / "ball"))
+
+
+@pytest.fixture(scope="session")
+def small_scene(scene, tmp_path_factory) -> Path:
+    """The ball in pictures of 16 x 16 pixels with two test views, for what renders many views of fields that have
+    hardly been trained, which is slow."""
+    folder = tmp_path_factory.mktemp("scene") / "small"
+    shutil.copytree(scene, folder)
+    for file in folder.glob("*/*.png"):
+        Image.open(file).resize((16, 16), Image.Resampling.BOX).save(file)
+    listed = folder / "transforms_test.json"
+    values = json.loads(listed.read_text())
+    listed.write_text(json.dumps({**values, "frames": values["frames"][:2]}))
+    return folder

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fieldlab.apps import compare
 from fieldlab.apps.main import main
+from fieldlab.apps.texts import duration
 from fieldlab.errors import ConfigError
 from fieldlab.runs.folder import RunFolder
 
@@ -19,9 +19,10 @@ def call(scene, out, *more, fields="hashgrid,vm:hashgrid", budget="1s"):
                  "--device", "cpu", *more])  # fmt: skip
 
 
-def test_one_table_and_one_picture(scene, tmp_path, capsys):
+@pytest.mark.slow
+def test_one_table_and_one_picture(small_scene, tmp_path, capsys):
     out = tmp_path / "all"
-    assert call(scene, out) == 0
+    assert call(small_scene, out) == 0
     printed = capsys.readouterr().out
     found = json.loads((out / "compare.json").read_text())["rows"]
     assert [row["field"] for row in found] == ["hashgrid", "vm:hashgrid"]
@@ -36,11 +37,11 @@ def test_one_table_and_one_picture(scene, tmp_path, capsys):
     assert len(table) == 4
     assert len({line.count("|") for line in table}) == 1
     picture = np.asarray(Image.open(out / "compare.png"))
-    assert picture.shape[0] > 4 * 36  # two views, each with a row of errors
-    assert picture.shape[1] > 3 * 36
+    assert picture.shape[0] > 4 * 16  # two views, each with a row of errors
+    assert picture.shape[1] > 3 * 16
 
     before = [RunFolder.open(out / name).checkpoints() for name in ("hashgrid", "vm_hashgrid")]
-    assert call(scene, out) == 0
+    assert call(small_scene, out) == 0
     assert [RunFolder.open(out / name).checkpoints() for name in ("hashgrid", "vm_hashgrid")] == before
     assert "trained before" in capsys.readouterr().err
 
@@ -50,24 +51,24 @@ def test_one_table_and_one_picture(scene, tmp_path, capsys):
     checkpoint.header["training"]["progress"]["seconds"] = 0.5
     step = checkpoint.header["training"]["progress"]["step"]
     run.save_checkpoint(step, checkpoint.arrays, checkpoint.header)
-    assert call(scene, out) == 0
+    assert call(small_scene, out) == 0
     assert run.latest_checkpoint().header["training"]["progress"]["step"] > step
 
-    assert call(scene, out, budget="2s") == 1
+    assert call(small_scene, out, budget="3s") == 1
     assert "other settings" in capsys.readouterr().err
-    assert call(scene, out, "--overwrite", budget="1.5s", fields="hashgrid") == 0
+    assert call(small_scene, out, "--overwrite", budget="1.5s", fields="hashgrid") == 0
     assert json.loads((out / "compare.json").read_text())["rows"][0]["seconds"] >= 1.5
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("3m", 180), ("1.5h", 5400)])
 def test_durations(text, seconds):
-    assert compare.duration(text) == seconds
+    assert duration(text, "--budget") == seconds
 
 
 @pytest.mark.parametrize("text", ["5M", "0s", "-3m", "soon", ""])
 def test_what_is_no_duration(text):
     with pytest.raises(ConfigError, match="training time"):
-        compare.duration(text)
+        duration(text, "--budget")
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_interruption_leaves_nothing(trained, tmp_path, monkeypatch):
 
 def test_what_the_run_lacks_is_told_before_anything_is_made(trained, tmp_path, capsys):
     mesh = ["export", str(trained), "--mesh", str(tmp_path / "m.glb"), *SMALL]
-    assert "parts" in failure(capsys, [*mesh, "--maps", str(tmp_path / "maps"), "--kinds", "label"])
+    assert "segments" in failure(capsys, [*mesh, "--maps", str(tmp_path / "maps"), "--kinds", "label"])
     assert "no such split" in failure(capsys, [*mesh, "--maps", str(tmp_path / "maps"), "--views", "val"])
     assert "same name" in failure(capsys, [*mesh, "--points", str(tmp_path / "m.glb")])
     (tmp_path / "file").write_text("")

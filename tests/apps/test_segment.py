@@ -41,7 +41,7 @@ def radiance(data, tmp_path_factory):
 def segmented(data, radiance):
     out = radiance.parent / "parts"
     command = ["segment", str(radiance), "--masks", str(data / "masks"), "--out", str(out), "--steps", "60"]
-    assert main([*command, "--device", "cpu"]) == 0
+    assert main([*command, "--features", "16", "--device", "cpu"]) == 0
     return out
 
 

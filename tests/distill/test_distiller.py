@@ -82,7 +82,7 @@ def difference(a: RadianceModel, b: RadianceModel) -> float:
     return float((a.render_image(cameras, 2)["rgb"] - b.render_image(cameras, 2)["rgb"]).square().mean())
 
 
-LEARNT = {"hashgrid": 150, "mlp": 300}
+LEARNT = {"hashgrid": 250, "mlp": 300}
 """Steps to kinds that are learnt from nothing, or nearly; the others begin with almost all of it."""
 
 
@@ -197,7 +197,7 @@ def test_hard_rays_come_again_when_learning_is_active(teacher, monkeypatch, acti
     assert again[0] == 0
 
 
-@pytest.mark.parametrize(("seconds", "reuse"), [(0.9, 1), (1.1, 1), (2.3, 3), (1000, 64)])
+@pytest.mark.parametrize(("seconds", "reuse"), [(1.1, 1), (2.3, 3), (1000, 64)])
 def test_a_teacher_costs_no_more_than_the_student(teacher, monkeypatch, seconds, reuse):
     """Asking it takes so many seconds where a step of the student's takes one."""
     takes = iter((seconds, 1.0))

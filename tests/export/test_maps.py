@@ -290,7 +290,7 @@ def test_impossible_maps_are_refused_before_anything_is_written(tmp_path):
     for arguments, more, what in (
         ((NAMES, ["depths"]), {}, "no such map"),
         ((NAMES, ["depth"]), {"format": "jpg"}, "format"),
-        ((NAMES, ["label"]), {}, "no parts"),
+        ((NAMES, ["label"]), {}, "no segments"),
         ((NAMES[:2], ["depth"]), {}, "one name"),
     ):
         with pytest.raises(ConfigError, match=what):
@@ -315,5 +315,5 @@ def test_options_are_checked_first(tmp_path):
                                (4, math.nan, "out of range")):  # fmt: skip
         with pytest.raises(ConfigError, match=what):
             check_maps_options(*good[:place], value, *good[place + 1 :])
-    with pytest.raises(ConfigError, match="no parts"):
+    with pytest.raises(ConfigError, match="no segments"):
         check_maps_options(tmp_path, ["label"], "exr", "test", None, False)

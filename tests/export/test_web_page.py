@@ -179,6 +179,6 @@ def test_what_makes_no_page_is_said(tmp_path):
     with pytest.raises(ConfigError, match="without triangles"):
         write_page(tmp_path / "page.html", mesh.kept(np.zeros(len(mesh.faces), bool)), title="")
     for wrong in ({"leaf": leaf}, {"tree": tree}, {"leaf": leaf[1:], "tree": tree}):
-        with pytest.raises(ConfigError, match="belongs to a part"):
+        with pytest.raises(ConfigError, match="belongs to one"):
             write_page(tmp_path / "page.html", mesh, title="", **wrong)
     assert not (tmp_path / "page.html").exists()

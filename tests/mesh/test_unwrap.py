@@ -54,7 +54,7 @@ def stitched() -> Mesh:
 MESHES = {"bumpy": bumpy, "ramp": ramp, "ring": ring, "stitched": stitched}
 
 
-@pytest.fixture(params=MESHES)
+@pytest.fixture(scope="module", params=MESHES)
 def laid(request) -> tuple[Mesh, np.ndarray, np.ndarray]:
     mesh = MESHES[request.param]()
     return mesh, *unwrap(mesh, SIZE, PADDING)

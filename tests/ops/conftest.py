@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fieldlab.ops import native
+from fieldlab.ops import limits, native
 
 
 def _backends() -> list[str]:
@@ -42,7 +42,8 @@ def emulation(tmp_path_factory):
         if compiler is None or not headers.is_dir():
             pytest.skip("needs a C++ compiler and the native sources")
         built = tmp_path_factory.mktemp(name) / f"{name}.so"
-        flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-pthread", f"-I{headers}"]
+        sizes = [f"-DFL_{name}={value}" for name, value in vars(limits).items() if name.isupper()]
+        flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-pthread", f"-I{headers}", *sizes]
         subprocess.run([compiler, *flags, str(here / f"{name}.cpp"), "-o", str(built)], check=True)
         return ctypes.CDLL(str(built))
 

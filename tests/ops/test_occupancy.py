@@ -92,11 +92,11 @@ def test_query_at_the_edges(device):
 def test_update(device):
     torch.manual_seed(2)
     values = torch.rand(2 * 16**3)
-    cells = torch.randint(len(values), (5000,))  # with repeats
-    new = torch.rand(5000) * 2
-    expected = values * 0.95
+    cells = torch.randperm(len(values))[:5000]
+    new = torch.rand(5000) * 2 - 0.5
+    expected = values.clone()
     for cell, value in zip(cells.tolist(), new.tolist(), strict=True):
-        expected[cell] = max(expected[cell].item(), value)
+        expected[cell] = max(0.95 * expected[cell].item(), value)
     found, reference = values.clone().to(device), values.clone()
     update_occupancy(found, cells.to(device), new.to(device), 0.95)
     update_reference(reference, cells, new, 0.95)
@@ -110,8 +110,10 @@ def test_update(device):
 def test_update_ignores_nan_and_raises_marked_cells(device):
     values = torch.tensor([-1.0, 0.5] + [0.0] * 62, device=device)
     cells = torch.tensor([0, 1], device=device)
-    update_occupancy(values, cells, torch.tensor([0.25, torch.nan], device=device), 0.5)
-    assert values[:2].tolist() == [0.25, 0.25]
+    for update in (update_occupancy, update_reference):
+        found = values.clone()
+        update(found, cells, torch.tensor([0.25, torch.nan], device=device), 0.5)
+        assert found[:2].tolist() == [0.25, 0.25]
 
 
 @pytest.mark.parametrize("cells", [[-1], [64]])

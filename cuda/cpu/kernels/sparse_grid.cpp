@@ -68,15 +68,8 @@ void scatter(const SparseGridBackwardValues& a, int thread, int threads) {
 
 }  // namespace
 
-void sparse_corners(const SparseCorners& a, int threads) {
-  parallel_lanes(a.n, threads, [&](std::int64_t start, int count) { fieldlab::sparse_corners(a, start, count); });
-}
 void sparse_grid_forward(const SparseGridForward& a, int threads) {
   parallel_lanes(a.n, threads, [&](std::int64_t start, int count) { fieldlab::sparse_grid_forward(a, start, count); });
-}
-void sparse_grid_backward_input(const SparseGridBackwardInput& a, int threads) {
-  parallel_lanes(a.n, threads,
-                 [&](std::int64_t start, int count) { fieldlab::sparse_grid_backward_input(a, start, count); });
 }
 void sparse_touched(const SparseTouched& a, int) {
   for (std::int64_t i = 0; i < a.n_corners; ++i) {
@@ -97,9 +90,7 @@ void sparse_grid_backward_values(const SparseGridBackwardValues& a, int threads)
   for (int thread = 0; thread < threads; ++thread) scatter(a, thread, threads);
 }
 void sparse_grid_variation(const SparseGridVariation& a, int threads) {
-  parallel_chunks(a.n, 1024, threads, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) fieldlab::sparse_grid_variation(a, i);
-  });
+  parallel_each(a.n, 1024, threads, [&](std::int64_t i) { fieldlab::sparse_grid_variation(a, i); });
 }
 
 }  // namespace fieldlab::FL_ISA::cpu

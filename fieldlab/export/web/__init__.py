@@ -1,1 +1,1 @@
-"""One page that shows a mesh and its parts in any browser, without a server and without a network."""
+"""One page that shows a mesh and its segments in any browser, without a server and without a network."""

@@ -17,12 +17,12 @@ GRID = 65535  # steps of a position along each side of the box, and of a texture
 
 @dataclass
 class Corners:
-    """Vertices as a graphics library takes them: each lies once on the texture and belongs to one part.
+    """Vertices as a graphics library takes them: each lies once on the texture and belongs to one segment.
 
     Args:
         vertex: int64 [N], which vertex of the mesh each is.
         uv: int64 [N], which position on the texture.
-        row: int64 [N], which part.
+        row: int64 [N], which segment.
         faces: int64 [F,3], rows of these.
     """
 
@@ -33,7 +33,7 @@ class Corners:
 
 
 def split_corners(mesh: Mesh, row: NDArray[np.int64]) -> Corners:
-    """Corners of a mesh whose faces belong to parts ``row`` int64 [F], in the order of its vertices."""
+    """Corners of a mesh whose faces belong to segments ``row`` int64 [F], in the order of its vertices."""
     vertex = mesh.faces.astype(np.int64).ravel()
     uv = np.zeros_like(vertex) if mesh.texture is None else mesh.texture.corners.astype(np.int64).ravel()
     parts, places = int(row.max()) + 1, int(uv.max()) + 1
@@ -47,7 +47,7 @@ def mesh_arrays(mesh: Mesh, row: NDArray[np.int64]) -> tuple[dict[str, NDArray[A
 
     Args:
         mesh: with one face at least.
-        row: int64 [F], part of each face.
+        row: int64 [F], segment of each face.
 
     Returns:
         ``position`` uint16 [N,3] (0 and 65535 are the sides of the box), ``normal`` uint8 [N,2] (octahedral, 128 is

@@ -1,4 +1,4 @@
-"""A mesh and its parts as one HTML file that opens from disk."""
+"""A mesh and its segments as one HTML file that opens from disk."""
 
 from __future__ import annotations
 
@@ -56,27 +56,27 @@ def write_page(
     up: Point = (0.0, 0.0, 1.0),
     view: tuple[Point, Point] | None = None,
 ) -> None:
-    """Write a page that shows a mesh, and where there is a hierarchy, its parts, without anything from elsewhere.
+    """Write a page that shows a mesh, and where there is a hierarchy, its segments, without anything from elsewhere.
 
     Args:
         path: .html or .htm.
         mesh: F faces with a texture, colors, or neither.
         title: above the mesh, as plain text.
-        leaf: int64 [F], row in ``tree`` of the finest part of each face; of :func:`leaves_of_faces`.
-        tree: the hierarchy of the parts; both or neither.
+        leaf: int64 [F], row in ``tree`` of the finest segment of each face; of :func:`leaves_of_faces`.
+        tree: the hierarchy of the segments; both or neither.
         poster: uint8 [H,W,3], shown until the mesh is there, and instead of it where a browser cannot show meshes.
         up: direction of the axis the camera turns around, in world coordinates.
         view: where the camera begins and what it looks at, in world units; by default the whole mesh from aside.
 
     Raises:
-        ConfigError: the suffix is unknown, the mesh has no faces, or the parts are not those of the mesh.
+        ConfigError: the suffix is unknown, the mesh has no faces, or the segments are not those of the mesh.
         RunFolderError: the file cannot be written.
     """
     check_page_path(path)
     if not len(mesh.faces):
         raise ConfigError("a mesh without triangles makes no page", file=path)
     if (leaf is None) != (tree is None) or (leaf is not None and len(leaf) != len(mesh.faces)):
-        raise ConfigError("every triangle of a page in parts belongs to a part of a hierarchy", file=path,
+        raise ConfigError("every triangle of a page with segments belongs to one of the hierarchy", file=path,
                           found=None if leaf is None else len(leaf), expected=len(mesh.faces))  # fmt: skip
     row, parts = np.zeros(len(mesh.faces), np.int64), None
     if leaf is not None and tree is not None:

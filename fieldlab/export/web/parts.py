@@ -13,9 +13,9 @@ from fieldlab.mesh.mesh import Mesh
 from fieldlab.segment.hierarchy import APART, Hierarchy
 
 MOST_LEVELS = 256
-LARGE = 0.005  # share of the whole area from which a part counts when the first level is chosen
-FEW = 12  # most large parts at the first level
-GRAY = [158, 160, 164]  # of what is of no part
+LARGE = 0.005  # share of the whole area from which a segment counts when the first level is chosen
+FEW = 12  # most large segments at the first level
+GRAY = [158, 160, 164]  # of what is of no segment
 
 
 def parts_facts(mesh: Mesh, leaf: NDArray[np.int64], tree: Hierarchy) -> tuple[dict[str, Any], NDArray[np.int64]]:
@@ -23,7 +23,7 @@ def parts_facts(mesh: Mesh, leaf: NDArray[np.int64], tree: Hierarchy) -> tuple[d
 
     Args:
         mesh: F faces.
-        leaf: int64 [F], row of the finest part of each face.
+        leaf: int64 [F], row of the finest segment of each face.
         tree: whose nodes without faces are left out.
 
     Returns:
@@ -83,7 +83,7 @@ def _measure(mesh: Mesh, row: NDArray[np.int64], nodes: list[dict[str, Any]]) ->
 
 def _levels(tree: Hierarchy, leaf: NDArray[np.int64], area: NDArray[np.float64]) -> tuple[list[float], int]:
     """Thresholds of the cuts that differ on the faces, coarse first, and which to begin with: the finest of few large
-    parts. ``area`` [M] of the rows of the tree.
+    segments. ``area`` [M] of the rows of the tree.
 
     What is born where nothing connects any more (``APART``) is the whole scene, which is no level of its own.
     """
@@ -99,7 +99,7 @@ def _levels(tree: Hierarchy, leaf: NDArray[np.int64], area: NDArray[np.float64])
         found, part = np.unique(tree.cut(threshold).numpy()[rows], return_inverse=True)
         if len(found) == parts_before:
             continue
-        few = few and bool((np.bincount(part, share) >= LARGE).sum() <= FEW)  # finer, large parts turn into small ones
+        few = few and bool((np.bincount(part, share) >= LARGE).sum() <= FEW)  # finer, large ones turn into small ones
         first = len(levels) if few else first
         levels.append(threshold)
         parts_before = len(found)

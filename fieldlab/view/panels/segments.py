@@ -31,7 +31,7 @@ class SegmentsPanel:
         assert tree is not None
         self.tree: Hierarchy = tree
         self.thresholds = tree.thresholds(LEVELS).tolist()
-        self.pointed: int | None = None  # row of the finest part that was pointed at
+        self.pointed: int | None = None  # row of the finest segment that was pointed at
         gui = visitor.handle.gui
         start = LEVELS // 2
         visitor.set_display(level=self.thresholds[start])
@@ -75,7 +75,7 @@ class SegmentsPanel:
             self.choose(int(self.tree.cut(self.visitor.display.level)[leaf]))
 
     def choose(self, row: int) -> None:
-        """Choose a part, or take it away again where several may be chosen."""
+        """Choose a segment, or take it away again where several may be chosen."""
         node = int(self.tree.ids[row])
         now = self.visitor.display.chosen
         made = now ^ {node} if self.many.value else frozenset({node})
@@ -95,7 +95,7 @@ class SegmentsPanel:
             self._say()
 
     def _towards_pointed(self, row: int) -> int:
-        """The child of a part that holds what was clicked, or its largest; -1 for none."""
+        """The child of a segment that holds what was clicked, or its largest; -1 for none."""
         at = self.pointed
         while at is not None and at >= 0 and int(self.tree.parent[at]) != row:
             at = int(self.tree.parent[at])
@@ -157,7 +157,7 @@ class SegmentsPanel:
         self._grow(row)
 
     def _grow(self, row: int | None) -> None:
-        """The tree around a part: those above it, and its children, all to be clicked."""
+        """The tree around a segment: those above it, and its children, all to be clicked."""
         for button in self._buttons:
             button.remove()
         self._buttons.clear()
