@@ -10,11 +10,12 @@ namespace {
 
 void bind_processors(nb::module_& m) {
   nb::class_<Target>(m, "Target")
-      .def("__init__",
-           [](Target* t, bool cuda, int threads, int device, std::uintptr_t stream) {
-             new (t) Target{cuda, threads, device, stream};
-           },
-           nb::arg("cuda"), nb::arg("threads") = 1, nb::arg("device") = 0, nb::arg("stream") = 0)
+      .def(
+          "__init__",
+          [](Target* t, bool cuda, int threads, int device, std::uintptr_t stream) {
+            new (t) Target{cuda, threads, device, stream};
+          },
+          nb::arg("cuda"), nb::arg("threads") = 1, nb::arg("device") = 0, nb::arg("stream") = 0)
       .def_ro("cuda", &Target::cuda)
       .def_ro("threads", &Target::threads);
   m.def("instruction_set", [] { return std::string(instruction_set()); });
@@ -46,11 +47,14 @@ NB_MODULE(_native, m) {
 #define FL_BIND(name, Args) bind_operation<Args>(m, #name, run::name);
   FL_OPERATIONS(FL_BIND)
 #undef FL_BIND
-  m.def("mlp_saved_size", [](std::int64_t n, const nb::dict& shape) {
-    MlpShape s{};
-    fill(s, shape, "a perceptron");
-    return divide_up(n, kTile) * saved_size(s, kTile);
-  }, nb::arg("n"), nb::arg("shape"));
+  m.def(
+      "mlp_saved_size",
+      [](std::int64_t n, const nb::dict& shape) {
+        MlpShape s{};
+        fill(s, shape, "a perceptron");
+        return divide_up(n, kTile) * saved_size(s, kTile);
+      },
+      nb::arg("n"), nb::arg("shape"));
   m.def("single_linkage", [](const nb::kwargs& given) {
     LinkageArgs args{};
     fill(args, given, "single_linkage");

@@ -79,11 +79,11 @@ void assign(FieldProgram& to, nb::handle given) {
 
 void bind_encoders(nb::module_& m) {
   nb::class_<Encoder>(m, "Encoder");
-#define FL_BIND(name, Type)                              \
-  m.def(#name "_encoder", [](const nb::kwargs& given) {  \
-    Type encoder{};                                      \
-    fill(encoder, given, #name "_encoder");              \
-    return Encoder::of(encoder);                         \
+#define FL_BIND(name, Type)                             \
+  m.def(#name "_encoder", [](const nb::kwargs& given) { \
+    Type encoder{};                                     \
+    fill(encoder, given, #name "_encoder");             \
+    return Encoder::of(encoder);                        \
   });
   FL_ENCODERS(FL_BIND)
 #undef FL_BIND

@@ -2,10 +2,10 @@
 // visit("a", of.a), visit("b", of.b), ... A field that is not listed cannot be given, and all that are listed must be.
 #pragma once
 
-#define FL_FIELDS(Type, ...)                           \
-  template <class Visit>                               \
+#define FL_FIELDS(Type, ...)                             \
+  template <class Visit>                                 \
   inline void each_field(Type& of, const Visit& visit) { \
-    FL_EACH(FL_VISIT_FIELD, __VA_ARGS__)               \
+    FL_EACH(FL_VISIT_FIELD, __VA_ARGS__)                 \
   }
 #define FL_VISIT_FIELD(name) visit(#name, of.name);
 

@@ -4,24 +4,24 @@
 
 namespace fieldlab::gpu {
 
-#define FL_LAUNCHER(name, Args)                                                            \
-  void name(const Args& a, const Target& target) {                                         \
-    each(a.n, target, [a] __device__(std::int64_t i) { fieldlab::name(a, i, 1); });        \
+#define FL_LAUNCHER(name, Args)                                                     \
+  void name(const Args& a, const Target& target) {                                  \
+    each(a.n, target, [a] __device__(std::int64_t i) { fieldlab::name(a, i, 1); }); \
   }
 FL_SAMPLE_OPERATIONS(FL_LAUNCHER)
 #undef FL_LAUNCHER
 
-#define FL_LAUNCHER(name, Args)                                                \
-  void name(const Args& a, const Target& target) {                             \
-    each(a.n, target, [a] __device__(std::int64_t i) { name##_one(a, i); });   \
+#define FL_LAUNCHER(name, Args)                                              \
+  void name(const Args& a, const Target& target) {                           \
+    each(a.n, target, [a] __device__(std::int64_t i) { name##_one(a, i); }); \
   }
 FL_ITEM_OPERATIONS(FL_LAUNCHER)
 #undef FL_LAUNCHER
 
-#define FL_LAUNCHER(name, Args)                                                                         \
-  void name(const Args& a, const Target& target) {                                                      \
-    each_ray(a.samples.rays, target,                                                                    \
-             [a] __device__(std::int64_t ray, const Group& group) { name##_ray(a, ray, group); });      \
+#define FL_LAUNCHER(name, Args)                                                                    \
+  void name(const Args& a, const Target& target) {                                                 \
+    each_ray(a.samples.rays, target,                                                               \
+             [a] __device__(std::int64_t ray, const Group& group) { name##_ray(a, ray, group); }); \
   }
 FL_RAY_OPERATIONS(FL_LAUNCHER)
 #undef FL_LAUNCHER
