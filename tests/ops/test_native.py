@@ -154,7 +154,7 @@ def test_other_threads_run_on_during_a_call():
     sys.setswitchinterval(100)  # the lock changes hands only where it is given up
     try:
         assert all(counts_during(call) for call in calls)
-        assert not counts_during(lambda: native.library.instruction_sets())
+        assert not counts_during(native.library.instruction_sets)
     finally:
         sys.setswitchinterval(before)
 

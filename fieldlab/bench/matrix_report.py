@@ -2,59 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
 
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
+import numpy as np
+import torch
+
+from fieldlab.bench.matrix import MatrixSettings, folder_of
+from fieldlab.bench.matrix_measure import Result
+from fieldlab.bench.tables import fixed, markdown_table
+from fieldlab.pictures.sheets import fitted, labeled, sheet, to_uint8
+from fieldlab.runs.load import load_run
 
 SHEET_HEIGHT = 160
 KINDS = {"teacher": "teacher", "scratch": "from scratch", "same": "from scratch, same time", "pair": "distilled"}
 
 
-@dataclass(frozen=True)
-class Result:
-    """What is known of one run.
-
-    Args:
-        student: its representation.
-        kind: teacher, scratch, same (from scratch for as long as its students) or pair.
-        asked: seconds it was to take.
-        teacher: that of the field it was distilled from, None for one trained on the photographs.
-        psnr, ssim: against the photographs.
-        psnr_to_teacher: against the teacher's renders of the same views.
-    """
-
-    student: str
-    teacher: str | None
-    kind: str
-    asked: float
-    psnr: float
-    ssim: float
-    psnr_to_teacher: float | None
-    seconds: float
-    steps: int
-    trainable: int
-    bytes: int
-
-
-def grid(names: Sequence[str], results: Sequence[Result]) -> Any:
-    """Teachers down, students across: PSNR against the photographs, as a rich table."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    made = Table(title="test PSNR (dB) of students, by teacher", title_justify="left", box=SIMPLE)
-    for i, heading in enumerate(_rows(names, results)[0]):
-        made.add_column(heading, justify="right" if i else "left", no_wrap=True)
-    for row in _rows(names, results)[1:]:
-        made.add_row(*row)
-    return made
-
-
-def _rows(names: Sequence[str], results: Sequence[Result]) -> list[list[str]]:
+def grid(names: Sequence[str], results: Sequence[Result]) -> list[list[str]]:
+    """Teachers down, students across: PSNR against the photographs, below a heading."""
     pairs = {(r.teacher, r.student): r.psnr for r in results if r.kind == "pair"}
     own = {r.student: r.psnr for r in results if r.kind == "teacher"}
     rows = [["teacher", "its own", *names]]
@@ -92,40 +56,24 @@ def markdown(names: Sequence[str], results: Sequence[Result]) -> str:
     for r in results:
         rows.append([
             KINDS[r.kind], r.teacher or "-", r.student, f"{r.psnr:.2f}", below.get((r.teacher, r.student), "-"),
-            f"{r.ssim:.4f}", "-" if r.psnr_to_teacher is None else f"{r.psnr_to_teacher:.2f}", f"{r.seconds:.0f}",
+            f"{r.ssim:.4f}", fixed(r.psnr_to_teacher, 2), f"{r.seconds:.0f}",
             f"{r.steps}", f"{r.trainable:,}", f"{r.bytes / 1e6:.2f}",
         ])  # fmt: skip
-    return "\n".join([_markdown(_rows(names, results)), note, _markdown(rows)])
+    return "\n".join([markdown_table(grid(names, results)), note, markdown_table(rows)])
 
 
-def _markdown(rows: list[list[str]]) -> str:
-    ruler = ["---", *["---:"] * (len(rows[0]) - 1)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in (rows[0], ruler, *rows[1:]))
-
-
-def picture(
-    names: Sequence[str], folder_of: Callable[[str | None, str], Path], view: int, device: torch.device
-) -> np.ndarray:
-    """A row per teacher: its render of a view, then every student's.
-
-    Args:
-        names: the representations.
-        folder_of: the run of a teacher (None for the one trained on photographs) and a student.
-        view: the test view.
-        device: where to render.
-    """
-    from fieldlab.pictures.sheets import fitted, labeled, sheet, to_uint8
-    from fieldlab.runs.load import load_run
+def picture(settings: MatrixSettings, view: int, device: torch.device) -> np.ndarray:
+    """A row per teacher: its render of a test view, then every student's; uint8 [H,W,3]."""
 
     def one(teacher: str | None, student: str) -> np.ndarray:
-        model, info = load_run(folder_of(teacher, student), device)
+        model, info = load_run(folder_of(settings, teacher, student), device)
         made = model.render_image(info.scene.cameras["test"], view)["rgb"].cpu()
         return fitted(to_uint8(made), min(SHEET_HEIGHT, made.shape[0]))
 
     def row(teacher: str) -> Iterator[np.ndarray]:
         own = one(None, teacher)
         yield labeled(own, f"{teacher}, trained")
-        for student in names:
+        for student in settings.fields:
             yield labeled(own, "the same") if student == teacher else labeled(one(teacher, student), f"to {student}")
 
-    return sheet([list(row(teacher)) for teacher in names])
+    return sheet([list(row(teacher)) for teacher in settings.fields])
