@@ -7,6 +7,7 @@ import os
 import torch
 
 from fieldlab.errors import BackendError
+from fieldlab.ops import native
 
 
 def choose_device(name: str) -> torch.device:
@@ -15,7 +16,7 @@ def choose_device(name: str) -> torch.device:
     Among several processes, ``LOCAL_RANK`` says which of the CUDA devices is this one's.
 
     Raises:
-        BackendError: CUDA was asked for and there is none.
+        BackendError: CUDA was asked for and there is none, or it is too old for the native kernels.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise BackendError("there is no CUDA device here", found=name, hint="use --device cpu or auto")
@@ -24,5 +25,6 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
+        native.check_capability(device)
         return device
     return torch.device(name)
