@@ -54,7 +54,7 @@ def run(args: Compare) -> list[Row]:
 
     from fieldlab.bench.compare import measure
     from fieldlab.ops.device import choose_device
-    from fieldlab.train.lpips import chosen_lpips
+    from fieldlab.training.lpips import chosen_lpips
 
     console, device = Console(stderr=True), choose_device(args.device)
     out = args.out or Path("runs") / f"compare-{Path(args.scene).stem or 'scene'}"
@@ -82,7 +82,7 @@ def _plan(args: Compare, out: Path) -> list[Entry]:
     from fieldlab.errors import ConfigError, DataError
     from fieldlab.ops.device import choose_device
     from fieldlab.sources.load import load_scene
-    from fieldlab.train.build import FieldChoice, training_views
+    from fieldlab.training.build import FieldChoice, training_views
 
     names = words(args.fields)
     if not names:

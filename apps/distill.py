@@ -81,7 +81,7 @@ def run(args: Distill) -> None:
     from fieldlab.ops.device import choose_device
     from fieldlab.runs.load import load_run
     from fieldlab.segment.files import copy_hierarchy
-    from fieldlab.train.config import TrainConfig
+    from fieldlab.training.config import TrainConfig
 
     console, device = Console(stderr=True), choose_device(args.device)
     with console.status("reading the teacher"):
@@ -127,7 +127,7 @@ def new_config(args: Distill, teacher: RadianceModel, info: RunInfo) -> RunConfi
     from fieldlab.apps.options import budget
     from fieldlab.distill.config import DistillSettings
     from fieldlab.distill.session import new_distill_config
-    from fieldlab.train.build import FieldChoice
+    from fieldlab.training.build import FieldChoice
 
     choice = FieldChoice(args.to, args.set, *budget(args.params, args.megabytes))
     settings = DistillSettings(initialize=args.initialize, active=args.active, real_poses=args.real_poses)

@@ -96,7 +96,7 @@ def eval_pictures(args: Eval) -> Evaluation:
     from fieldlab.pictures.sheets import sheet, write_picture
     from fieldlab.runs.load import load_run
     from fieldlab.runs.photographs import reload_views
-    from fieldlab.train.lpips import chosen_lpips
+    from fieldlab.training.lpips import chosen_lpips
 
     console = Console(stderr=True)
     model, info = load_run(args.run, choose_device(args.device))

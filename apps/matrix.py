@@ -146,7 +146,7 @@ def _test_views(args: Matrix) -> Views:
         DataError: the scene cannot be read, or has no such test view as the picture is to show.
     """
     from fieldlab.sources.load import load_scene
-    from fieldlab.train.build import training_views
+    from fieldlab.training.build import training_views
 
     scene = load_scene(args.scene)
     training_views(scene)

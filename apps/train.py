@@ -36,11 +36,11 @@ from fieldlab.runs.config import RunConfig
 from fieldlab.runs.load import load_run
 from fieldlab.runs.session import Session
 from fieldlab.sources.load import load_scene
-from fieldlab.train.build import FieldChoice, new_train_config, training_views
-from fieldlab.train.config import TRAINED, TrainConfig
-from fieldlab.train.distributed import ProcessGroup, World, connect, disconnect
-from fieldlab.train.session import train_session
-from fieldlab.train.trainer import Trainer, TrainEvent
+from fieldlab.training.build import FieldChoice, new_train_config, training_views
+from fieldlab.training.config import TRAINED, TrainConfig
+from fieldlab.training.distributed import ProcessGroup, World, connect, disconnect
+from fieldlab.training.session import train_session
+from fieldlab.training.trainer import Trainer, TrainEvent
 
 KEPT_ON_RESUME = frozenset(
     ("out", "resume", "steps", "seconds", "device", "backend", "marcher",

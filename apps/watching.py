@@ -12,7 +12,7 @@ from rich.console import Console
 from fieldlab.data.scene import Scene
 from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.runs.session import Session
-from fieldlab.train.trainer import TrainEvent
+from fieldlab.training.trainer import TrainEvent
 
 
 @contextmanager

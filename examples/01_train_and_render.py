@@ -11,7 +11,7 @@ import torch
 import fieldlab as fl
 from fieldlab.pictures.sheets import beside, to_uint8, write_picture
 from fieldlab.synthetic import ProceduralOptions, load_procedural
-from fieldlab.train.evaluate import target_picture
+from fieldlab.training.evaluate import target_picture
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=500)

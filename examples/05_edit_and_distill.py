@@ -15,7 +15,7 @@ from fieldlab.pictures.sheets import labeled, sheet, to_uint8, write_picture
 from fieldlab.synthetic import ProceduralOptions, load_procedural, scene_model
 from fieldlab.synthetic.rearrange import about, copied, moved, without
 from fieldlab.synthetic.render import render_images
-from fieldlab.train.metrics import psnr
+from fieldlab.training.metrics import psnr
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--size", type=int, default=200, help="pixels of a picture's side")

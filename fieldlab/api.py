@@ -33,9 +33,9 @@ from fieldlab.segment.find_masks import find_masks
 from fieldlab.segment.finder import finder
 from fieldlab.segment.session import new_segment_config, segment_session, write_tree
 from fieldlab.sources.load import load_scene as _load_scene
-from fieldlab.train.build import FieldChoice, new_train_config, training_views
-from fieldlab.train.evaluate import ViewScore, evaluate_views, mean_score
-from fieldlab.train.session import train_session
+from fieldlab.training.build import FieldChoice, new_train_config, training_views
+from fieldlab.training.evaluate import ViewScore, evaluate_views, mean_score
+from fieldlab.training.session import train_session
 
 OnEvent = Callable[[Event], object]
 
@@ -86,7 +86,7 @@ def train(
         overwrite: start again where there is a run already.
         n_parameters: most trained values.
         on_event: called after every step.
-        settings: more of :class:`~fieldlab.train.config.TrainConfig`, such as ``seed=1``.
+        settings: more of :class:`~fieldlab.training.config.TrainConfig`, such as ``seed=1``.
 
     Raises:
         FieldlabError: what a person can mend.

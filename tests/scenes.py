@@ -13,7 +13,7 @@ from fieldlab.data.scene import Scene
 from fieldlab.data.views import Views
 from fieldlab.fields.hashgrid import HashGridConfig
 from fieldlab.runs.config import RunConfig
-from fieldlab.train.config import TRAINED, TrainConfig
+from fieldlab.training.config import TRAINED, TrainConfig
 
 RADIUS = 0.6
 

@@ -11,7 +11,7 @@ import pytest
 import trimesh
 from PIL import Image
 
-from fieldlab import api as fl
+import fieldlab as fl
 from fieldlab.errors import ConfigError, RunFolderError
 from tests.apps.conftest import write_scene
 

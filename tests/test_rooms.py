@@ -148,7 +148,7 @@ def test_imports_keep_to_the_table():
 def test_an_import_against_the_table_is_seen():
     rows = table()
     rows["train"] = rows["train"] - {"runs"}
-    assert any(line.startswith("fieldlab/train/") and "imports runs" in line for line in violations(rows))
+    assert any(line.startswith("fieldlab/training/") and "imports runs" in line for line in violations(rows))
 
 
 def test_no_circles_within_a_room():
@@ -158,7 +158,7 @@ def test_no_circles_within_a_room():
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("def f():\n    from fieldlab.train import trainer", {("fieldlab.train.trainer", 2)}),
+        ("def f():\n    from fieldlab.training import trainer", {("fieldlab.training.trainer", 2)}),
         ("if TYPE_CHECKING:\n    import fieldlab.data.scene", {("fieldlab.data.scene", 2)}),
         ("from .mesh import Mesh", {("fieldlab.mesh.mesh.Mesh", 1)}),
         ("from fieldlab import ops", {("fieldlab.ops", 1)}),

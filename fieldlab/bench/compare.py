@@ -21,10 +21,10 @@ from fieldlab.runs.config import RunConfig
 from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
 from fieldlab.runs.photographs import reload_views
-from fieldlab.train.build import FieldChoice, new_train_config
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.evaluate import ViewScore, evaluate_views, mean_score
-from fieldlab.train.lpips import Lpips
+from fieldlab.training.build import FieldChoice, new_train_config
+from fieldlab.training.config import TrainConfig
+from fieldlab.training.evaluate import ViewScore, evaluate_views, mean_score
+from fieldlab.training.lpips import Lpips
 
 TIMED_FRAMES = 5
 Left = Literal["everything", "everything again", "the rest", "nothing"]

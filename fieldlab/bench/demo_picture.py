@@ -17,7 +17,7 @@ from fieldlab.pictures.colormap import color_depth, color_normals, depth_range
 from fieldlab.pictures.sheets import depth_legend, fitted, labeled, sheet, to_uint8
 from fieldlab.runs.load import load_run
 from fieldlab.runs.photographs import reload_views
-from fieldlab.train.evaluate import ViewScore, target_picture
+from fieldlab.training.evaluate import ViewScore, target_picture
 
 PICTURE_HEIGHT = 256
 

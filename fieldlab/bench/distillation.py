@@ -18,9 +18,9 @@ from fieldlab.fields.base import FieldConfig
 from fieldlab.fields.kinds import kinds
 from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
-from fieldlab.train.build import FieldChoice, choose_field, choose_model, footprint_of
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.trainer import Trainer
+from fieldlab.training.build import FieldChoice, choose_field, choose_model, footprint_of
+from fieldlab.training.config import TrainConfig
+from fieldlab.training.trainer import Trainer
 
 SOONER = 10  # times
 MOMENTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # of the time a field trains from scratch

@@ -18,7 +18,7 @@ from fieldlab.errors import BackendError
 from fieldlab.ops import native
 from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.sources.load import load_scene
-from fieldlab.train.config import TrainConfig
+from fieldlab.training.config import TrainConfig
 from fieldlab.view.scene_source import LoadedScene
 from fieldlab.view.shown_run import ShownRun
 

@@ -18,8 +18,8 @@ from fieldlab.files import write_json
 from fieldlab.jobs.job import Runner
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.load import load_run
-from fieldlab.train.evaluate import target_picture
-from fieldlab.train.metrics import psnr, ssim
+from fieldlab.training.evaluate import target_picture
+from fieldlab.training.metrics import psnr, ssim
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from fieldlab.mesh.picture import mesh_colors, mesh_picture
 from fieldlab.pictures.sheets import fitted, labeled, to_uint8
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.load import RunInfo
-from fieldlab.train.evaluate import ViewScore, evaluate_views, mean_score
-from fieldlab.train.metrics import psnr, ssim
+from fieldlab.training.evaluate import ViewScore, evaluate_views, mean_score
+from fieldlab.training.metrics import psnr, ssim
 
 
 @dataclass

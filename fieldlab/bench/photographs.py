@@ -16,8 +16,8 @@ from fieldlab.data.views import Views
 from fieldlab.pictures.sheets import error_legend, error_picture, fitted, labeled, to_uint8
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.load import RunInfo
-from fieldlab.train.evaluate import ViewScore, evaluate_views, mean_score
-from fieldlab.train.lpips import Lpips
+from fieldlab.training.evaluate import ViewScore, evaluate_views, mean_score
+from fieldlab.training.lpips import Lpips
 
 SHEET_HEIGHT = 320
 TABLE_ROWS = 40

@@ -15,11 +15,11 @@ from fieldlab.data.scene import Scene
 from fieldlab.ops import native
 from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
-from fieldlab.train.build import FieldChoice, choose_field, choose_model, footprint_of
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.evaluate import target_picture
-from fieldlab.train.metrics import psnr
-from fieldlab.train.trainer import Trainer
+from fieldlab.training.build import FieldChoice, choose_field, choose_model, footprint_of
+from fieldlab.training.config import TrainConfig
+from fieldlab.training.evaluate import target_picture
+from fieldlab.training.metrics import psnr
+from fieldlab.training.trainer import Trainer
 
 WARM_SECONDS = 8.0  # of training before steps are timed: by then the occupancy grid has found the surfaces
 

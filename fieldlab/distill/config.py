@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fieldlab.data.options import SceneOptions
 from fieldlab.errors import require
 from fieldlab.runs.kinds import RunKind
-from fieldlab.train.config import TrainConfig
+from fieldlab.training.config import TrainConfig
 
 
 @dataclass(frozen=True)

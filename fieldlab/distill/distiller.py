@@ -31,10 +31,10 @@ from fieldlab.render.model import RadianceModel, on_background
 from fieldlab.render.seen import LEARNING_EARLY_STOP
 from fieldlab.runs.checkpoint import Checkpoint, load_arrays, load_model, take_shapes
 from fieldlab.runs.loop import Event, Loop, Progress
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.losses import psnr_of
-from fieldlab.train.optimizer import Adam, loop_state, restore_loop
-from fieldlab.train.schedule import Schedule
+from fieldlab.training.config import TrainConfig
+from fieldlab.training.losses import psnr_of
+from fieldlab.training.optimizer import Adam, loop_state, restore_loop
+from fieldlab.training.schedule import Schedule
 
 SAMPLES_PER_STEP = {"cpu": 1 << 14, "cuda": 1 << 18}
 POSES = 256  # of an epoch

@@ -19,8 +19,8 @@ from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import RunInfo, fingerprint
 from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.runs.session import Session
-from fieldlab.train.build import FieldChoice, cells_per_side, choose_field
-from fieldlab.train.config import TrainConfig
+from fieldlab.training.build import FieldChoice, cells_per_side, choose_field
+from fieldlab.training.config import TrainConfig
 
 DEFAULT_SECONDS = 60.0
 

@@ -22,7 +22,7 @@ from fieldlab.runs.config import RunConfig
 from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import RunInfo
 from fieldlab.runs.session import run_header
-from fieldlab.train.config import TrainConfig
+from fieldlab.training.config import TrainConfig
 
 PROBES = 1 << 18  # points asked whether a selection holds anything, or where it went
 RAYS = 1 << 14  # rays asked what a removal uncovers

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from fieldlab.data.options import SceneOptions
 from fieldlab.runs.kinds import RunKind
-from fieldlab.train.config import TrainConfig
+from fieldlab.training.config import TrainConfig
 
 EDITED = RunKind("edited", "fieldlab edit", {"train": TrainConfig, "scene": SceneOptions}, says="was edited")

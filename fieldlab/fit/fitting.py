@@ -17,7 +17,7 @@ from fieldlab.fit.signal import Signal
 from fieldlab.runs.checkpoint import Checkpoint, load_arrays, take_shapes
 from fieldlab.runs.limits import Limits
 from fieldlab.runs.loop import Event, Loop, Progress
-from fieldlab.train.optimizer import Adam, loop_state, restore_loop
+from fieldlab.training.optimizer import Adam, loop_state, restore_loop
 
 MOST_NEIGHBORHOODS = 1 << 26
 

@@ -15,7 +15,7 @@ from fieldlab.fit.photo import Photo
 from fieldlab.fit.signal import Signal
 from fieldlab.pictures.colormap import heat
 from fieldlab.pictures.sheets import beside, error_legend, labeled, to_uint8
-from fieldlab.train.metrics import SSIM_WINDOW, psnr, ssim
+from fieldlab.training.metrics import SSIM_WINDOW, psnr, ssim
 
 
 def pixel_centers(height: int, width: int) -> Tensor:

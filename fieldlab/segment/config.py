@@ -10,7 +10,7 @@ from fieldlab.fields.base import FieldConfig
 from fieldlab.fields.hashgrid import HashGridConfig
 from fieldlab.fields.head import HeadConfig
 from fieldlab.runs.kinds import RunKind
-from fieldlab.train.config import TrainConfig
+from fieldlab.training.config import TrainConfig
 
 HEAD = "parts"
 """Name of the head that a segmentation learns."""

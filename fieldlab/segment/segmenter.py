@@ -27,7 +27,7 @@ from fieldlab.segment.losses import Ultrametric, comparison_loss, continuity_los
 from fieldlab.segment.masks import ImageMasks
 from fieldlab.segment.pairs import draw_comparisons
 from fieldlab.segment.sightings import Sightings, observe
-from fieldlab.train.optimizer import Adam, loop_state, restore_loop
+from fieldlab.training.optimizer import Adam, loop_state, restore_loop
 
 MOST_PIXELS = 1 << 16  # of a photograph that are learnt from
 RUNS = 256  # of four pixels side by side

@@ -22,7 +22,7 @@ from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.segment.masks import ImageMasks
 from fieldlab.segment.segmenter import Segmenter, SegmentEvent
 from fieldlab.segment.tree import NEIGHBORS, build_hierarchy, surface
-from fieldlab.train.config import TrainConfig
+from fieldlab.training.config import TrainConfig
 
 DEFAULT_SECONDS = 390.0
 

@@ -103,7 +103,7 @@ def test_the_other_programs_of_a_whole_step_are_left_out_by_name(small, monkeypa
 
     from fieldlab.bench.whole import _other_rows, make_trainer
     from fieldlab.sources.load import load_scene
-    from fieldlab.train.config import TrainConfig
+    from fieldlab.training.config import TrainConfig
 
     settings = TrainConfig(steps=100, samples_per_step=256)
     trainer = make_trainer(load_scene(str(small)), torch.device("cpu"), settings)

@@ -141,7 +141,7 @@ def test_eval_of_training_views_and_backgrounds(trained, tmp_path):
 def test_eval_with_lpips_weights(trained, tmp_path, monkeypatch):
     import torch
 
-    from fieldlab.train.lpips import CONVOLUTIONS
+    from fieldlab.training.lpips import CONVOLUTIONS
 
     arrays = {}
     for i, (name, (n_in, n_out, kernel, *_)) in enumerate(CONVOLUTIONS.items()):

@@ -15,7 +15,7 @@ from fieldlab.apps import info, options, train
 from fieldlab.errors import BackendError, ConfigError, DataError, RunFolderError
 from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
-from fieldlab.train.config import TrainConfig
+from fieldlab.training.config import TrainConfig
 from tests.scenes import ball_views
 from tests.waiting import PATIENCE, wait_until
 

@@ -19,9 +19,9 @@ from fieldlab.fields.registry import config_named
 from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.checkpoint import Checkpoint, load_model
-from fieldlab.train.build import choose_model
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.trainer import Trainer
+from fieldlab.training.build import choose_model
+from fieldlab.training.config import TrainConfig
+from fieldlab.training.trainer import Trainer
 from tests.scenes import ball_scene, ring_cameras
 
 NAMES = [*kinds(), "vm+hashgrid"]

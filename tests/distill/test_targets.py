@@ -9,8 +9,8 @@ import torch
 from fieldlab.distill.targets import SEEN, find_targets, rows, top_of_rays
 from fieldlab.ops.samples import Samples, offsets_of
 from fieldlab.render.build import build_model
-from fieldlab.train.build import choose_model
-from fieldlab.train.config import TrainConfig
+from fieldlab.training.build import choose_model
+from fieldlab.training.config import TrainConfig
 from tests.scenes import ball_scene, ring_cameras, tiny_field
 
 

@@ -26,9 +26,9 @@ from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.checkpoint import Checkpoint, load_model
 from fieldlab.runs.values import tomllib
-from fieldlab.train.build import choose_model, fitted_to_bytes
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.trainer import Trainer
+from fieldlab.training.build import choose_model, fitted_to_bytes
+from fieldlab.training.config import TrainConfig
+from fieldlab.training.trainer import Trainer
 from tests.scenes import ball_scene
 
 NAMES = [*kinds(), "vm+hashgrid", "neurbf+cp", "hashgrid:neurbf", "vm:mlp"]

@@ -13,8 +13,8 @@ from fieldlab.ops.composite import composite_reference
 from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.checkpoint import Checkpoint, load_model
-from fieldlab.train.build import choose_model
-from fieldlab.train.config import TrainConfig
+from fieldlab.training.build import choose_model
+from fieldlab.training.config import TrainConfig
 from tests.scenes import ball_scene, ring_cameras, tiny_field
 
 CONFIG = HeadConfig("parts", 5, tiny_field(), width=16)

@@ -14,9 +14,9 @@ from fieldlab.fields.registry import build_field, config_from_dict, config_to_di
 from fieldlab.ops import native
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.checkpoint import Checkpoint
-from fieldlab.train.build import choose_model
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.trainer import Trainer
+from fieldlab.training.build import choose_model
+from fieldlab.training.config import TrainConfig
+from fieldlab.training.trainer import Trainer
 from tests.scenes import ball_scene
 
 TINY = MLPConfig(

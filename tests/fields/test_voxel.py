@@ -14,9 +14,9 @@ from fieldlab.fields.voxel import VoxelConfig, VoxelField
 from fieldlab.ops.sparse_index import SparseIndex
 from fieldlab.render.build import build_model
 from fieldlab.runs.checkpoint import Checkpoint, load_model
-from fieldlab.train.build import choose_model
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.trainer import Trainer
+from fieldlab.training.build import choose_model
+from fieldlab.training.config import TrainConfig
+from fieldlab.training.trainer import Trainer
 from tests.scenes import ball_scene
 
 SMALL = VoxelConfig(cells=32, upsamplings=2, max_vertices=20_000)

@@ -24,9 +24,9 @@ from fieldlab.segment.pairs import draw_comparisons
 from fieldlab.segment.segmenter import Segmenter
 from fieldlab.segment.sightings import half_way, observe, surface_depth
 from fieldlab.segment.tree import build_hierarchy, smoothed, spread, surface
-from fieldlab.train.build import choose_model
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.trainer import Trainer
+from fieldlab.training.build import choose_model
+from fieldlab.training.config import TrainConfig
+from fieldlab.training.trainer import Trainer
 from tests.scenes import RADIUS, ball_scene, tiny_field
 
 

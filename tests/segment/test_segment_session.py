@@ -24,8 +24,8 @@ from fieldlab.segment.find_masks import find_masks
 from fieldlab.segment.masks import ImageMasks
 from fieldlab.segment.pairs import LEAST_INSIDE, has_contrast
 from fieldlab.segment.session import segment_session, write_tree
-from fieldlab.train.build import choose_model
-from fieldlab.train.config import TrainConfig
+from fieldlab.training.build import choose_model
+from fieldlab.training.config import TrainConfig
 from tests.scenes import ball_scene, run_config, tiny_field
 
 SIZE = (24, 24)

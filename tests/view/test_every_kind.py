@@ -17,9 +17,9 @@ from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.segment.config import HEAD
-from fieldlab.train.build import choose_model
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.trainer import Trainer
+from fieldlab.training.build import choose_model
+from fieldlab.training.config import TrainConfig
+from fieldlab.training.trainer import Trainer
 from fieldlab.view.cameras import eye_of
 from fieldlab.view.channels import channels_of, paint
 from fieldlab.view.display import CHANNELS, DisplaySettings

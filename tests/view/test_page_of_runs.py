@@ -12,7 +12,7 @@ from PIL import Image
 
 from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
-from fieldlab.train.session import train_session
+from fieldlab.training.session import train_session
 from fieldlab.view.channels import paint
 from fieldlab.view.seen import see
 from fieldlab.view.server import Viewer

@@ -8,7 +8,7 @@ import time
 import torch
 
 from fieldlab.runs.folder import RunFolder
-from fieldlab.train.session import train_session
+from fieldlab.training.session import train_session
 from fieldlab.view.training import MOST, Training
 from fieldlab.view.turns import Turns
 from tests.scenes import ball_scene, run_config

@@ -13,7 +13,7 @@ from fieldlab.runs import checkpoint as checkpoint_module
 from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
 from fieldlab.runs.session import Session
-from fieldlab.train.session import train_session
+from fieldlab.training.session import train_session
 from tests.scenes import ball_scene, run_config
 
 CPU = torch.device("cpu")
@@ -77,7 +77,7 @@ def test_a_loss_that_is_no_number_is_not_saved(tmp_path, monkeypatch):
     next(events)
     events.close()
     kept = [file.name for file in made.run.checkpoints()]
-    monkeypatch.setattr("fieldlab.train.trainer.photometric", lambda *args: torch.tensor(float("nan")))
+    monkeypatch.setattr("fieldlab.training.trainer.photometric", lambda *args: torch.tensor(float("nan")))
     with pytest.raises(DivergedError, match="not a finite number"):
         for _ in made.events():
             pass

@@ -19,13 +19,13 @@ from fieldlab.render.model import BACKGROUNDS, RadianceModel, RayOutput
 from fieldlab.render.seen import LEARNING_EARLY_STOP
 from fieldlab.runs.checkpoint import Checkpoint, load_arrays, load_model
 from fieldlab.runs.loop import Event, Loop, Progress
-from fieldlab.train.carve import carve
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.distributed import World
-from fieldlab.train.loader import RayBatch, RayLoader
-from fieldlab.train.losses import photometric, psnr_of
-from fieldlab.train.optimizer import Adam, restore_loop
-from fieldlab.train.schedule import Schedule
+from fieldlab.training.carve import carve
+from fieldlab.training.config import TrainConfig
+from fieldlab.training.distributed import World
+from fieldlab.training.loader import RayBatch, RayLoader
+from fieldlab.training.losses import photometric, psnr_of
+from fieldlab.training.optimizer import Adam, restore_loop
+from fieldlab.training.schedule import Schedule
 
 SAMPLES_PER_STEP = {"cpu": 1 << 16, "cuda": 1 << 18}
 MARCHED_PER_TRAINED = 4  # samples marched per sample trained on, at most: bounds memory while everything is occupied

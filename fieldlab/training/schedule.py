@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fieldlab.runs.limits import Limits
-from fieldlab.train.config import TrainConfig
+from fieldlab.training.config import TrainConfig
 
 
 class Schedule(Limits):

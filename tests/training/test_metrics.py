@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from fieldlab.errors import CheckpointError, DataError
-from fieldlab.train.lpips import CONVOLUTIONS, Lpips, load_lpips
-from fieldlab.train.metrics import psnr, ssim, ssim_map
+from fieldlab.training.lpips import CONVOLUTIONS, Lpips, load_lpips
+from fieldlab.training.metrics import psnr, ssim, ssim_map
 
 
 def pair(height: int, width: int, noise: float = 0.1, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

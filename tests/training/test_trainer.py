@@ -10,9 +10,9 @@ import torch
 from fieldlab.errors import CheckpointError, DataError
 from fieldlab.render.build import build_model
 from fieldlab.runs.checkpoint import Checkpoint
-from fieldlab.train.build import choose_model, training_views
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.trainer import Trainer
+from fieldlab.training.build import choose_model, training_views
+from fieldlab.training.config import TrainConfig
+from fieldlab.training.trainer import Trainer
 from tests.scenes import ball_scene, tiny_field
 
 

@@ -7,8 +7,8 @@ import pytest
 from fieldlab.data.options import SceneOptions
 from fieldlab.errors import ConfigError
 from fieldlab.runs.config import read_config, write_config
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.schedule import Schedule
+from fieldlab.training.config import TrainConfig
+from fieldlab.training.schedule import Schedule
 from tests.scenes import run_config
 
 

@@ -16,10 +16,10 @@ from fieldlab.fields.neurbf import NeuRBFConfig
 from fieldlab.fields.vm import VMConfig
 from fieldlab.fields.voxel import VoxelConfig
 from fieldlab.render.build import build_model
-from fieldlab.train.build import choose_model
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.distributed import ProcessGroup, connect, disconnect
-from fieldlab.train.trainer import Trainer
+from fieldlab.training.build import choose_model
+from fieldlab.training.config import TrainConfig
+from fieldlab.training.distributed import ProcessGroup, connect, disconnect
+from fieldlab.training.trainer import Trainer
 from tests.scenes import ball_scene, tiny_field
 
 STEPS = 12

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fieldlab.errors import DataError
-from fieldlab.train.loader import RayLoader
-from fieldlab.train.losses import photometric, psnr_of
+from fieldlab.training.loader import RayLoader
+from fieldlab.training.losses import photometric, psnr_of
 from tests.scenes import ball_hit, ball_views
 
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ from fieldlab.fields.base import FieldConfig
 from fieldlab.fields.registry import config_named, with_settings
 from fieldlab.render.model import ModelConfig, diagonal
 from fieldlab.runs.config import RunConfig
-from fieldlab.train.config import TRAINED, TrainConfig
+from fieldlab.training.config import TRAINED, TrainConfig
 
 DEFAULT_SECONDS = {"cpu": 300.0, "cuda": 120.0}
 CASCADES = 5  # of unbounded scenes: 16 times the box

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from fieldlab.render.occupancy import OccupancyGrid
-from fieldlab.train.carve import carve
+from fieldlab.training.carve import carve
 from tests.scenes import RADIUS, ball_views, ring_cameras
 
 BOX = torch.tensor([[-1.0, -1, -1], [1, 1, 1]])

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from fieldlab.data.views import Views
 from fieldlab.render.model import RadianceModel
-from fieldlab.train.lpips import Lpips
-from fieldlab.train.metrics import psnr, ssim
+from fieldlab.training.lpips import Lpips
+from fieldlab.training.metrics import psnr, ssim
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import stored_model
 from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.runs.session import Session
-from fieldlab.train.build import choose_model, training_views
-from fieldlab.train.config import TrainConfig
-from fieldlab.train.distributed import World
-from fieldlab.train.trainer import Trainer, TrainEvent
+from fieldlab.training.build import choose_model, training_views
+from fieldlab.training.config import TrainConfig
+from fieldlab.training.distributed import World
+from fieldlab.training.trainer import Trainer, TrainEvent
 
 
 def train_session(
