@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldlab.data.images import IMAGE_SUFFIXES, read_image
+from fieldlab.data.images import IMAGE_SUFFIXES, over, read_image
 from fieldlab.errors import DataError
 from fieldlab.files import write_json
 from fieldlab.segment.sam import MaskGenerator, sam_entries
