@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fieldlab.export.meshes import MeshOptions
     from fieldlab.mesh.mesh import Mesh
     from fieldlab.mesh.placement import Placement
-    from fieldlab.mesh.surface.extract import MeshReport
+    from fieldlab.mesh.surface.report import MeshReport
     from fieldlab.render.model import RadianceModel
     from fieldlab.runs.load import RunInfo
     from fieldlab.segment.segmentation import Segmentation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -52,21 +53,10 @@ def _low_rank(x: Tensor, quick: bool) -> Iterator[Row]:
         density, latent = (LowRankSpec(kind, (side,) * 3, rank) for rank in ranks)
         a, b = (torch.randn(spec.n_params, device=x.device).requires_grad_() for spec in (density, latent))
         basis = torch.randn(15, latent.n_products, device=x.device).requires_grad_()
-        # The loop's variables are used before it goes on.
-        yield from _two(
-            f"{kind} {side}^3 rank {ranks[0]}, summed",
-            x,
-            lambda a=a, s=density: low_rank(x, a, s, summed=True),
-            [a],
-            quick,
-        )  # type: ignore[misc]
-        yield from _two(
-            f"{kind} {side}^3 rank {ranks[1]}, combined",
-            x,
-            lambda b=b, c=basis, s=latent: low_rank_combined(x, b, c, s),
-            [b, basis],
-            quick,
-        )  # type: ignore[misc]
+        summed = partial(low_rank, x, a, density, summed=True)
+        yield from _two(f"{kind} {side}^3 rank {ranks[0]}, summed", x, summed, [a], quick)
+        combined = partial(low_rank_combined, x, b, basis, latent)
+        yield from _two(f"{kind} {side}^3 rank {ranks[1]}, combined", x, combined, [b, basis], quick)
 
 
 def _voxels(x: Tensor, quick: bool) -> Iterator[Row]:

@@ -1,10 +1,21 @@
 """Visual hulls: what the alpha channels of the training views leave of space (Laurentini 1994).
 
-Carving is conservative: a cell goes only when some view sees it wholly outside the silhouette. Cells are refined
-eightfold, so that the cost follows the object rather than the volume.
+One test carves both the box of a scene and the cells of its occupancy grid: a ball goes when some view holds all of it
+and shows nothing there. What reaches over the rim of a picture stays, since the picture says nothing of the rest, and
+so does what is too near a camera to have an outline. Pixels of an alpha of at most 4/255 are empty for both: they
+would add less than two percent to a pixel, and traces that cutting out leaves behind would keep cells alive.
+
+Both differ in what few views see, on purpose. The box is sought in all the space the cameras enclose, where hardly any
+view looks at the corners and none can rule them out: a cell counts only if a tenth of the views see it. The grid lies
+in the box already, and what is excluded there is lost for good, so that a close-up of what no other view shows has to
+be enough: see :mod:`fieldlab.train.carve`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +26,86 @@ from fieldlab.data.views import Views
 
 ALPHA_THRESHOLD = 4  # of 255: fainter pixels count as empty
 MAX_VIEWS = 100
-MAX_SIDE = 256  # silhouettes are pooled to this size first
-MIN_SEEN = 0.1  # share of the views that must see a cell for it to be kept
+MAX_SIDE = 256  # silhouettes are pooled to this size for the box
+MIN_SEEN = 0.1  # share of the views that must see a cell for the box to hold it
 COARSE = 16
+DISTORTED = 1.5  # how much farther distorted lenses may draw a ball out than straight ones
+
+
+class Verdict(NamedTuple):
+    """What a view says of K balls, bool [K] each: nothing is there; it holds all of them; it sees their centers."""
+
+    ruled_out: Tensor
+    whole: Tensor
+    seen: Tensor
+
+
+@dataclass(frozen=True)
+class Silhouette:
+    """Where one view shows something, ready to be asked about many balls.
+
+    Args:
+        cameras: on the CPU.
+        i: which of them it is.
+        sums: int32 [h+1,w+1]: filled pixels above and to the left of each corner of the pooled picture.
+        scale: pixels of the picture along a side of a pooled one.
+    """
+
+    cameras: Cameras
+    i: int
+    sums: Tensor
+    scale: int
+
+    @staticmethod
+    def of(views: Views, cameras: Cameras, i: int, max_side: int | None = None) -> Silhouette:
+        """View ``i``, pooled until no side is above ``max_side``; ``cameras`` are those of ``views`` on the CPU."""
+        filled = views.image(i)[..., 3] > ALPHA_THRESHOLD
+        if (mask := views.mask(i)) is not None:
+            filled = filled | ~mask  # a pixel to be ignored says nothing, so it must not carve
+        filled = filled.cpu()
+        scale = 1 if max_side is None else -(-max(filled.shape) // max_side)
+        if scale > 1:
+            pooled = torch.nn.functional.max_pool2d(filled[None, None].float(), scale, ceil_mode=True)
+            filled = pooled[0, 0] > 0
+        sums = torch.nn.functional.pad(filled.int(), (1, 0, 1, 0)).cumsum(0, dtype=torch.int32)
+        return Silhouette(cameras, i, sums.cumsum(1, dtype=torch.int32), scale)
+
+    def judge(self, centers: Tensor, radius: Tensor) -> Verdict:
+        """What the view says of balls about ``centers`` [K,3] with ``radius`` [K]."""
+        pixels, depth, seen = self.cameras.project(self.i, centers)
+        reach = self._reach(centers, depth, radius)
+        low, high = pixels - reach[:, None], pixels + reach[:, None]
+        whole = (depth > radius) & (low >= 0).all(-1) & (high <= self.cameras.size[self.i]).all(-1)
+        (left, top), (right, bottom) = (
+            (corner.nan_to_num() / self.scale).clamp(0, max(self.sums.shape)).long().unbind(-1)
+            for corner in (low, high + self.scale)
+        )
+        height, width = self.sums.shape
+        left, right = left.clamp(max=width - 1), right.clamp(max=width - 1)
+        top, bottom = top.clamp(max=height - 1), bottom.clamp(max=height - 1)
+        sums = self.sums
+        filled = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+        return Verdict(whole & (filled == 0), whole, seen)
+
+    def _reach(self, centers: Tensor, depth: Tensor, radius: Tensor) -> Tensor:
+        """Pixels [K] that balls reach around their projected centers, at most.
+
+        A point of the ball is at most f radius distance / (depth (depth - radius)) off in a pinhole picture, by the
+        inequality of Cauchy and Schwarz, and less in a fisheye picture; one pixel more for what outlines are blurred.
+        """
+        focal = float(self.cameras.intrinsics[self.i, :2].max())
+        distance = (centers - self.cameras.origins[self.i]).norm(dim=-1)
+        straight = int(self.cameras.model[self.i]) == CameraModel.PERSPECTIVE
+        bent = 1.0 if straight and not bool((self.cameras.distortion[self.i] != 0).any()) else DISTORTED
+        return bent * focal * radius * distance / (depth * (depth - radius)).clamp_min(1e-12) + 1.0
+
+
+def silhouettes(views: Views, chosen: list[int] | None = None, max_side: int | None = None) -> Iterator[Silhouette]:
+    """Those of ``chosen`` views, or of all; panoramas, which have no outside, are left out."""
+    cameras = views.cameras.to("cpu")
+    for i in range(len(views)) if chosen is None else chosen:
+        if int(cameras.model[i]) != CameraModel.EQUIRECTANGULAR:
+            yield Silhouette.of(views, cameras, i, max_side)
 
 
 def has_transparency(views: Views, share: float = 0.02) -> bool:
@@ -33,109 +121,53 @@ def hull_box(views: Views, start: Tensor, resolution: int = 64) -> Tensor | None
 
     Two passes of ``resolution`` cells along each side, the second inside the box that the first one found.
     """
-    carver = _Carver(views)
+    chosen = _chosen(len(views))
+    # Neighbors in the list often look alike: a stride brings different directions first, which carve more.
+    chosen = [chosen[(k * 7) % len(chosen)] for k in range(len(chosen))] if len(chosen) % 7 else chosen
+    outlines = list(silhouettes(views, chosen, MAX_SIDE))
     box = start
     for _ in range(2):
-        centers, half = carver.carve(box, resolution)
+        centers, half = hull_cells(outlines, box, resolution)
         if centers.shape[0] == 0:
             return None
         box = torch.stack((centers.amin(0) - half, centers.amax(0) + half))
     return box
 
 
-def visual_hull(views: Views, aabb: Tensor, resolution: int = 128) -> Tensor | None:
-    """bool [R,R,R] (x, y, z): cells of the box [2,3] that the silhouettes do not rule out.
+def hull_cells(outlines: list[Silhouette], box: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
+    """Centers [K,3] of the cells that no silhouette rules out and enough views see, when ``box`` [2,3] is divided
+    ``resolution`` times, and half a cell [3].
 
-    Holds everything the views show, and somewhat more. None when the views have no alpha channel worth the name.
+    Cells are refined eightfold, so that the cost follows the object rather than the volume.
     """
-    if not has_transparency(views):
-        return None
-    aabb = aabb.detach().cpu().float()
-    centers, _ = _Carver(views).carve(aabb, resolution)
-    cells = ((centers - aabb[0]) / (aabb[1] - aabb[0]) * resolution).long().clamp(0, resolution - 1)
-    hull = torch.zeros(resolution, resolution, resolution, dtype=torch.bool)
-    hull[cells[:, 0], cells[:, 1], cells[:, 2]] = True
-    return hull
+    divisions = resolution
+    while divisions % 2 == 0 and divisions > COARSE:
+        divisions //= 2
+    axis = torch.arange(divisions)
+    cells = torch.cartesian_prod(axis, axis, axis)
+    children = torch.cartesian_prod(*[torch.arange(2)] * 3)
+    while True:
+        half = (box[1] - box[0]) / (2 * divisions)
+        centers = box[0] + (2 * cells + 1) * half
+        kept = _kept(outlines, centers, float(half.norm()), finest=divisions == resolution)
+        cells, centers = cells[kept], centers[kept]
+        if divisions == resolution:
+            return centers, half
+        cells = (2 * cells[:, None] + children).reshape(-1, 3)
+        divisions *= 2
 
 
-class _Carver:
-    """Distances to the silhouettes of some views, ready to test cells against."""
+def _kept(outlines: list[Silhouette], centers: Tensor, radius: float, finest: bool) -> Tensor:
+    """int64 [K]: balls of this radius that no view rules out and enough views see.
 
-    def __init__(self, views: Views) -> None:
-        chosen = _chosen(len(views))
-        # Neighbors in the list often look alike: a stride brings different directions first, which carve more.
-        chosen = [chosen[(k * 7) % len(chosen)] for k in range(len(chosen))] if len(chosen) % 7 else chosen
-        cpu = views.cameras[torch.tensor(chosen, device=views.cameras.device)].to("cpu")
-        keep = [k for k in range(len(chosen)) if int(cpu.model[k]) != CameraModel.EQUIRECTANGULAR]
-        self.cameras: Cameras = cpu[torch.tensor(keep, dtype=torch.int64)]
-        self.distances = [_silhouette_distance(views, chosen[k]) for k in keep]
-
-    def carve(self, box: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
-        """Centers [K,3] of the cells that stay when ``box`` is divided ``resolution`` times, and half a cell [3]."""
-        divisions = resolution
-        while divisions % 2 == 0 and divisions > COARSE:
-            divisions //= 2
-        axis = torch.arange(divisions)
-        cells = torch.cartesian_prod(axis, axis, axis)
-        children = torch.cartesian_prod(*[torch.arange(2)] * 3)
-        while True:
-            half = (box[1] - box[0]) / (2 * divisions)
-            centers = box[0] + (2 * cells + 1) * half
-            kept = self._keep(centers, float(half.norm()))
-            cells, centers = cells[kept], centers[kept]
-            if divisions == resolution:
-                return centers, half
-            cells = (2 * cells[:, None] + children).reshape(-1, 3)
-            divisions *= 2
-
-    def _keep(self, centers: Tensor, radius: float) -> Tensor:
-        """bool [P]: balls of this radius that no view rules out and enough views see."""
-        alive = torch.arange(centers.shape[0])
-        seen = torch.zeros(centers.shape[0], dtype=torch.int32)
-        for i, (distance, scale) in enumerate(self.distances):
-            pixels, depth, valid = self.cameras.project(i, centers[alive])
-            seen[alive] += valid
-            focal = float(self.cameras.intrinsics[i, :2].max())
-            outside = valid & (self._distance_at(distance, scale, pixels) > self._reach(focal, depth, radius, scale))
-            alive = alive[~outside]
-        enough = max(1, int(MIN_SEEN * len(self.distances)))
-        kept = torch.zeros(centers.shape[0], dtype=torch.bool)
-        kept[alive] = seen[alive] >= enough
-        return kept
-
-    @staticmethod
-    def _reach(focal: float, depth: Tensor, radius: float, scale: int) -> Tensor:
-        """Pixels that a ball may reach around its projected center; infinite for balls that touch the camera.
-
-        The factor covers the stretching towards the corners of wide pictures; the summand covers pooling.
-        """
-        gap = depth - radius
-        reach = 1.5 * focal * radius / gap.clamp_min(1e-9)
-        return torch.where(gap > 0, reach, torch.inf) + 1.0 + (1.5 * scale if scale > 1 else 0.0)
-
-    @staticmethod
-    def _distance_at(distance: Tensor, scale: int, pixels: Tensor) -> Tensor:
-        height, width = distance.shape
-        x = (pixels[:, 0] / scale).long().clamp(0, width - 1)
-        y = (pixels[:, 1] / scale).long().clamp(0, height - 1)
-        return distance[y, x]
-
-
-def _silhouette_distance(views: Views, i: int) -> tuple[Tensor, int]:
-    """Distance in pixels [h,w] to the silhouette of view ``i``, pooled by the factor returned with it."""
-    from scipy import ndimage
-
-    inside = views.image(i)[..., 3] > ALPHA_THRESHOLD
-    if (mask := views.mask(i)) is not None:
-        inside = inside | ~mask  # an ignored pixel says nothing, so it must not carve
-    inside = inside.cpu()
-    scale = -(-max(inside.shape) // MAX_SIDE)
-    if scale > 1:
-        pooled = torch.nn.functional.max_pool2d(inside[None, None].float(), scale, ceil_mode=True)
-        inside = pooled[0, 0] > 0
-    if not bool(inside.any()):
-        return torch.full(inside.shape, float("inf")), scale
-    return torch.from_numpy(ndimage.distance_transform_edt(~inside.numpy()) * scale).float(), scale
+    At last these views have to hold all of a ball: no view rules out what lies across the rim of its picture.
+    """
+    alive, seen = torch.arange(len(centers)), torch.zeros(len(centers), dtype=torch.int32)
+    for outline in outlines:
+        verdict = outline.judge(centers[alive], torch.full((len(alive),), radius))
+        seen[alive] += verdict.whole if finest else verdict.seen
+        alive = alive[~verdict.ruled_out]
+    return alive[seen[alive] >= max(1, int(MIN_SEEN * len(outlines)))]
 
 
 def _chosen(count: int) -> list[int]:

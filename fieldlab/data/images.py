@@ -5,14 +5,25 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from fieldlab.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 MAX_PIXELS = 1 << 28  # one picture; larger sizes in a header mean a damaged file
+
+
+Values = TypeVar("Values", Tensor, np.ndarray)
+
+
+def over(color: Values, alpha: Values, background: Values | float) -> Values:
+    """Colors [...,C] of straight ``alpha`` [...,1] in front of a background that broadcasts to them (Porter and Duff
+    1984)."""
+    return color * alpha + background * (1 - alpha)
 
 
 def image_size(path: Path, *, described_in: Path | None = None, field: str | None = None) -> tuple[int, int, bool]:

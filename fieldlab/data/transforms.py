@@ -1,19 +1,18 @@
 """``transforms.json`` as nerfstudio and instant-ngp write it: one file, OpenGL camera-to-world axes.
 
-Also the writer, so that a scene can be handed to those programs.
+The writer is in :mod:`fieldlab.export.cameras_files`.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from fieldlab.data.cameras import CameraModel, Cameras
+from fieldlab.data.cameras import CameraModel
 from fieldlab.data.frames import (
     Frame,
     Lens,
@@ -28,7 +27,6 @@ from fieldlab.data.images import IMAGE_SUFFIXES
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.points import read_ply_points
 from fieldlab.errors import DataError
-from fieldlab.files import write_json
 
 OPENGL = np.array([1.0, -1.0, -1.0])  # y and z change sign between OpenGL and OpenCV camera axes
 NGP_SCALE, NGP_OFFSET = 0.33, 0.5  # instant-ngp's default map from the file's units to its unit cube
@@ -180,48 +178,6 @@ def mask_beside(folder: Path, image: Path) -> Path | None:
             if (candidate := root / place.parent / name).is_file():
                 return candidate
     return None
-
-
-def write_transforms(
-    path: str | Path, cameras: Cameras, names: Sequence[str], *, splits: dict[str, Sequence[str]] | None = None
-) -> None:
-    """Write N cameras as nerfstudio's ``transforms.json`` (OpenGL axes, intrinsics for every frame).
-
-    Args:
-        path: the JSON file; ``names`` are picture paths relative to its folder.
-        splits: names of the members of 'train', 'val' and 'test', written as nerfstudio's filename lists.
-
-    Raises:
-        ValueError: the cameras do not all have one model, which the format cannot say, or names are missing.
-    """
-    if len(names) != len(cameras):
-        raise ValueError(f"{len(names)} names for {len(cameras)} cameras")
-    models = cameras.models()
-    if len(models) > 1:
-        raise ValueError("transforms.json has one camera_model for all frames; write the models into separate files")
-    model = CameraModel(next(iter(models), CameraModel.PERSPECTIVE))
-    names_of_model = {
-        CameraModel.PERSPECTIVE: "OPENCV",
-        CameraModel.FISHEYE: "OPENCV_FISHEYE",
-        CameraModel.EQUIRECTANGULAR: "EQUIRECTANGULAR",
-    }
-    keys = ("k1", "k2", "k3", "k4") if model == CameraModel.FISHEYE else ("k1", "k2", "p1", "p2", "k3", "k4")
-    frames = []
-    for i, name in enumerate(names):
-        pose = np.eye(4)
-        pose[:3] = cameras.camera_to_world[i].double().cpu().numpy()
-        pose[:3, :3] *= OPENGL
-        frame: dict[str, Any] = {"file_path": name}
-        frame |= dict(zip(("fl_x", "fl_y", "cx", "cy"), cameras.intrinsics[i].tolist(), strict=True))
-        frame |= dict(zip(("w", "h"), cameras.size[i].tolist(), strict=True))
-        frame |= dict(zip(keys, cameras.distortion[i].tolist(), strict=False))
-        frame["transform_matrix"] = pose.tolist()
-        frames.append(frame)
-    data: dict[str, Any] = {"camera_model": names_of_model[model]}
-    for key, split in _SPLIT_LISTS.items():
-        if splits and split in splits:
-            data[key] = list(splits[split])
-    write_json(path, data | {"frames": frames})
 
 
 def _name(image: Path, folder: Path) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from fieldlab.data.cameras import Cameras
+from fieldlab.data.look_at import look_at
 
 TRIM = 0.02  # share of the cameras, at both ends, that do not widen a range
 GAP = math.radians(60)  # azimuths without a camera over this much were not reachable
@@ -162,17 +163,6 @@ def upward(cameras: Cameras) -> Tensor:
     level = axes[:, 0] * axes[:, 0].dot(up).sign()
     # Cameras side by side are level about more than one axis.
     return normalize(level if float(energy[1]) > 0.1 and float(level.dot(up)) > 0.1 else up, dim=0).float()
-
-
-def look_at(origins: Tensor, targets: Tensor, up: Tensor) -> Tensor:
-    """Camera-to-world poses [N,3,4], OpenCV axes, at ``origins`` [N,3] looking at ``targets`` [N,3], upright."""
-    forward = normalize(targets - origins, dim=1)
-    right = torch.linalg.cross(forward, up.expand_as(forward))
-    # Straight up or down, any direction is right.
-    fallback = torch.linalg.cross(forward, _frame(up)[0].expand_as(forward))
-    right = normalize(torch.where(right.norm(dim=1, keepdim=True) > 1e-4, right, fallback), dim=1)
-    down = torch.linalg.cross(forward, right)
-    return torch.stack((right, down, forward, origins), dim=2)
 
 
 def nearest_rotations(matrices: Tensor) -> Tensor:

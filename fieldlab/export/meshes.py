@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from fieldlab.data.cameras import Cameras
 from fieldlab.errors import ConfigError, require
 from fieldlab.mesh.mesh import Mesh
-from fieldlab.mesh.surface.extract import MeshReport, extract_surface
+from fieldlab.mesh.surface.extract import extract_surface
+from fieldlab.mesh.surface.report import MeshReport
 from fieldlab.mesh.texture.field_colors import textured, vertex_colors
 from fieldlab.render.model import RadianceModel
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from fieldlab.data.graph import components
 from fieldlab.mesh.mesh import Mesh
 from fieldlab.mesh.sheet import sheet
 
@@ -115,10 +114,8 @@ def _with_single_fans(mesh: Mesh) -> tuple[Mesh, np.ndarray, np.ndarray]:
     sides = np.arange(len(twin))
     after = sides - sides % 3 + (sides + 1) % 3
     met = twin >= 0
-    ones = np.ones(met.sum(), dtype=bool)
     # Of two faces at an edge, one starts it at the vertex at which the other ends it.
-    graph = coo_matrix((ones, (sides[met], after[twin[met]])), shape=(len(twin), len(twin)))
-    _, fan = connected_components(graph, directed=False)
+    fan = components(len(twin), np.stack((sides[met], after[twin[met]]), axis=1))
     _, first, fan = np.unique(fan, return_index=True, return_inverse=True)
     order = np.argsort(mesh.faces.ravel()[first], kind="stable")
     row = np.empty_like(order)

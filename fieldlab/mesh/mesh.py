@@ -89,3 +89,8 @@ def compacted(count: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     used = np.zeros(count, dtype=bool)
     used[rows] = True
     return used, (np.cumsum(used) - 1)[rows]
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """The rows of [N,3] with a length of one; zero rows stay zero."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

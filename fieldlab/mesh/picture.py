@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fieldlab.data.cameras import Cameras
-from fieldlab.mesh.mesh import Mesh, Texture
+from fieldlab.mesh.mesh import Mesh, Texture, unit_rows
 from fieldlab.mesh.raster import in_camera_axes, rasterize
 
 OVERSAMPLING = 2
@@ -48,8 +48,8 @@ def mesh_colors(
         picture[hit] = _blended(mesh.colors / 255, mesh.faces[triangle], weights)
     else:
         turn = camera.camera_to_world[0, :, :3].double().numpy()
-        normals = _unit(_blended(mesh.normals(), mesh.faces[triangle], weights) @ turn)
-        toward = _unit(_blended(local, mesh.faces[triangle], weights))
+        normals = unit_rows(_blended(mesh.normals(), mesh.faces[triangle], weights) @ turn)
+        toward = unit_rows(_blended(local, mesh.faces[triangle], weights))
         picture[hit] = CLAY * (0.2 + 0.8 * np.abs((normals * toward).sum(1, keepdims=True)))
     n = OVERSAMPLING
     return picture.reshape(height // n, n, width // n, n, 3).mean((1, 3)).astype(np.float32)
@@ -94,7 +94,3 @@ def _texture_colors(texture: Texture, triangle: np.ndarray, weights: np.ndarray)
     upper = texels[top, left] * (1 - across) + texels[top, right] * across
     lower = texels[bottom, left] * (1 - across) + texels[bottom, right] * across
     return (upper * (1 - down) + lower * down) / 255
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

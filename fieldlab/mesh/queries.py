@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import igl
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
+from fieldlab.data.graph import components
 from fieldlab.mesh.mesh import Mesh
 
 CHUNK = 1 << 20  # points asked for at a time
@@ -67,8 +66,7 @@ def pieces(faces: np.ndarray) -> np.ndarray:
     used, corners = np.unique(faces, return_inverse=True)
     corners = corners.reshape(faces.shape)
     edges = np.concatenate((corners[:, :2], corners[:, 1:]))
-    graph = coo_matrix((np.ones(len(edges), dtype=np.int8), edges.T), shape=(len(used), len(used)))
-    return connected_components(graph, directed=False)[1][corners[:, 0]].astype(np.int64)
+    return components(len(used), edges)[corners[:, 0]]
 
 
 def volume(mesh: Mesh) -> float:

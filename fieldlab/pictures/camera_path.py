@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from fieldlab.data.cameras import CameraModel, Cameras
+from fieldlab.data.look_at import look_at, perpendicular
 from fieldlab.errors import ConfigError
 
 MAX_FRAMES = 100_000
@@ -87,18 +88,6 @@ def focus_point(cameras: Cameras, aabb: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(point, box[0]), box[1]).float()
 
 
-def look_at(positions: Tensor, target: Tensor, up: Tensor) -> Tensor:
-    """Camera-to-world [N,3,4] (OpenCV axes) at ``positions`` [N,3] looking at ``target`` [3] with ``up`` [3] above."""
-    forward = torch.nn.functional.normalize(target - positions, dim=-1)
-    right = torch.linalg.cross(forward, up.expand_as(forward))
-    # Straight up or down any horizontal axis will do.
-    spare = _perpendicular(up).expand_as(right)
-    right = torch.where(right.norm(dim=-1, keepdim=True) < 1e-6, spare, right)
-    right = torch.nn.functional.normalize(right, dim=-1)
-    down = torch.linalg.cross(forward, right)
-    return torch.stack((right, down, forward, positions), dim=-1)
-
-
 def orbit(cameras: Cameras, aabb: Tensor, frames: int, view: View, center: Tensor | None = None) -> Cameras:
     """A path around what the photographs look at, at their middle distance and height.
 
@@ -118,7 +107,7 @@ def orbit(cameras: Cameras, aabb: Tensor, frames: int, view: View, center: Tenso
     _check_frames(frames)
     up = up_direction(cameras)
     center = focus_point(cameras, aabb) if center is None else center.float().cpu()
-    x_axis, y_axis = _perpendicular(up), torch.linalg.cross(up, _perpendicular(up))
+    x_axis, y_axis = perpendicular(up), torch.linalg.cross(up, perpendicular(up))
     offsets = cameras.origins.float().cpu() - center
     distance = offsets.norm(dim=-1)
     radius = float(distance.median())
@@ -224,12 +213,6 @@ def _covered_arc(azimuth: Tensor) -> tuple[float, float]:
     gaps = torch.cat((ordered[1:] - ordered[:-1], ordered[:1] + 2 * math.pi - ordered[-1:]))
     widest = int(gaps.argmax())
     return float(ordered[(widest + 1) % len(ordered)]), 2 * math.pi - float(gaps[widest])
-
-
-def _perpendicular(axis: Tensor) -> Tensor:
-    other = torch.zeros(3)
-    other[int(axis.abs().argmin())] = 1.0
-    return torch.nn.functional.normalize(torch.linalg.cross(axis, other), dim=0)
 
 
 def _check_frames(frames: int) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fieldlab.data.images import over
+
 # Anchors of a rainbow of nearly even lightness steps from dark blue (0) to dark red (1), in the manner of Turbo.
 _RAINBOW = (
     (0.19, 0.07, 0.23), (0.25, 0.26, 0.63), (0.27, 0.44, 0.91), (0.22, 0.61, 0.98), (0.12, 0.76, 0.88),
@@ -65,19 +67,14 @@ def color_depth(depth: Tensor, opacity: Tensor, shown: DepthRange, background: T
     """
     inverse = 1 / depth.clamp_min(1e-12)
     share = (inverse - 1 / shown.far) / (1 / shown.near - 1 / shown.far)
-    return _over(rainbow(share), opacity, background)
+    return over(rainbow(share), opacity.clamp(0, 1).unsqueeze(-1), background.to(opacity))
 
 
 def color_normals(normals: Tensor, opacity: Tensor, background: Tensor) -> Tensor:
     """Unit world normals [H,W,3] as color (n+1)/2, faded into ``background`` [3] where nothing is hit."""
-    return _over((normals + 1) / 2, opacity, background)
+    return over((normals + 1) / 2, opacity.clamp(0, 1).unsqueeze(-1), background.to(opacity))
 
 
 def color_opacity(opacity: Tensor) -> Tensor:
     """Opacity [H,W] as grays [H,W,3]."""
     return opacity.clamp(0, 1).unsqueeze(-1).expand(*opacity.shape, 3)
-
-
-def _over(color: Tensor, opacity: Tensor, background: Tensor) -> Tensor:
-    share = opacity.clamp(0, 1).unsqueeze(-1)
-    return color * share + background.to(color) * (1 - share)

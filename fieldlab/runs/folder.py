@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fieldlab.errors import CheckpointError, ConfigError, FieldlabError, RunFolderError
-from fieldlab.files import write_text
+from fieldlab.files import finite_or_none, write_text
 from fieldlab.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from fieldlab.runs.config import RunConfig, read_config, write_config
 from fieldlab.runs.kinds import all_products, kind_named
@@ -149,7 +148,7 @@ class RunFolder:
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``; numbers that are not finite become null."""
-        line = json.dumps({k: _finite(v) for k, v in row.items()}, allow_nan=False) + "\n"
+        line = json.dumps({k: finite_or_none(v) for k, v in row.items()}, allow_nan=False) + "\n"
         try:
             with open(self.metrics_file, "ab") as file:
                 file.write(line.encode())
@@ -229,7 +228,3 @@ class RunFolder:
 def made() -> tuple[str, ...]:
     """Names of everything that commands write into run folders."""
     return (*OF_EVERY_RUN, *sorted(all_products()))
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

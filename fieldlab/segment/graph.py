@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
+
+from fieldlab.data.graph import components
 
 MASK_CROSSING = 10.0
 """Added to the cost of an edge between pixels that a mask tells apart, so that paths within masks are preferred."""
@@ -33,8 +33,7 @@ def neighbor_edges(points: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def largest_piece(n: int, first: Tensor, second: Tensor) -> int:
     """How many of n points the most that edges [E] connect are."""
-    ends = coo_matrix((np.ones(len(first)), (first.numpy(), second.numpy())), (n, n))
-    return int(np.bincount(connected_components(ends, directed=False)[1]).max())
+    return int(np.bincount(components(n, torch.stack((first, second), dim=1).numpy())).max())
 
 
 def edge_costs(features: Tensor, cells: Tensor, first: Tensor, second: Tensor) -> Tensor:

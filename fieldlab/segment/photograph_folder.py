@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldlab.data.images import IMAGE_SUFFIXES, read_image
+from fieldlab.data.images import IMAGE_SUFFIXES, over, read_image
 from fieldlab.errors import DataError
 from fieldlab.files import write_json
 from fieldlab.segment.sam import MaskGenerator, sam_entries
@@ -60,4 +60,4 @@ def on_white(path: Path) -> NDArray[np.uint8]:
     if picture.shape[2] == 3:
         return picture
     alpha = picture[..., 3:].astype(np.float32) / 255
-    return (picture[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
+    return (over(picture[..., :3].astype(np.float32), alpha, 255) + 0.5).astype(np.uint8)

@@ -5,7 +5,8 @@ They need no data, so they are the default, the demo and the test bed. `shapes` 
 `load`, `solid`, `segmenter` and `write` hand out what others ask for.
 """
 
-from fieldlab.synthetic.cameras import look_at, orbit_cameras, ring_cameras
+from fieldlab.data.look_at import look_at
+from fieldlab.synthetic.cameras import orbit_cameras, ring_cameras
 from fieldlab.synthetic.load import (
     Truth,
     default_options,

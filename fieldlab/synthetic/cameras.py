@@ -8,18 +8,10 @@ import torch
 from torch import Tensor
 
 from fieldlab.data.cameras import Cameras
+from fieldlab.data.look_at import look_at
 from fieldlab.synthetic.model import Orbit
 
 _GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
-
-
-def look_at(eyes: Tensor, targets: Tensor) -> Tensor:
-    """Poses [N,3,4] of upright cameras (OpenCV axes) at ``eyes`` [N,3] that face ``targets`` [N,3]."""
-    forward = torch.nn.functional.normalize(targets - eyes, dim=1)
-    up = torch.tensor([0.0, 0.0, 1.0], dtype=eyes.dtype, device=eyes.device).expand_as(forward)
-    right = torch.nn.functional.normalize(torch.linalg.cross(forward, up), dim=1)
-    down = torch.linalg.cross(forward, right)
-    return torch.stack([right, down, forward, eyes], dim=2)
 
 
 def orbit_cameras(orbit: Orbit, count: int, size: int, seed: int, phase: float = 0.0) -> Cameras:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fieldlab.data.cameras import CameraModel, Cameras
+from fieldlab.data.hull import silhouettes
 from fieldlab.data.views import Views
 from fieldlab.render.occupancy import OccupancyGrid, inner_cells
 
@@ -15,7 +16,8 @@ COARSE = 32
 @torch.no_grad()
 def carve(grid: OccupancyGrid, views: Views, *, hull: bool) -> None:
     """Exclude cells of ``grid`` for good: those no camera sees, those a finer cascade covers, and, with ``hull``,
-    those whose surroundings are transparent in some picture (the visual hull of Laurentini 1994).
+    those that are transparent in some picture (the visual hull, see :mod:`fieldlab.data.hull`). Cells that a single
+    camera sees stay, since what is excluded is lost for good.
 
     Args:
         grid: freshly made.
@@ -27,7 +29,7 @@ def carve(grid: OccupancyGrid, views: Views, *, hull: bool) -> None:
     nothing |= inner_cells(grid.resolution, grid.levels)
     if hull:
         alive = (~nothing.view(-1)).nonzero()[:, 0]
-        kept = _inside_hull(grid, cameras, views, alive)
+        kept = _inside_hull(grid, views, alive)
         nothing = torch.ones_like(nothing)
         nothing.view(-1)[kept] = False
     if bool(nothing.all()):  # better to learn from nothing than to see nothing
@@ -57,23 +59,10 @@ def _seen(grid: OccupancyGrid, cameras: Cameras) -> Tensor:
     return torch.nn.functional.interpolate(fine, size=(grid.resolution,) * 3, mode="nearest")[0] > 0
 
 
-def _inside_hull(grid: OccupancyGrid, cameras: Cameras, views: Views, cells: Tensor) -> Tensor:
+def _inside_hull(grid: OccupancyGrid, views: Views, cells: Tensor) -> Tensor:
     """Those of ``cells`` that no picture shows to be empty; each picture looks only at what is left."""
-    for i in (cameras.model == CameraModel.PERSPECTIVE).nonzero()[:, 0].tolist():
-        filled = views.image(i)[..., 3].cpu() > 0
-        if (mask := views.mask(i)) is not None:
-            filled |= ~mask.cpu()  # a pixel to be ignored says nothing, so it must not carve
-        sums = torch.nn.functional.pad(filled.int(), (1, 0, 1, 0)).cumsum(0).cumsum(1)
-        pixels, depth, reach = _project(cameras, i, grid_positions(grid, cells), _radius(grid, cells))
-        height, width = filled.shape
-        low = (pixels - reach[:, None]).floor()
-        high = (pixels + reach[:, None]).ceil()
-        whole = (low >= 0).all(-1) & (high[:, 0] <= width) & (high[:, 1] <= height) & (depth > 0)
-        x0, y0 = low.clamp_min(0).long().unbind(-1)
-        x1, y1 = high.clamp_min(0).long().unbind(-1)
-        x0, x1, y0, y1 = x0.clamp(max=width), x1.clamp(max=width), y0.clamp(max=height), y1.clamp(max=height)
-        count = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
-        cells = cells[~(whole & (count == 0))]
+    for outline in silhouettes(views):
+        cells = cells[~outline.judge(grid_positions(grid, cells), _radius(grid, cells)).ruled_out]
     return cells
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fieldlab.data.images import over
 from fieldlab.data.views import Views
 from fieldlab.render.model import RadianceModel
 from fieldlab.training.lpips import Lpips
@@ -33,8 +34,7 @@ def target_picture(views: Views, i: int, background: Tensor) -> Tensor:
     picture = views.image(i).float() / 255
     if picture.shape[-1] == 3:
         return picture
-    alpha = picture[..., 3:]
-    return picture[..., :3] * alpha + background.to(picture) * (1 - alpha)
+    return over(picture[..., :3], picture[..., 3:], background.to(picture))
 
 
 @torch.no_grad()

@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+
+from fieldlab.data.hull import hull_cells, silhouettes
+from fieldlab.data.views import Views
 
 OPENGL = np.array([1.0, -1.0, -1.0])
 
@@ -37,6 +41,15 @@ def opengl(pose: np.ndarray) -> list[list[float]]:
     matrix[:3] = pose
     matrix[:3, :3] *= OPENGL
     return matrix.tolist()
+
+
+def visual_hull(views: Views, aabb: torch.Tensor, resolution: int) -> torch.Tensor:
+    """bool [R,R,R] (x, y, z): cells of the box that the silhouettes do not rule out."""
+    centers, _ = hull_cells(list(silhouettes(views, max_side=256)), aabb, resolution)
+    cells = ((centers - aabb[0]) / (aabb[1] - aabb[0]) * resolution).long().clamp(0, resolution - 1)
+    hull = torch.zeros(resolution, resolution, resolution, dtype=torch.bool)
+    hull[cells[:, 0], cells[:, 1], cells[:, 2]] = True
+    return hull
 
 
 class Capture:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from fieldlab.data.bounds import find_bounds, focus_point
 from fieldlab.data.cameras import Cameras
 from fieldlab.data.frames import Frame, Lens, Reading
-from fieldlab.data.hull import has_transparency, visual_hull
+from fieldlab.data.hull import has_transparency, hull_box, silhouettes
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.views import Views
 from fieldlab.sources.load import load_scene
-from tests.data.data_builders import look_at, ring
+from tests.data.data_builders import look_at, ring, visual_hull
 
 
 def reading(**known) -> Reading:
@@ -33,7 +33,7 @@ def photographs(poses, **lens) -> Views:
     return Views(cameras, [str(i) for i in range(len(poses))], torch.zeros(int(cameras.pixel_counts().sum()), 3).byte())
 
 
-def silhouettes(poses, spheres, **lens) -> Views:
+def silhouettes_of(poses, spheres, **lens) -> Views:
     """RGBA views of opaque spheres (center, radius): a ray hits when it passes the center closer than the radius."""
     cameras = cameras_of(poses, **lens)
     pixels = []
@@ -75,7 +75,7 @@ def test_focus_ignores_a_stray_camera():
 
 @pytest.mark.parametrize("spheres", [[((0.0, 0.0, 0.0), 0.8)], [((0.5, -0.3, 0.2), 0.3), ((-0.6, 0.4, -0.1), 0.25)]])
 def test_hull_box_is_tight_and_holds_the_object(spheres):
-    views = silhouettes(around(12), spheres, focal=80.0, width=96, height=72)
+    views = silhouettes_of(around(12), spheres, focal=80.0, width=96, height=72)
     assert has_transparency(views)
     bounds = find_bounds(views, reading(), SceneOptions(cube=False))
     low = np.min([np.array(center) - radius for center, radius in spheres], axis=0)
@@ -95,7 +95,7 @@ def test_hull_box_is_tight_and_holds_the_object(spheres):
 @pytest.mark.parametrize("resolution", [32, 48, 50])
 def test_hull_holds_every_point_of_the_object(resolution):
     spheres = [((0.3, 0.0, 0.1), 0.5), ((-0.5, 0.2, 0.0), 0.2)]
-    views = silhouettes(around(10), spheres)
+    views = silhouettes_of(around(10), spheres)
     aabb = torch.tensor([[-1.0, -1, -1], [1, 1, 1]])
     hull = visual_hull(views, aabb, resolution)
     assert hull.shape == (resolution,) * 3
@@ -112,7 +112,7 @@ def test_hull_with_large_pictures_and_few_views_in_the_picture():
     """Pooled silhouettes stay conservative, and parts that only some views show are kept."""
     spheres = [((0.0, 0.0, 0.0), 0.6)]
     poses = [*around(5), look_at(np.array([1.2, 0.0, 0.1]))]
-    views = silhouettes(poses, spheres, focal=600.0, width=700, height=500)
+    views = silhouettes_of(poses, spheres, focal=600.0, width=700, height=500)
     hull = visual_hull(views, torch.tensor([[-0.7, -0.7, -0.7], [0.7, 0.7, 0.7]]), 32)
     axis = (torch.arange(32) + 0.5) / 32 * 1.4 - 0.7
     centers = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
@@ -121,7 +121,7 @@ def test_hull_with_large_pictures_and_few_views_in_the_picture():
 
 def test_masked_pixels_do_not_carve():
     spheres = [((0.0, 0.0, 0.0), 0.6)]
-    views = silhouettes(around(6), spheres)
+    views = silhouettes_of(around(6), spheres)
     views.image(0)[..., 3] = 0  # a view whose object was painted over ...
     aabb = torch.tensor([[-1.0, -1, -1], [1, 1, 1]])
     assert not visual_hull(views, aabb, 32).any()
@@ -131,7 +131,7 @@ def test_masked_pixels_do_not_carve():
 
 
 def test_silhouettes_that_contradict_each_other():
-    views = silhouettes(around(6), [((0.0, 0.0, 0.0), 0.6)])
+    views = silhouettes_of(around(6), [((0.0, 0.0, 0.0), 0.6)])
     views.pixels[:, 3] = 0
     bounds = find_bounds(views, reading(), SceneOptions())
     assert np.isfinite(bounds.aabb).all()
@@ -139,7 +139,51 @@ def test_silhouettes_that_contradict_each_other():
 
 
 def test_no_hull_without_alpha():
-    assert visual_hull(photographs(ring(4)), torch.tensor([[-1.0] * 3, [1.0] * 3]), 16) is None
+    assert not has_transparency(photographs(ring(4)))
+
+
+def test_a_ball_is_ruled_out_only_by_a_view_that_holds_all_of_it():
+    """Against many points of its surface: none of them is in a pixel that shows something, nor outside the picture."""
+    poses = [*around(4), look_at(np.array([1.4, 0.2, 0.6]))]
+    views = silhouettes_of(poses, [((0.0, 0.0, 0.0), 0.5)], focal=70.0, width=96, height=72)
+    g = torch.Generator().manual_seed(0)
+    centers = (torch.rand(300, 3, generator=g) - 0.5) * 3
+    radius = torch.rand(300, generator=g) * 0.25
+    surface = torch.nn.functional.normalize(torch.randn(200, 3, generator=g), dim=1)
+    carved = 0
+    for outline in silhouettes(views):
+        ruled_out, _, seen = outline.judge(centers, radius)
+        assert torch.equal(seen, views.cameras.project(outline.i, centers)[2])
+        points = (centers[:, None] + radius[:, None, None] * surface)[ruled_out].view(-1, 3)
+        pixels, _, inside = views.cameras.project(outline.i, points)
+        assert bool(inside.all())
+        column, row = pixels.long().clamp_max(torch.tensor([95, 71])).unbind(1)
+        assert not bool(views.image(outline.i)[row, column, 3].any())
+        carved += int(ruled_out.sum())
+    assert carved > 300
+
+
+def test_faint_pixels_are_empty():
+    views = silhouettes_of(around(8), [((0.0, 0.0, 0.0), 0.6)], focal=80.0, width=96, height=72)
+    start = torch.tensor([[-1.5] * 3, [1.5] * 3])
+    box = hull_box(views, start)
+    empty = views.pixels[:, 3] == 0
+    views.pixels[empty, 3] = 4
+    assert torch.equal(hull_box(views, start), box)
+    views.pixels[empty, 3] = 5
+    assert float((hull_box(views, start) - start).abs().max()) < 0.5
+
+
+def test_the_box_leaves_out_what_few_views_see():
+    """One view in twelve looks at a second ball, which the others do not have in their pictures."""
+    far = (0.0, 0.0, 9.0)
+    poses = [*around(6)[:11], look_at(np.array([4.0, 0.0, 9.0]), np.array(far))]
+    views = silhouettes_of(poses, [((0.0, 0.0, 0.0), 0.6), (far, 0.6)], focal=80.0, width=96, height=72)
+    start = torch.tensor([[-2.0, -2, -2], [2, 2, 10]])
+    assert float(hull_box(views, start)[1, 2]) > 8.0  # a tenth of twelve is one
+    more = silhouettes_of([*around(12)[:23], poses[-1]], [((0.0, 0.0, 0.0), 0.6), (far, 0.6)], focal=80.0, width=96,
+                          height=72)  # fmt: skip
+    assert float(hull_box(more, start)[1, 2]) < 4.0  # of twenty-four it is two
 
 
 def test_inward_photographs():

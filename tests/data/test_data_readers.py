@@ -13,8 +13,8 @@ from PIL import Image
 from fieldlab.data.cameras import CameraModel, Cameras
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import FORMATS, Format, detect_format, register_format
-from fieldlab.data.transforms import write_transforms
 from fieldlab.errors import ConfigError, DataError
+from fieldlab.export.cameras_files import write_transforms
 from fieldlab.sources.load import load_scene
 from tests.data.data_builders import look_at, opengl, ring, write_image
 
@@ -219,7 +219,7 @@ def test_writer_round_trip(tmp_path, model):
         distortion=torch.tensor(distortion).expand(n, 6),
     )
     names = [f"images/{i}.png" for i in range(n)]
-    write_transforms(tmp_path / "transforms.json", cameras, names, splits={"train": names[1:], "test": names[:1]})
+    write_transforms(tmp_path, cameras, names, splits=["test"] + ["train"] * (n - 1))
     scene = load_scene(tmp_path)
     back = Cameras.concatenate([scene.splits["test"].cameras, scene.splits["train"].cameras])
     assert scene.splits["test"].names + scene.splits["train"].names == names
@@ -228,14 +228,6 @@ def test_writer_round_trip(tmp_path, model):
     assert torch.allclose(back.distortion, cameras.distortion)
     assert torch.equal(back.size, cameras.size)
     assert torch.equal(back.model, cameras.model)
-
-
-def test_writer_refuses_mixed_models(tmp_path):
-    one = Cameras.pinhole(torch.eye(4)[None, :3], 10.0, 8, 6)
-    other = Cameras.pinhole(torch.eye(4)[None, :3], 10.0, 8, 6)
-    other.model = torch.tensor([1])
-    with pytest.raises(ValueError, match="one camera_model"):
-        write_transforms(tmp_path / "t.json", Cameras.concatenate([one, other]), ["a", "b"])
 
 
 def write_llff(folder, poses, factor=1):

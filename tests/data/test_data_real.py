@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from fieldlab.data.colmap import find_model
-from fieldlab.data.hull import visual_hull
 from fieldlab.data.options import SceneOptions
 from fieldlab.sources.load import load_scene
+from tests.data.data_builders import visual_hull
 
 
 @pytest.mark.parametrize("name", ["colmap_cup", "colmap_txt_maupertuis"])

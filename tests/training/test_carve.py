@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from fieldlab.data.cameras import Cameras
+from fieldlab.data.views import Views
 from fieldlab.render.occupancy import OccupancyGrid
 from fieldlab.training.carve import carve
 from tests.scenes import RADIUS, ball_views, ring_cameras
@@ -47,6 +49,24 @@ def test_cells_under_a_finer_level_are_left_out():
     outer = grid.values[1]
     assert bool((outer[4:12, 4:12, 4:12] < 0).all())
     assert bool((grid.values[0] >= 0).all())
+
+
+def test_what_a_single_camera_sees_stays_inside_the_hull():
+    """Of 24 cameras one looks at a second ball, away from the first: the grid is not to lose it."""
+    views, lone = ball_views(24, size=64), ball_views(1, size=64)
+    away = torch.tensor([0.0, 0.0, 12.0])
+    lone.cameras.camera_to_world[:, :, 3] += away
+    both = Views(
+        Cameras.concatenate([views.cameras, lone.cameras]),
+        [*views.names, "lone"],
+        torch.cat((views.pixels, lone.pixels)),
+    )
+    grid = OccupancyGrid(BOX + away, 32, 1, 0.01)
+    carve(grid, both, hull=True)
+    radius = (grid.positions(torch.arange(grid.n_cells)) - away).norm(dim=-1)
+    kept = possible(grid)
+    assert bool(kept[radius < RADIUS].all())
+    assert float(kept.float().mean()) < 0.8  # it carves a cone
 
 
 def test_contradictory_pictures_leave_the_grid_alone():

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
+from fieldlab.data.graph import components
 from fieldlab.errors import ConfigError
 from fieldlab.mesh.mesh import Mesh
 from fieldlab.mesh.surface.blocks import Grid
 from fieldlab.mesh.surface.depth_views import DepthViews
+from fieldlab.mesh.surface.report import MeshReport
 from fieldlab.render.model import RadianceModel
-
-if TYPE_CHECKING:
-    from fieldlab.mesh.surface.extract import MeshReport
 
 SMALLEST_PART = 0.04  # of the largest part's diagonal; smaller parts are floaters
 SMALLEST_AREA = 0.005  # and of the largest part's area
@@ -25,15 +19,6 @@ FAINTEST_PART = 2.0  # times the level; parts that never get denser are haze
 SEEN_SHARE = 0.05  # of a part's vertices; parts of which cameras see less are inside of something
 LEAST_VIEWS = 2  # that have to agree on a piece of surface, where there are enough of them
 SMALLEST_HOLE = 0.02  # of the largest part's diagonal: what nobody saw and is smaller is kept, since it closes a hole
-
-
-@dataclass
-class Cleaning:
-    """What was taken away: floaters, their faces, and faces of surface that no camera saw."""
-
-    parts_removed: int = 0
-    faces_removed: int = 0
-    unseen_removed: int = 0
 
 
 def cleaned(
@@ -67,10 +52,8 @@ def _seen(mesh: Mesh, views: DepthViews, grid: Grid) -> np.ndarray:
 def parts_of(mesh: Mesh, faces: np.ndarray | None = None) -> tuple[int, np.ndarray]:
     """Number of connected parts of some faces (bool [F]; all by default), and the part of each vertex int64 [V]."""
     chosen = mesh.faces if faces is None else mesh.faces[faces]
-    edges = np.concatenate((chosen[:, :2], chosen[:, 1:]))
-    n = len(mesh.vertices)
-    graph = coo_matrix((np.ones(len(edges), dtype=bool), (edges[:, 0], edges[:, 1])), shape=(n, n))
-    return connected_components(graph, directed=False)
+    part = components(len(mesh.vertices), np.concatenate((chosen[:, :2], chosen[:, 1:])))
+    return int(part.max(initial=-1)) + 1, part
 
 
 def part_sizes(mesh: Mesh, part: np.ndarray, count: int) -> np.ndarray:
@@ -82,7 +65,7 @@ def part_sizes(mesh: Mesh, part: np.ndarray, count: int) -> np.ndarray:
 
 
 def _large(mesh: Mesh, part: np.ndarray, count: int) -> np.ndarray:
-    """bool [count]: parts that are large enough to be things and not crumbs of a surface that was learnt badly."""
+    """bool [count]: parts that are large enough to be things and not floaters of a surface that was learnt badly."""
     size = part_sizes(mesh, part, count)
     corners = mesh.vertices[mesh.faces]
     areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,12 +13,13 @@ from fieldlab.data.cameras import Cameras
 from fieldlab.errors import ConfigError
 from fieldlab.mesh.mesh import Mesh
 from fieldlab.mesh.surface.blocks import Grid, sample_blocks
-from fieldlab.mesh.surface.clean import Cleaning, cleaned, without_specks
+from fieldlab.mesh.surface.clean import cleaned, without_specks
 from fieldlab.mesh.surface.contour import contour
 from fieldlab.mesh.surface.depth_views import DepthViews, see_depth
 from fieldlab.mesh.surface.implicit import FusedDepth, Implicit, LevelSet
 from fieldlab.mesh.surface.level import surface_level
 from fieldlab.mesh.surface.refine import decimated, onto_surface, smoothed, unit_gradients
+from fieldlab.mesh.surface.report import MeshReport
 from fieldlab.mesh.texture.field_colors import vertex_colors
 from fieldlab.render.model import RadianceModel
 
@@ -32,31 +33,6 @@ COLOR_DEPTH = (-1.5, 2.5)  # where colors are gathered, in cells from outside to
 COLOR_CELLS = 256  # along the box, whatever the resolution of the mesh
 
 Tell = Callable[[str, float], object]
-
-
-@dataclass
-class MeshReport:
-    """What was done to make a mesh.
-
-    Args:
-        method: ``depth`` or ``density``.
-        views: depth pictures used.
-        cell: size of a grid cell in world units.
-        level, automatic: density of the surface per world unit, and whether it was chosen automatically; None for
-            fused depth, which needs no level.
-        cleaning: what was taken away.
-        faces_before_decimation: triangles of the clean mesh.
-        cut: faces of the box that cut through the surface, such as ``-z``.
-    """
-
-    method: str
-    views: int
-    cell: float
-    level: float | None = None
-    automatic: bool = True
-    cleaning: Cleaning = field(default_factory=Cleaning)
-    faces_before_decimation: int = 0
-    cut: tuple[str, ...] = ()
 
 
 @dataclass

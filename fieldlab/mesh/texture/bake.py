@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from fieldlab.mesh.gltf import split_at_seams
-from fieldlab.mesh.mesh import Mesh, Texture
+from fieldlab.mesh.mesh import Mesh, Texture, unit_rows
 from fieldlab.mesh.tangents import tangents
 from fieldlab.mesh.texture.charts import outer_sides, side_pairs
 from fieldlab.mesh.texture.texels import barycentric, boxed, covered
@@ -146,15 +146,11 @@ class _Frame:
     def encoded(self, normals: np.ndarray, face: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Colors uint8 [N,3] that stand for world normals [N,3] at places on faces."""
         corners = self.faces[face]
-        up, along = _unit(blended(self.normals, corners, weights)), blended(self.tangents, corners, weights)
-        x = _unit(along[:, :3])
+        up, along = unit_rows(blended(self.normals, corners, weights)), blended(self.tangents, corners, weights)
+        x = unit_rows(along[:, :3])
         y = np.cross(up, x) * np.where(along[:, 3:] < 0, -1.0, 1.0)
         # Mixed normals and tangents are not quite perpendicular: the three numbers that bring the normal back.
         local = np.stack([(normals * np.cross(*two)).sum(1) for two in ((y, up), (up, x), (x, y))], axis=1)
-        local = _unit(local * np.sign((x * np.cross(y, up)).sum(1, keepdims=True)))
+        local = unit_rows(local * np.sign((x * np.cross(y, up)).sum(1, keepdims=True)))
         local[:, 2] = np.maximum(local[:, 2], STEEPEST)
-        return np.rint((0.5 + 0.5 * _unit(local)) * 255).astype(np.uint8)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return np.rint((0.5 + 0.5 * unit_rows(local)) * 255).astype(np.uint8)

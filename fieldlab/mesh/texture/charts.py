@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
+
+from fieldlab.data.graph import components
 
 AXES = np.concatenate((np.eye(3), -np.eye(3)))
 LOWEST = 0.35  # cosine to its axis below which a face may not lie flat: it would be squeezed to a third or fold
@@ -65,12 +66,6 @@ def outer_sides(flat: np.ndarray, sides: np.ndarray) -> np.ndarray:
     outer = np.ones(3 * len(flat), dtype=bool)
     outer[sides[joined]] = False
     return np.flatnonzero(outer)
-
-
-def components(count: int, pairs: np.ndarray) -> np.ndarray:
-    """Which of the connected parts, counted from zero, each of ``count`` things is in, int64 [count]."""
-    graph = csr_matrix((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
 def _smooth_labels(normals: np.ndarray, neighbors: csr_matrix, allowed: np.ndarray) -> np.ndarray:

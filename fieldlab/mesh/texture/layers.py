@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fieldlab.mesh.texture.charts import components
+from fieldlab.data.graph import components
 from fieldlab.mesh.texture.texels import barycentric, covered
 
 ROUNDS = 8

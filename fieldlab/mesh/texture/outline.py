@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fieldlab.mesh.texture.charts import components
+from fieldlab.data.graph import components
 from fieldlab.mesh.texture.texels import cross2
 
 ANGLES = 16  # in a right angle, in which charts are turned to fill their boxes best
