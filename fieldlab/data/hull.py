@@ -8,7 +8,7 @@ would add less than two percent to a pixel, and traces that cutting out leaves b
 Both differ in what few views see, on purpose. The box is sought in all the space the cameras enclose, where hardly any
 view looks at the corners and none can rule them out: a cell counts only if a tenth of the views see it. The grid lies
 in the box already, and what is excluded there is lost for good, so that a close-up of what no other view shows has to
-be enough: see :mod:`fieldlab.train.carve`.
+be enough: see :mod:`fieldlab.training.carve`.
 """
 
 from __future__ import annotations

@@ -59,5 +59,6 @@ def on_white(path: Path) -> NDArray[np.uint8]:
     picture = read_image(path)
     if picture.shape[2] == 3:
         return picture
-    alpha = picture[..., 3:].astype(np.float32) / 255
-    return (over(picture[..., :3].astype(np.float32), alpha, 255) + 0.5).astype(np.uint8)
+    rgba: NDArray[np.float32] = picture.astype(np.float32)
+    rgb: NDArray[np.float32] = over(rgba[..., :3], rgba[..., 3:] / np.float32(255), 255)
+    return (rgb + 0.5).astype(np.uint8)
