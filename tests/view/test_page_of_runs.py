@@ -28,7 +28,7 @@ SHARPNESS = 0.25  # edited fields are drawn slowly
 
 def trained(path, steps: int) -> ShownRun:
     config = run_config(steps=steps, samples_per_step=2048)
-    for _ in train_session(RunFolder.create(path, config), ball_scene(12, 20), config, torch.device("cpu")).events():
+    for _ in train_session(RunFolder.create(path, config), ball_scene(12, 24), config, torch.device("cpu")).events():
         pass
     return ShownRun.load(path)
 
