@@ -54,7 +54,7 @@ def test_operations():
 
 @pytest.mark.slow
 def test_parts(tmp_path):
-    parts = ["--segment-steps", "250", "--segment-pixels", "1024", "--resolution", "48"]
+    parts = ["--segment-steps", "300", "--segment-pixels", "1024", "--resolution", "48"]
     out = run_example("06_parts.py", *SMALL, *parts, "--out", str(tmp_path))
     covering = float(out.split("covering: ")[1].split(",")[0])
     assert covering > 0.3

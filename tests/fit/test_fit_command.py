@@ -103,8 +103,8 @@ def test_resuming_gives_what_one_run_gives(photo, tmp_path):
 @pytest.mark.slow
 def test_a_mesh(mesh, tmp_path):
     out, numbers = tmp_path / "run", tmp_path / "numbers.json"
-    command = ["fit", "sdf", str(mesh), "--out", str(out), "--params", "100k", "--device", "cpu", "--steps", "150"]
-    fast = ["--resolution", "48", "--iou-points", "20000", "--pool", "100000", "--batch", "8192"]
+    command = ["fit", "sdf", str(mesh), "--out", str(out), "--params", "300k", "--device", "cpu", "--steps", "400"]
+    fast = ["--resolution", "48", "--iou-points", "20000", "--pool", "200000", "--batch", "16384"]
     assert main([*command, *fast, "--json", str(numbers)]) == 0
     found = json.loads(numbers.read_text())
     wanted = {"iou", "nae_degrees", "chamfer", "f_score", "seconds", "steps", "trainable", "fixed", "bytes"}

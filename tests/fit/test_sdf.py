@@ -120,12 +120,13 @@ def test_batches_go_around_the_pool():
     assert len(task.x[task.batch(0, 250, generator)]) == 250
 
 
+@pytest.mark.slow
 def test_a_torus_is_learnt():
     torch.manual_seed(0)
     solid = Solid(torus())
-    task = SdfTask(solid, 1 << 15, seed=0)
+    task = SdfTask(solid, 1 << 16, seed=0)
     signal = Signal(SMALL, 3, 1, torch.Generator().manual_seed(0))
-    fitting = Fitting(signal, task, FitSettings(steps=250, batch=4096, decoder_rate=2e-3, encoding_rate=1e-2))
+    fitting = Fitting(signal, task, FitSettings(steps=500, batch=4096, decoder_rate=2e-3, encoding_rate=1e-2))
     first = fitting.step().loss
     last = [event.loss for event in fitting.events()][-1]
     assert last < 0.7 * first
