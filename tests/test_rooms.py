@@ -15,7 +15,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "docs" / "architecture.md"
 FOR_ALL = {"errors", "files", "plugins"}  # fieldlab/*.py that anybody may import
-KNOWN_CIRCLES = {frozenset({"fieldlab.apps.eval", "fieldlab.apps.eval_mesh"})}  # to be emptied
 
 
 def table() -> dict[str, set[str]]:
@@ -152,7 +151,7 @@ def test_an_import_against_the_table_is_seen():
 
 
 def test_no_circles_within_a_room():
-    assert circles() - KNOWN_CIRCLES == set()
+    assert circles() == set()
 
 
 @pytest.mark.parametrize(
