@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool3d
 
 from fieldlab.data.cameras import CameraModel, Cameras
 from fieldlab.data.hull import silhouettes
@@ -11,6 +12,7 @@ from fieldlab.data.views import Views
 from fieldlab.render.occupancy import OccupancyGrid, inner_cells
 
 COARSE = 32
+BLOCK = 4  # cells along the side of a block of which silhouettes are asked first
 
 
 @torch.no_grad()
@@ -28,10 +30,7 @@ def carve(grid: OccupancyGrid, views: Views, *, hull: bool) -> None:
     nothing = ~_seen(grid, cameras)
     nothing |= inner_cells(grid.resolution, grid.levels)
     if hull:
-        alive = (~nothing.view(-1)).nonzero()[:, 0]
-        kept = _inside_hull(grid, views, alive)
-        nothing = torch.ones_like(nothing)
-        nothing.view(-1)[kept] = False
+        nothing |= _outside_hull(grid, views, ~nothing)
     if bool(nothing.all()):  # better to learn from nothing than to see nothing
         return
     grid.exclude(nothing.to(device))
@@ -59,11 +58,33 @@ def _seen(grid: OccupancyGrid, cameras: Cameras) -> Tensor:
     return torch.nn.functional.interpolate(fine, size=(grid.resolution,) * 3, mode="nearest")[0] > 0
 
 
-def _inside_hull(grid: OccupancyGrid, views: Views, cells: Tensor) -> Tensor:
-    """Those of ``cells`` that no picture shows to be empty; each picture looks only at what is left."""
+def _outside_hull(grid: OccupancyGrid, views: Views, alive: Tensor) -> Tensor:
+    """bool [L,R,R,R]: cells, of those that are ``alive``, that some picture shows to be empty.
+
+    Pictures are asked of blocks first. Most are decided by that, and only the others, at outlines, cell by cell.
+    """
+    block = next(size for size in (BLOCK, 2, 1) if grid.resolution % size == 0)
+    blocks = OccupancyGrid(grid.aabb.cpu(), grid.resolution // block, grid.levels, grid.step)
+    gone = torch.zeros_like(alive)
     for outline in silhouettes(views):
-        cells = cells[~outline.judge(grid_positions(grid, cells), _radius(grid, cells)).ruled_out]
-    return cells
+        left = (alive & ~gone).cpu()
+        asked = max_pool3d(left.float(), block).view(-1).nonzero()[:, 0]
+        verdict = outline.judge(blocks.positions(asked), _radius(blocks, asked))
+        empty, open_ = torch.zeros(2, blocks.n_cells, dtype=torch.bool)
+        empty[asked] = verdict.ruled_out
+        open_[asked] = ~(verdict.ruled_out | verdict.filled)
+        cells = (_finer(open_, blocks, block) & left).view(-1).nonzero()[:, 0]
+        ruled_out = outline.judge(grid_positions(grid, cells), _radius(grid, cells)).ruled_out
+        gone |= _finer(empty, blocks, block)
+        gone.view(-1)[cells[ruled_out]] = True
+    return gone
+
+
+def _finer(values: Tensor, blocks: OccupancyGrid, times: int) -> Tensor:
+    """bool [L,R,R,R] of the cells in blocks whose values are bool [B]."""
+    size = blocks.resolution
+    spread = values.view(blocks.levels, size, 1, size, 1, size, 1).expand(-1, -1, times, -1, times, -1, times)
+    return spread.reshape(blocks.levels, size * times, size * times, size * times)
 
 
 def grid_positions(grid: OccupancyGrid, cells: Tensor) -> Tensor:

@@ -152,7 +152,7 @@ def test_a_ball_is_ruled_out_only_by_a_view_that_holds_all_of_it():
     surface = torch.nn.functional.normalize(torch.randn(200, 3, generator=g), dim=1)
     carved = 0
     for outline in silhouettes(views):
-        ruled_out, _, seen = outline.judge(centers, radius)
+        ruled_out, _, _, seen = outline.judge(centers, radius)
         assert torch.equal(seen, views.cameras.project(outline.i, centers)[2])
         points = (centers[:, None] + radius[:, None, None] * surface)[ruled_out].view(-1, 3)
         pixels, _, inside = views.cameras.project(outline.i, points)
