@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("toys")
-    write_dataset("toys", folder, ProceduralOptions(n_train=8, n_test=3, size=48))
+    write_dataset("toys", folder, ProceduralOptions(n_train=10, n_test=3, size=48))
     return folder
 
 
@@ -33,7 +33,7 @@ def data(tmp_path_factory):
 def radiance(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "toys"
     command = ["train", str(data), "--out", str(out), "--steps", "150", "--params", "100k", "--device", "cpu"]
-    assert main([*command, "--samples-per-step", "8192"]) == 0
+    assert main(command) == 0
     return out
 
 
@@ -41,7 +41,7 @@ def radiance(data, tmp_path_factory):
 def segmented(data, radiance):
     out = radiance.parent / "parts"
     command = ["segment", str(radiance), "--masks", str(data / "masks"), "--out", str(out), "--steps", "60"]
-    assert main([*command, "--features", "16", "--device", "cpu"]) == 0
+    assert main([*command, "--device", "cpu"]) == 0
     return out
 
 
@@ -190,7 +190,7 @@ def test_masks_found_in_the_photographs(radiance, tmp_path):
 def test_the_hierarchy_and_its_baselines_in_one_table(data, radiance, tmp_path):
     file = tmp_path / "bench.json"
     command = ["segment-bench", str(radiance), "--masks", str(data / "masks"), "--labels", str(data / "labels")]
-    assert main([*command, "--seconds", "1", "--thresholds", "6", "--json", str(file), "--device", "cpu"]) == 0
+    assert main([*command, "--seconds", "2", "--thresholds", "6", "--json", str(file), "--device", "cpu"]) == 0
     methods = json.loads(file.read_text())["methods"]
     assert list(methods) == ["masks alone (training views)", "Euclidean + HDBSCAN", "ultrametric"]
     assert all(0 < row["nc"]["mean"] <= 1 for row in methods.values())
