@@ -6,6 +6,7 @@ Commands are imported when they are called, so that help and version come withou
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import os
 import signal
@@ -245,7 +246,9 @@ def call(given: Sequence[str]) -> int:
         return 0
     name = given[0]
     if name not in COMMANDS:
-        sys.stderr.write(f"fieldlab: there is no command {name!r}; there are {', '.join(COMMANDS)}\n")
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+        sys.stderr.write(f"fieldlab: there is no command {name!r}; {hint}\n")
         return 2
     command = COMMANDS[name]
     module = importlib.import_module(f"fieldlab.apps.{command.module}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +11,7 @@ import tyro
 
 from fieldlab.errors import ConfigError
 from fieldlab.fields.kinds import kinds, kinds_in_words
+from fieldlab.fields.sizes import count
 
 
 def _hint(default: str) -> str:
@@ -44,18 +44,6 @@ def field_help(of: str) -> object:
 def all_kinds() -> str:
     """All representations that are installed, as options take several."""
     return ",".join(kinds())
-
-
-def count(text: str) -> int:
-    """Numbers such as 500000, 500k or 5M.
-
-    Raises:
-        ConfigError: it is not a number.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmM]?)", text)
-    if not match:
-        raise ConfigError("this is not a number of parameters", field="--params", found=text, expected="such as 5M")
-    return int(float(match.group(1)) * {"": 1, "k": 1_000, "m": 1_000_000}[match.group(2).lower()])
 
 
 def budget(params: str | None, megabytes: float | None) -> tuple[int | None, int | None]:

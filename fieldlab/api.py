@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,6 +16,7 @@ from fieldlab.distill.session import distill_session, new_distill_config
 from fieldlab.edit.editing import edited_model, write_edited
 from fieldlab.errors import ConfigError
 from fieldlab.export.meshes import MeshOptions, colored_mesh
+from fieldlab.fields.sizes import count
 from fieldlab.mesh.write import check_mesh_path, write_mesh
 from fieldlab.ops.device import choose_device
 from fieldlab.pictures.picture import Picture
@@ -27,6 +28,7 @@ from fieldlab.runs.load import load_run as _load
 from fieldlab.runs.loop import Event
 from fieldlab.runs.photographs import reload_views
 from fieldlab.runs.session import Session
+from fieldlab.runs.values import from_dict
 from fieldlab.segment.config import SegmentSettings
 from fieldlab.segment.files import copy_hierarchy, has_hierarchy, read_hierarchy
 from fieldlab.segment.find_masks import find_masks
@@ -34,10 +36,12 @@ from fieldlab.segment.finder import finder
 from fieldlab.segment.session import new_segment_config, segment_session, write_tree
 from fieldlab.sources.load import load_scene as _load_scene
 from fieldlab.training.build import FieldChoice, new_train_config, training_views
+from fieldlab.training.config import TrainConfig
 from fieldlab.training.evaluate import ViewScore, evaluate_views, mean_score
 from fieldlab.training.session import train_session
 
 OnEvent = Callable[[Event], object]
+T = TypeVar("T")
 
 
 def load_scene(source: str | Path, **options: Any) -> Scene:
@@ -52,7 +56,7 @@ def load_scene(source: str | Path, **options: Any) -> Scene:
         DataError: something in the files is missing or wrong.
         ConfigError: an option makes no sense.
     """
-    return _load_scene(source, SceneOptions(**options))
+    return _load_scene(source, _checked(SceneOptions, "scene", **options))
 
 
 def load_run(path: str | Path, *, device: str = "auto") -> Run:
@@ -65,26 +69,27 @@ def load_run(path: str | Path, *, device: str = "auto") -> Run:
 
 
 def train(
-    scene: Scene,
+    scene: Scene | str | Path,
     field: str = "hashgrid",
     *,
     seconds: float | None = None,
     steps: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
-    n_parameters: int | None = None,
+    params: int | str | None = None,
     device: str = "auto",
     on_event: OnEvent | None = None,
     **settings: Any,
 ) -> Run:
-    """Train a field on a scene. Ctrl-C saves what there is.
+    """Train a field on a scene. Ctrl-C saves what there is and stops; :func:`load_run` opens it then.
 
     Args:
+        scene: photographs with poses, as :func:`load_scene` gives them, or what it takes.
         field: a representation, or several joined, as ``vm+hashgrid``.
-        seconds, steps: limits; without either what suits the device.
+        seconds, steps: limits; without either 300 seconds on a CPU and 120 on CUDA.
         out: folder of the run, ``runs/<scene>-<field>`` by default.
         overwrite: start again where there is a run already.
-        n_parameters: most trained values.
+        params: most trained values, such as 500_000 or "5M".
         on_event: called after every step.
         settings: more of :class:`~fieldlab.training.config.TrainConfig`, such as ``seed=1``.
 
@@ -92,8 +97,11 @@ def train(
         FieldlabError: what a person can mend.
     """
     where = choose_device(device)
+    if not isinstance(scene, Scene):
+        scene = load_scene(scene)
     training_views(scene)
-    choice = FieldChoice(field, n_parameters=n_parameters)
+    _checked(TrainConfig, "train", steps=steps, seconds=seconds, **settings)
+    choice = FieldChoice(field, n_parameters=_count(params))
     config = new_train_config(scene, choice, where, steps=steps, seconds=seconds, **settings)
     folder = RunFolder.create(out or Path("runs") / f"{scene.name}-{field}", config, overwrite=overwrite)
     _learn(folder, lambda: train_session(folder, scene, config, where), on_event)
@@ -132,15 +140,25 @@ class Run:
             raise ConfigError("the run has no such split of views", found=split, expected=", ".join(found))
         return found[split]
 
-    def render(self, camera: Cameras | int = 0, *, channels: tuple[str, ...] = ("rgb",)) -> Picture:
+    def render(self, camera: Cameras | int = 0, *, channels: str | Sequence[str] = ("rgb",)) -> Picture:
         """What a camera sees.
 
         Args:
             camera: one camera, or the number of a training view.
             channels: some of rgb, depth, opacity and normal.
+
+        Raises:
+            ConfigError: there is no such view or channel.
         """
-        one = self.cameras()[camera] if isinstance(camera, int) else camera
-        return Picture(self.model.render_image(one, 0, channels=channels))
+        if isinstance(camera, Cameras):
+            one = camera
+        else:
+            count = len(self.cameras())
+            if not isinstance(camera, int) or not -count <= camera < count:
+                raise ConfigError("there is no such training view", found=camera, expected=f"0 to {count - 1}")
+            one = self.cameras()[camera]
+        wanted = (channels,) if isinstance(channels, str) else tuple(channels)
+        return Picture(self.model.render_image(one, 0, channels=wanted))
 
     def evaluate(self, split: str = "test", *, data: str | Path | None = None) -> ViewScore:
         """Mean PSNR and SSIM over a split's photographs, which are read from where they were, or from ``data``.
@@ -159,7 +177,7 @@ class Run:
         steps: int | None = None,
         out: str | Path | None = None,
         overwrite: bool = False,
-        n_parameters: int | None = None,
+        params: int | str | None = None,
         on_event: OnEvent | None = None,
         **settings: Any,
     ) -> Run:
@@ -170,9 +188,10 @@ class Run:
             out: folder of the new run, ``<run>-<to>`` beside this one by default.
             settings: more of :class:`~fieldlab.distill.config.DistillSettings`.
         """
-        choice = FieldChoice(to, n_parameters=n_parameters)
-        config = new_distill_config(self.model, self.info, choice, DistillSettings(**settings), steps=steps,
-                                    seconds=seconds)  # fmt: skip
+        _checked(TrainConfig, "train", steps=steps, seconds=seconds)
+        choice = FieldChoice(to, n_parameters=_count(params))
+        compared = _checked(DistillSettings, "distill", **settings)
+        config = new_distill_config(self.model, self.info, choice, compared, steps=steps, seconds=seconds)
         folder = self._beside(out, to, config, overwrite)
         if self.model.field.in_place:
             copy_hierarchy(self.path, folder.path)
@@ -199,7 +218,7 @@ class Run:
         """
         found = find_masks(masks, self.info)
         source = masks if masks == "auto" else str(Path(masks).resolve())
-        wanted = SegmentSettings(steps=steps, seconds=seconds, masks=str(source), **settings)
+        wanted = _checked(SegmentSettings, "segment", steps=steps, seconds=seconds, masks=str(source), **settings)
         model, _ = _load(self.path, self.model.device)  # learning gives the model features; this run keeps its own
         config = new_segment_config(model, self.info, wanted)
         folder = self._beside(out, "segmented", config, overwrite)
@@ -208,7 +227,14 @@ class Run:
         return self._opened(folder)
 
     def edit(self, *edits: str, out: str | Path | None = None, overwrite: bool = False, seed: int = 0) -> Run:
-        """The same field with edits, as ``"remove sphere 0 0 0 0.5"``; see ``fieldlab edit -h``."""
+        """The same field with edits, as ``"remove sphere 0 0 0 0.5"``; see ``fieldlab edit -h``.
+
+        Raises:
+            ConfigError: an edit makes no sense, or there is none.
+        """
+        if not edits or not all(isinstance(text, str) for text in edits):
+            raise ConfigError("edits are texts, one argument each", found=edits or "none",
+                              expected='such as run.edit("remove sphere 0 0 0 0.5")')  # fmt: skip
         tree = read_hierarchy(self.path) if has_hierarchy(self.path) else None
         made = edited_model(self.model, edits, torch.Generator().manual_seed(seed), finder(tree))
         folder = write_edited(self._place(out, "edited"), made, self.info, overwrite=overwrite)
@@ -225,7 +251,7 @@ class Run:
             on_progress: called with the stage and the share of it that is done.
             options: of :class:`~fieldlab.export.meshes.MeshOptions`, such as ``resolution=512, texture=2048``.
         """
-        wanted, file = MeshOptions(**options), Path(path)
+        wanted, file = _checked(MeshOptions, "mesh", **options), Path(path)
         wanted.check()
         check_mesh_path(file)
         mesh, _ = colored_mesh(self.model, self.cameras(), wanted, on_progress or (lambda stage, share: None))
@@ -252,7 +278,8 @@ class Run:
         return [*rows, *self.model.describe()]
 
     def __repr__(self) -> str:
-        return f"<fieldlab run {self.path}: {self.config.kind}, {self.model.field.kind}, {self.info.step} steps>"
+        field = self.model.field.shown.kind
+        return f"<fieldlab run {self.path}: {self.config.kind}, {field}, {self.info.step} steps>"
 
     def preview(self, side: int = 320) -> Picture:
         """A small picture from its first training view."""
@@ -264,6 +291,19 @@ class Run:
 
     def _repr_html_(self) -> str:
         return self.preview().html(self.describe())
+
+
+def _count(params: int | str | None) -> int | None:
+    return count(params) if isinstance(params, str) else params
+
+
+def _checked(cls: type[T], section: str, **values: Any) -> T:
+    """Settings from keywords.
+
+    Raises:
+        ConfigError: a name is unknown, or a value has the wrong type or is out of range.
+    """
+    return from_dict(cls, {name: value for name, value in values.items() if value is not None}, section)
 
 
 def _learn(

@@ -21,7 +21,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("api")
     scene = fl.load_scene(write_scene(folder / "ball"))
     seen = []
-    made = fl.train(scene, steps=160, n_parameters=60_000, out=folder / "run", samples_per_step=8192, device="cpu",
+    made = fl.train(scene, steps=160, params="60k", out=folder / "run", samples_per_step=8192, device="cpu",
                     on_event=lambda event: seen.append(event.step))  # fmt: skip
     assert seen == list(range(1, 161))
     return made
@@ -52,7 +52,7 @@ def test_a_notebook_shows_a_run_and_its_pictures(run, tmp_path):
 
 
 def test_it_becomes_another_field_an_edited_one_a_segmented_one_and_a_mesh(run, tmp_path):
-    student = run.distill("vm", steps=20, n_parameters=60_000, out=tmp_path / "vm")
+    student = run.distill("vm", steps=20, params="60k", out=tmp_path / "vm")
     assert (student.config.kind, student.model.field.kind) == ("distilled", "vm")
     assert student.config.parent == str(run.path)
     before = np.abs(student.render(0).rgb - run.render(0).rgb).mean()
@@ -69,6 +69,25 @@ def test_it_becomes_another_field_an_edited_one_a_segmented_one_and_a_mesh(run, 
     assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).mean() < 0.2
     with pytest.raises(ConfigError, match="cannot be in one folder"):
         run.distill("vm", out=run.path)
+
+
+def test_what_makes_no_sense_is_said(run):
+    scene = fl.load_scene(run.config.source)
+    for call, message in (
+        (lambda: fl.train(scene, stepz=3), "no such setting"),
+        (lambda: fl.train(scene, steps="3"), "wrong type"),
+        (lambda: fl.train(scene, device="gpu"), "no such device"),
+        (lambda: fl.load_scene(run.config.source, downscail=2), "no such setting"),
+        (lambda: run.distill("vm", laten_weight=2.0), "no such setting"),
+        (lambda: run.export_mesh("a.ply", resolutions=3), "no such setting"),
+        (lambda: run.render(99), "no such training view"),
+        (lambda: run.render(0, channels="rbg"), "no such channel"),
+        (lambda: run.edit(["remove sphere 0 0 0 1"]), "one argument each"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            call()
+    assert repr(scene).startswith("<scene ball: 14 train, 3 test views")
+    assert repr(run.render(0, channels="depth")) == "<picture 36x36: depth>"
 
 
 def test_the_names_are_there_without_pytorch():

@@ -24,7 +24,7 @@ from fieldlab.errors import ConfigError, DataError
 __all__ = ["FORMATS", "Format", "Scene", "SceneOptions", "Views", "detect_format", "register_format"]
 
 
-@dataclass
+@dataclass(repr=False)
 class Scene:
     """Everything training needs to know of a capture.
 
@@ -56,6 +56,10 @@ class Scene:
     recommended: dict[str, Any] = field(default_factory=dict)
     description: str = ""
     options: SceneOptions = field(default_factory=SceneOptions)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(views)} {split}" for split, views in self.splits.items())
+        return f"<scene {self.name}: {counts} views, from {self.source}>"
 
     def describe(self) -> list[tuple[str, str]]:
         """Label and value of everything worth knowing at a glance."""

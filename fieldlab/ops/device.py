@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from fieldlab.errors import BackendError
+from fieldlab.errors import BackendError, ConfigError
 from fieldlab.ops import native
 
 
@@ -16,8 +16,11 @@ def choose_device(name: str) -> torch.device:
     Among several processes, ``LOCAL_RANK`` says which of the CUDA devices is this one's.
 
     Raises:
+        ConfigError: no device is called so.
         BackendError: CUDA was asked for and there is none, or it is too old for the native kernels.
     """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError("there is no such device", found=name, expected="auto | cpu | cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise BackendError("there is no CUDA device here", found=name, hint="use --device cpu or auto")
     if name == "auto":

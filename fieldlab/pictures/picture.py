@@ -17,7 +17,7 @@ from fieldlab.errors import ConfigError
 from fieldlab.pictures.sheets import to_uint8, write_picture
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Picture:
     """Channels of one view, each float32 [H,W,C] as :meth:`RadianceModel.render_image` gives them."""
 
@@ -32,6 +32,10 @@ class Picture:
         if name not in self.channels:
             raise ConfigError("the picture has no such channel", found=name, expected=", ".join(self.channels))
         return self.channels[name]
+
+    def __repr__(self) -> str:
+        height, width = next(iter(self.channels.values())).shape[:2]
+        return f"<picture {width}x{height}: {', '.join(self.channels)}>"
 
     @property
     def rgb(self) -> Tensor:

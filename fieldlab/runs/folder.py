@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fieldlab.errors import CheckpointError, ConfigError, FieldlabError, RunFolderError
+from fieldlab.errors import CheckpointError, ConfigError, RunFolderError
 from fieldlab.files import finite_or_none, write_text
 from fieldlab.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from fieldlab.runs.config import RunConfig, read_config, write_config
@@ -180,7 +180,7 @@ class RunFolder:
         """Leave no half-made run behind when learning fails before its first checkpoint."""
         try:
             yield
-        except (FieldlabError, OSError) as error:
+        except BaseException as error:  # an interruption too
             if not (isinstance(error, RunFolderError) and "in use" in error.what):
                 self.discard_if_untrained()
             raise

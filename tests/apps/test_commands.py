@@ -82,7 +82,7 @@ def raising(monkeypatch, error: BaseException) -> None:
     def broken(_given):
         raise error
 
-    monkeypatch.setattr(main_module, "_dispatch", broken)
+    monkeypatch.setattr(main_module, "call", broken)
 
 
 def test_unexpected_errors_are_short_and_point_to_debug(monkeypatch, capsys):
@@ -275,7 +275,7 @@ def test_runs_that_are_none(tmp_path, capsys, trained):
         assert "not a run" in failure(capsys, [command[0], str(tmp_path / "empty"), *command[1:]])
     assert "no such split" in failure(capsys, ["eval", str(trained), "--split", "val"])
     assert "suffix" in failure(capsys, ["eval", str(trained), "--sheet", str(tmp_path / "s.tiff")])
-    assert "one view at least" in failure(capsys, ["eval", str(trained), "--sheet-views", "0"])
+    assert "one view or more" in failure(capsys, ["eval", str(trained), "--sheet-views", "0"])
     missing = ["eval", str(trained), "--lpips-weights", str(tmp_path / "w.safetensors")]
     assert "LPIPS weights are missing" in failure(capsys, missing)
 
