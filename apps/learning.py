@@ -28,11 +28,13 @@ Watch = Callable[[Session[E]], AbstractContextManager[Iterator[E]]]
 
 @dataclass
 class Prepared:
-    """A run folder to learn in, its configuration, and where to go on, None to begin."""
+    """A run folder to learn in, its configuration, and where to go on, None to begin; ``created`` when the folder is
+    new, so that nothing is lost with it."""
 
     run: RunFolder
     config: RunConfig
     checkpoint: Checkpoint | None = None
+    created: bool = False
 
 
 def prepare(
@@ -64,7 +66,11 @@ def prepare(
     """
     if not args.resume:
         config = new()
-        return Prepared(RunFolder.create(out, config, overwrite=args.overwrite) if writes else RunFolder(out), config)
+        return Prepared(
+            RunFolder.create(out, config, overwrite=args.overwrite) if writes else RunFolder(out),
+            config,
+            created=writes,
+        )
     run = RunFolder.open(out)
     config = run.config(kind)
     in_vain = [*check(config), *ignored_on_resume(args, kept, same_field=config.field.kind)]
@@ -128,7 +134,7 @@ def learn(
         holds: whether this process is the one that holds the folder, of several that train together.
     """
     run = prepared.run
-    with run.discarded_on_error() if holds else nullcontext(), run.locked() if holds else nullcontext():
+    with run.discarded_on_error() if prepared.created else nullcontext(), run.locked() if holds else nullcontext():
         session = open_session(prepared.checkpoint)
         for words in session.log:
             console.print(f"from the teacher: {words}", highlight=False, soft_wrap=True)
@@ -137,7 +143,9 @@ def learn(
         if session.loop.finished:
             done(session, last)
         else:
-            console.print(f"[bold]stopped and saved[/] after {session.loop.progress.step} steps\n  {again}",
+            now = session.loop.progress
+            state = "" if last is None else f", {last.describe()}"
+            console.print(f"[bold]stopped and saved[/] after {now.step} steps, {now.seconds:.1f} s{state}\n  {again}",
                           soft_wrap=True)  # fmt: skip
     if caught:
         raise SystemExit(128 + caught[0])

@@ -144,6 +144,8 @@ def _train(args: Train, device: torch.device, world: World, console: Console) ->
                        check=partial(_other_scene, args), writes=first)  # fmt: skip
     world.barrier()
     config = prepared.config
+    if args.resume and prepared.checkpoint is None and config.parent is not None:  # it begins anew, as it was to begin
+        teacher = load_run(config.parent, device)[0]
     scene = scene or read_again(config, console)
 
     def open_session(checkpoint: Checkpoint | None) -> Session[TrainEvent]:
@@ -156,14 +158,16 @@ def _train(args: Train, device: torch.device, world: World, console: Console) ->
             console.print(f"[yellow]only {session.loop.rays_in_box:.0%} of the rays meet the scene's box[/]")
         return session
 
-    learn(
-        prepared, open_session, console, doing="training", done=partial(_summary, console),
-        again=f"fieldlab train {config.source} --out {prepared.run.path} --resume",
-        watch=lambda session: watched(session, scene, args.view, args.port, console),
-        note=log or (lambda event: None), holds=first,
-    )  # fmt: skip
-    if log is not None:
-        log.close()
+    try:
+        learn(
+            prepared, open_session, console, doing="training", done=partial(_summary, console),
+            again=f"fieldlab train {config.source} --out {prepared.run.path} --resume",
+            watch=lambda session: watched(session, scene, args.view, args.port, console),
+            note=log or (lambda event: None), holds=first,
+        )  # fmt: skip
+    finally:
+        if log is not None:
+            log.close()
 
 
 def _other_scene(args: Train, config: RunConfig) -> list[str]:
@@ -218,10 +222,11 @@ def config_for(args: Train, scene: Scene, device: torch.device) -> RunConfig:
 
 
 def _summary(console: Console, session: Session[TrainEvent], last: TrainEvent | None) -> None:
+    assert isinstance(session.loop, Trainer)
     now, field, folder = session.loop.progress, session.model.field, session.run.path
     psnr = "" if last is None else f", PSNR {last.psnr:.2f} dB on training rays"
     state = "trained" if last is not None else "nothing left to train (give more --seconds or --steps)"
-    console.print(f"[bold]{state}[/]: {now.step} steps, {now.seconds:.1f} s{psnr}")
+    console.print(f"[bold]{state}[/]: {now.step} steps, {now.seconds:.1f} s, {now.samples / 1e6:.1f} M samples{psnr}")
     console.print(
         f"  {field.n_parameters:,} values trained, {field.n_fixed:,} fixed, {field.n_bytes / 1e6:.1f} MB",
         highlight=False,

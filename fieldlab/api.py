@@ -77,6 +77,7 @@ def train(
     out: str | Path | None = None,
     overwrite: bool = False,
     params: int | str | None = None,
+    teacher: Run | str | Path | None = None,
     device: str = "auto",
     on_event: OnEvent | None = None,
     **settings: Any,
@@ -90,6 +91,7 @@ def train(
         out: folder of the run, ``runs/<scene>-<field>`` by default.
         overwrite: start again where there is a run already.
         params: most trained values, such as 500_000 or "5M".
+        teacher: a run of the same scene where the field begins.
         on_event: called after every step.
         settings: more of :class:`~fieldlab.training.config.TrainConfig`, such as ``seed=1``.
 
@@ -102,9 +104,11 @@ def train(
     training_views(scene)
     _checked(TrainConfig, "train", steps=steps, seconds=seconds, **settings)
     choice = FieldChoice(field, n_parameters=_count(params))
-    config = new_train_config(scene, choice, where, steps=steps, seconds=seconds, **settings)
+    begins = load_run(teacher, device=device) if isinstance(teacher, str | Path) else teacher
+    parent, shown = (None, None) if begins is None else (begins.path, begins.model)
+    config = new_train_config(scene, choice, where, steps=steps, seconds=seconds, teacher=parent, **settings)
     folder = RunFolder.create(out or Path("runs") / f"{scene.name}-{field}", config, overwrite=overwrite)
-    _learn(folder, lambda: train_session(folder, scene, config, where), on_event)
+    _learn(folder, lambda: train_session(folder, scene, config, where, teacher=shown), on_event)
     return load_run(folder.path, device=device)
 
 
@@ -193,9 +197,13 @@ class Run:
         compared = _checked(DistillSettings, "distill", **settings)
         config = new_distill_config(self.model, self.info, choice, compared, steps=steps, seconds=seconds)
         folder = self._beside(out, to, config, overwrite)
-        if self.model.field.in_place:
-            copy_hierarchy(self.path, folder.path)
-        _learn(folder, lambda: distill_session(folder, config, self.model, self.info.scene), on_event)
+
+        def open_session() -> Session[Any]:
+            if self.model.field.in_place:
+                copy_hierarchy(self.path, folder.path)
+            return distill_session(folder, config, self.model, self.info.scene)
+
+        _learn(folder, open_session, on_event)
         return self._opened(folder)
 
     def segment(

@@ -44,7 +44,7 @@ def load(group: str, name: str) -> Any:
 
 
 def _own(entry: EntryPoint) -> bool:
-    return entry.value.startswith("fieldlab.")
+    return entry.dist is not None and entry.dist.name == "fieldlab"
 
 
 def _package(entry: EntryPoint) -> str | None:

@@ -47,5 +47,5 @@ class DistillSettings:
 
 DISTILLED = RunKind(
     "distilled", "fieldlab distill", {"train": TrainConfig, "distill": DistillSettings, "scene": SceneOptions},
-    says="was distilled from another",
+    products=("hierarchy.json", "hierarchy.npz"), says="was distilled from another",
 )  # fmt: skip

@@ -398,7 +398,7 @@ class Distiller(Loop[DistillEvent]):
         )  # fmt: skip
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Arrays and plain values from which :meth:`load` goes on."""
+        """Arrays and plain values from which :meth:`start` goes on."""
         arrays, plain = loop_state("model", self.student, self.progress, self.optimizer, self.generator)
         return arrays | {f"match.{name}": array for name, array in self.match.state_dict().items()}, plain
 

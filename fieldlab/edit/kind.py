@@ -6,4 +6,5 @@ from fieldlab.data.options import SceneOptions
 from fieldlab.runs.kinds import RunKind
 from fieldlab.training.config import TrainConfig
 
-EDITED = RunKind("edited", "fieldlab edit", {"train": TrainConfig, "scene": SceneOptions}, says="was edited")
+EDITED = RunKind("edited", "fieldlab edit", {"train": TrainConfig, "scene": SceneOptions},
+                 ("hierarchy.json", "hierarchy.npz"), says="was edited")  # fmt: skip

@@ -140,7 +140,7 @@ class Fitting(Loop[FitEvent]):
         return FitEvent(now.step, now.mean, now.seconds, left, rate, self.task.describe(now.mean))
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Arrays and plain values from which :meth:`load` goes on exactly."""
+        """Arrays and plain values from which :meth:`start` goes on exactly."""
         return loop_state("signal", self.signal, self.progress, self.optimizer, self.generator)
 
     def _load(self, checkpoint: Checkpoint) -> None:

@@ -33,6 +33,11 @@ class RunKind:
     products: tuple[str, ...] = field(default=())
     says: str = ""
 
+    def __post_init__(self) -> None:
+        for name in self.products:  # they are removed when a run is overwritten
+            if name in ("", ".", "..") or "/" in name or "\\" in name:
+                raise ValueError(f"a product is a file or folder in the run's own folder, not {name!r}")
+
 
 def kind_named(name: str) -> RunKind:
     """The kind of a name.

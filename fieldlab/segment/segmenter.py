@@ -189,7 +189,7 @@ class Segmenter(Loop[SegmentEvent]):
         return SegmentEvent(now.step, loss, now.seconds, left, rate, agreement=now.mean)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Arrays and plain values from which :meth:`load` goes on."""
+        """Arrays and plain values from which :meth:`start` goes on."""
         return loop_state("model", self.model, self.progress, self.optimizer, self.generator)
 
     def _load(self, checkpoint: Checkpoint) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from fieldlab.data.scene import Scene
+from fieldlab.errors import DataError
 from fieldlab.render.build import build_model
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.checkpoint import Checkpoint
@@ -51,6 +52,8 @@ def train_session(
     """
     training_views(scene)
     world, settings = world or World(), config.get(TrainConfig)
+    if resume is not None and (settings.appearance or settings.pose_refinement):
+        _check_same_views(scene, resume)
     # A run that goes on keeps its box and steps, whatever would be chosen today.
     chosen = choose_model(scene, settings) if resume is None else stored_model(resume)
     model = build_model(config.field, chosen, settings.seed).to(device)
@@ -60,3 +63,17 @@ def train_session(
         run, config, trainer, scene=SceneRecord.of(scene), resume=resume, checkpoint_seconds=checkpoint_seconds,
         writes=world.rank == 0,
     )  # fmt: skip
+
+
+def _check_same_views(scene: Scene, resume: Checkpoint) -> None:
+    """What was learnt of every view belongs to that view.
+
+    Raises:
+        DataError: there are other views now.
+    """
+    before, now = SceneRecord.read(resume).names.get("train", []), list(scene.splits["train"].names)
+    if before != now:
+        raise DataError(
+            "the scene has changed since the run was trained", file=scene.source, field="train",
+            found=f"{len(now)} views", expected=f"the {len(before)} views it had", hint="train again",
+        )  # fmt: skip

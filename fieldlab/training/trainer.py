@@ -260,7 +260,7 @@ class Trainer(Loop[TrainEvent]):
             )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Arrays and plain values from which :meth:`load` goes on exactly."""
+        """Arrays and plain values from which :meth:`start` goes on exactly."""
         arrays = {f"model.{name}": array for name, array in self.model.state_dict().items()}
         arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}
         if self.poses is not None:

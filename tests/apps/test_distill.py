@@ -101,7 +101,7 @@ def test_what_cannot_be_distilled(trained, student, tmp_path, capsys):
     assert main(resumed) == 0
     assert "go on with fieldlab distill" in failure(capsys, ["train", "x", "--out", str(student), "--resume"])
     resumed = ["distill", str(student), "--to", "vm", "--out", str(moved), "--resume"]
-    assert "was not distilled" in failure(capsys, resumed)
+    assert "was not made by fieldlab distill" in failure(capsys, resumed)
     assert not (tmp_path / "a").exists()
 
 

@@ -137,6 +137,7 @@ def test_resuming_goes_on_exactly():
     whole = make(steps=8)
     list(whole.events())
     part = make(steps=8)
+    part.start()
     for _ in range(4):
         part.step()
     arrays, header = part.state()

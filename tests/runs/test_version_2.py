@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import trimesh
 from PIL import Image
 
 from fieldlab.apps.main import main
 from fieldlab.edit.edited import EditedField
+from fieldlab.fields.hashgrid import HashGridConfig
 from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
+from fieldlab.segment.config import SegmentSettings
 from fieldlab.segment.segmentation import Segmentation
 from tests.apps.conftest import write_scene
 
@@ -27,10 +30,13 @@ def stored(tmp_path):
     scene = write_scene(tmp_path / "captures" / "ball")
     photo = tmp_path / "captures" / "photo.png"
     Image.new("RGB", (16, 12), (200, 90, 30)).save(photo)
+    solid = tmp_path / "captures" / "ball.obj"
+    trimesh.creation.icosphere(subdivisions=1).export(solid)
     for kind in KINDS:
         shutil.copytree(STORED / kind, tmp_path / "runs" / kind)
         file = tmp_path / "runs" / kind / "config.toml"
         text = file.read_text().replace('"/captures/ball"', f'"{scene}"').replace('"/captures/photo.png"', f'"{photo}"')
+        text = text.replace('"/captures/ball.obj"', f'"{solid}"')
         file.write_text(text.replace('"/runs/', f'"{tmp_path}/runs/'))
     return tmp_path / "runs"
 
@@ -66,13 +72,18 @@ def test_the_edited_one_has_its_edits(stored):
     assert info.config.parent == str(stored / "trained")
 
 
-def test_they_go_on(stored, capfd):
+def test_they_go_on(stored, capfd, monkeypatch):
+    small = HashGridConfig(n_levels=3, n_features=2, log2_hashmap_size=9, base_resolution=8, finest_resolution=32)
+    head = SegmentSettings.head  # as small as it was when the runs were made
+    monkeypatch.setattr(SegmentSettings, "head", lambda self: head(self, small))
     source, trained = RunFolder.open(stored / "trained").config().source, str(stored / "trained")
-    photo = RunFolder.open(stored / "image").config().source
+    photo, solid = (RunFolder.open(stored / kind).config().source for kind in ("image", "sdf"))
     for kind, line in (
         ("trained", ["train", source]),
         ("distilled", ["distill", trained, "--to", "hashgrid"]),
+        ("segmented", ["segment", trained, "--masks", "auto"]),
         ("image", ["fit", "image", photo]),
+        ("sdf", ["fit", "sdf", solid, "--resolution", "16", "--iou-points", "1000"]),
     ):
         before = RunFolder.open(stored / kind).latest_checkpoint()
         wanted = before.step + 2
