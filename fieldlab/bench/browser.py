@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 STEP = 9  # pixels the pointer goes at a time
 PATIENCE_MS = 30_000.0
+LEAST_SIDE = 640  # pixels of the window: the panel covers smaller ones, and would get the drags
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
@@ -57,6 +58,7 @@ def _drag(address: str, side: int, busy: Callable[[], bool], moves: int) -> list
     with sync_playwright() as program:
         browser = program.chromium.launch(executable_path=browser_path(), args=FLAGS)
         try:
+            side = max(side, LEAST_SIDE)
             page = browser.new_page(viewport={"width": side, "height": side})
             page.add_init_script(NOTES)
             page.goto(address)

@@ -7,6 +7,9 @@ import inspect
 import os
 import socket
 import time
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -20,6 +23,14 @@ from fieldlab.view.server import Viewer
 from tests.view.ball import ball_run
 from tests.view.clients import Client
 from tests.view.waiting import PATIENCE
+
+T = TypeVar("T")
+
+
+def in_a_thread(work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``, in a thread of its own: a browser that other tests keep open has its loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +86,8 @@ async def until(condition, seconds: float = PATIENCE) -> bool:
 @pytest.mark.parametrize("origin", [None, "own"])
 def test_pages_of_this_site_are_visitors(viewer, origin):
     own = viewer.address if origin == "own" else None
-    assert asyncio.run(visit(viewer, own, lambda: viewer.visitors))
-    assert asyncio.run(until(lambda: not viewer.visitors))
+    assert in_a_thread(visit(viewer, own, lambda: viewer.visitors))
+    assert in_a_thread(until(lambda: not viewer.visitors))
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null"])
@@ -85,7 +96,7 @@ def test_pages_of_other_sites_are_strangers(viewer, origin, caplog):
         assert not viewer.visitors
         return "a page of another site was refused" in caplog.text
 
-    assert asyncio.run(visit(viewer, origin, refused))
+    assert in_a_thread(visit(viewer, origin, refused))
     assert not viewer.visitors
 
 
@@ -98,7 +109,7 @@ def test_who_comes_and_goes_at_once_leaves_nothing(viewer):
         await asyncio.sleep(0.5)
         return await until(lambda: not viewer.visitors and not viewer.scheduler._clients)
 
-    assert asyncio.run(all_of_them())
+    assert in_a_thread(all_of_them())
 
 
 def test_who_has_gone_does_not_come(viewer):
