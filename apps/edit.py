@@ -1,4 +1,4 @@
-"""fieldlab edit: remove, keep, move, duplicate or recolor parts of a run."""
+"""fieldlab edit: remove, keep, move, duplicate or recolor segments or regions of a run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def run(args: Edit) -> None:
         console.print(f"  {text}", highlight=False, soft_wrap=True)
     if found is not None and found.rays and found.nothing + found.unseen > 0.005:
         console.print(
-            f"of what was seen of the parts that are gone, {found.nothing:.0%} now shows nothing and "
+            f"of what was seen of what is gone, {found.nothing:.0%} now shows nothing and "
             f"{found.unseen:.0%} what no photograph saw: a hole, or a guess", highlight=False, soft_wrap=True,
         )  # fmt: skip
     console.print(f"[bold]{out}[/]: an ordinary field of it is made by", highlight=False, soft_wrap=True)

@@ -82,7 +82,7 @@ COMMANDS = {
     "export": Command(
         "export",
         "Export",
-        "export meshes, parts, a page, points, labels, maps and cameras",
+        "export meshes, segments, a page, points, labels, maps and cameras",
         (
             "fieldlab export runs/fox --mesh fox.glb",
             "fieldlab export runs/fox --mesh fox.glb --resolution 512 --faces 200000 --texture 2048 --axes y-up",
@@ -144,7 +144,7 @@ COMMANDS = {
     "edit": Command(
         "edit",
         "Edit",
-        "remove, keep, move, duplicate or recolor parts of a run",
+        "remove, keep, move, duplicate or recolor segments or regions of a run",
         (
             'fieldlab edit runs/toys "remove box -0.2 -0.2 0 0.4 0.4 0.8" --out runs/without',
             'fieldlab edit runs/toys "move sphere 0 0 0.3 0.4 by 0.5 0 0" "recolor sphere 0.5 0 0.3 0.4 to 1 0 0"',

@@ -1,4 +1,4 @@
-"""fieldlab segment: from 2D masks that disagree to one tree of parts in 3D."""
+"""fieldlab segment: from 2D masks that disagree to one tree of segments in 3D."""
 
 from __future__ import annotations
 
