@@ -80,12 +80,21 @@ def canvas(page) -> dict[str, float]:
     return page.locator("canvas").first.bounding_box()
 
 
+def free_place(page) -> tuple[float, float] | None:
+    """Where on the page the picture is not covered by controls or by what was just told."""
+    box = canvas(page)
+    places = [(box["x"] + x, box["y"] + y) for y in (200, 120, 320) for x in (200, 120, 320)]
+    on_picture = "([x, y]) => document.elementFromPoint(x, y)?.tagName === 'CANVAS'"
+    return next((place for place in places if page.evaluate(on_picture, list(place))), None)
+
+
 def drag(viewer, page, right: float, down: float) -> None:
     """Turn the camera by dragging over the picture, and wait for the picture from there."""
-    box, before = canvas(page), page.visitor.eye()
-    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    before = page.visitor.eye()
+    x, y = until(page, lambda: free_place(page))
+    page.mouse.move(x, y)
     page.mouse.down()
-    page.mouse.move(box["x"] + 200 + right, box["y"] + 200 + down, steps=5)
+    page.mouse.move(x + right, y + down, steps=5)
     page.mouse.up()
     until(page, lambda: page.visitor.eye() != before)
     at_rest(viewer, page)
