@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from fieldlab.apps.options import OptionalFile
@@ -33,7 +32,7 @@ class Bench:
     """Where to measure."""
     kernels: Literal["widest", "avx512", "avx2", "baseline"] = "widest"
     """Instruction set of the CPU kernels; the widest one this processor has is what all other commands use."""
-    json: Path | None = None
+    json: OptionalFile = None
     """Write the figures to this file, after each of them."""
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from fieldlab.apps.options import Device, OptionalFile, OptionalFloat, OptionalText, all_kinds, budget
+from fieldlab.apps.options import Device, OptionalFloat, OptionalFolder, OptionalText, all_kinds, budget
 from fieldlab.apps.progress import progress_bar
 from fieldlab.apps.texts import duration, words
 
@@ -34,7 +34,7 @@ class Compare:
     """Largest number of trainable values of each, such as 500k or 5M; every representation's own default without it."""
     megabytes: OptionalFloat = None
     """Most megabytes of each, what is fixed included; instead of --params."""
-    out: OptionalFile = None
+    out: OptionalFolder = None
     """Folder for the runs, table and picture; runs/compare-<scene> by default."""
     split: str = "test"
     """Views to measure on: test or val."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 from fieldlab.apps.options import (
     Device,
     FieldSettings,
-    OptionalFile,
     OptionalFloat,
+    OptionalFolder,
     OptionalInt,
     OptionalText,
     RunFolder,
@@ -37,7 +37,7 @@ class Distill:
     run: RunFolder
     """The teacher: a run of any representation."""
     to: Annotated[str, field_help("The student's representation")]
-    out: OptionalFile = None
+    out: OptionalFolder = None
     """Folder for the student; <run>-<field> beside the teacher by default."""
     steps: OptionalInt = None
     """Stop after this many steps."""
@@ -74,11 +74,12 @@ def run(args: Distill) -> None:
 
     from rich.console import Console
 
-    from fieldlab.apps.learning import learn, other_folder, prepare
+    from fieldlab.apps.learning import learn, prepare
     from fieldlab.distill.config import DISTILLED
     from fieldlab.distill.session import distill_session
     from fieldlab.fields.registry import spelled
     from fieldlab.ops.device import choose_device
+    from fieldlab.runs.folder import place_beside
     from fieldlab.runs.load import load_run
     from fieldlab.segment.files import copy_hierarchy
     from fieldlab.training.config import TrainConfig
@@ -86,7 +87,7 @@ def run(args: Distill) -> None:
     console, device = Console(stderr=True), choose_device(args.device)
     with console.status("reading the teacher"):
         teacher, info = load_run(args.run, device)
-    out = other_folder(args.run, args.out, args.to)
+    out = place_beside(args.run, args.out, args.to)
     prepared = prepare(
         args, DISTILLED.name, out, lambda: new_config(args, teacher, info), console, limits=TrainConfig,
         kept=KEPT_ON_RESUME, check=partial(_same_student, args, teacher, info),
@@ -107,9 +108,9 @@ def run(args: Distill) -> None:
 
 
 def _same_student(args: Distill, teacher: RadianceModel, info: RunInfo, config: RunConfig) -> list[str]:
-    from fieldlab.apps.learning import check_parent
     from fieldlab.errors import ConfigError
     from fieldlab.fields.registry import config_named, spelled
+    from fieldlab.runs.load import check_parent
 
     check_parent(config, teacher, info)
     if spelled(config_named(args.to)) != spelled(config.field):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from fieldlab.apps.options import Device, OptionalFile, RunFolder
+from fieldlab.apps.options import Device, OptionalFolder, RunFolder, optional
 
 
 @dataclass
@@ -20,9 +20,9 @@ class Edit:
 
     run: RunFolder
     """The run to edit; it stays as it is."""
-    edits: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="EDIT ...")]
+    edits: Annotated[tuple[str, ...], tyro.conf.Positional, optional("EDIT ...")]
     """Edits in the order they are done, each in quotation marks."""
-    out: OptionalFile = None
+    out: OptionalFolder = None
     """Folder for the edited run; <run>-edited beside it by default."""
     overwrite: bool = False
     """Replace what is in --out."""
@@ -37,29 +37,27 @@ def run(args: Edit) -> None:
     import torch
     from rich.console import Console
 
-    from fieldlab.edit.editing import edited_model, uncovered, write_edited
+    from fieldlab.edit.editing import edited_model, uncovered
     from fieldlab.errors import ConfigError
     from fieldlab.fields.registry import spelled
     from fieldlab.ops.device import choose_device
+    from fieldlab.runs.folder import place_beside
     from fieldlab.runs.load import load_run
-    from fieldlab.segment.files import ARRAYS, copy_hierarchy, read_hierarchy
+    from fieldlab.segment.edited import write_edited_run
+    from fieldlab.segment.files import stored_hierarchy
     from fieldlab.segment.finder import finder
 
     console, generator = Console(stderr=True), torch.Generator().manual_seed(args.seed)
     if not args.edits:
         raise ConfigError("there is nothing to do", field="EDIT", expected='such as "remove box -1 -1 0 1 1 2"')
-    out = args.out or args.run.resolve().parent / f"{args.run.resolve().name}-edited"
-    if out.resolve() == args.run.resolve():
-        raise ConfigError("a run and its edited one cannot be in one folder", field="--out", found=out)
+    out = place_beside(args.run, args.out, "edited")
     model, info = load_run(args.run, choose_device(args.device))
-    tree = read_hierarchy(args.run) if (args.run / ARRAYS).exists() else None
+    find = finder(stored_hierarchy(args.run))
     with console.status("editing"):
-        made = edited_model(model, args.edits, generator, finder(tree))
+        made = edited_model(model, args.edits, generator, find)
         goes = any(text.split()[0] in ("remove", "move") for text in args.edits)
         found = uncovered(model, made, info.scene.cameras["train"], generator) if goes else None
-    write_edited(out, made, info, overwrite=args.overwrite)
-    if made.field.in_place:
-        copy_hierarchy(info.run.path, out)
+    write_edited_run(out, made, info, overwrite=args.overwrite)
     for text in made.field.config.edits:  # type: ignore[attr-defined]
         console.print(f"  {text}", highlight=False, soft_wrap=True)
     if found is not None and found.rays and found.nothing + found.unseen > 0.005:

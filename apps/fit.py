@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from fieldlab.apps.options import Device, FieldSettings, OptionalFile, OptionalFloat, OptionalInt, OptionalText
+from fieldlab.apps.options import (
+    Device,
+    FieldSettings,
+    OptionalFile,
+    OptionalFloat,
+    OptionalFolder,
+    OptionalInt,
+    OptionalText,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +54,7 @@ class FitOptions:
     """Stop after this much time of fitting."""
     batch: OptionalInt = None
     """Points per step."""
-    out: OptionalFile = None
+    out: OptionalFolder = None
     """Folder for the run; runs/<name>-<field> by default."""
     json: OptionalFile = None
     """Write the numbers to this file too."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,13 +13,11 @@ from rich.console import Console
 from fieldlab.apps.interrupt import stopping
 from fieldlab.apps.options import ignored_on_resume
 from fieldlab.apps.progress import progress_bar
-from fieldlab.errors import ConfigError
 from fieldlab.runs.checkpoint import Checkpoint
-from fieldlab.runs.config import RunConfig, write_config
+from fieldlab.runs.config import RunConfig
 from fieldlab.runs.folder import RunFolder
-from fieldlab.runs.load import RunInfo, fingerprint
 from fieldlab.runs.loop import Event
-from fieldlab.runs.session import Session
+from fieldlab.runs.session import Session, reopen
 
 E = TypeVar("E", bound=Event)
 Watch = Callable[[Session[E]], AbstractContextManager[Iterator[E]]]
@@ -71,41 +68,15 @@ def prepare(
             config,
             created=writes,
         )
-    run = RunFolder.open(out)
-    config = run.config(kind)
-    in_vain = [*check(config), *ignored_on_resume(args, kept, same_field=config.field.kind)]
-    if in_vain:
-        console.print(f"[yellow]the run goes on with its own settings; without effect: {', '.join(in_vain)}[/]")
-    if args.steps is not None or args.seconds is not None:
-        longer: Any = dataclasses.replace(config.get(limits), steps=args.steps, seconds=args.seconds)
-        config = config.with_settings(longer)
-        if writes:
-            write_config(run.config_file, config)  # what it was extended to outlives an interruption
-    # One that was interrupted before its first checkpoint begins anew, with its own settings.
-    return Prepared(run, config, run.latest_checkpoint() if run.checkpoints() else None)
 
+    def refuse_or_tell(config: RunConfig) -> None:
+        in_vain = [*check(config), *ignored_on_resume(args, kept, same_field=config.field.kind)]
+        if in_vain:
+            console.print(f"[yellow]the run goes on with its own settings; without effect: {', '.join(in_vain)}[/]")
 
-def other_folder(run: Path, out: Path | None, suffix: str) -> Path:
-    """Where a run that comes from another one goes: ``out``, or beside it.
-
-    Raises:
-        ConfigError: it would be in the same folder.
-    """
-    made = out or run.resolve().parent / f"{run.resolve().name}-{suffix}"
-    if made.resolve() == run.resolve():
-        raise ConfigError("a run and what is made from it cannot be in one folder", field="--out", found=made)
-    return made
-
-
-def check_parent(config: RunConfig, model: Any, info: RunInfo) -> None:
-    """Refuse to go on with a run that came from another one than ``info``'s.
-
-    Raises:
-        ConfigError: it did.
-    """
-    if config.parent_fingerprint != fingerprint(model, info.scene):
-        raise ConfigError("the run in --out was made from another one", field="RUN",
-                          found=f"{info.run.path}, of {info.scene.name}", expected=config.parent)  # fmt: skip
+    run, config, checkpoint = reopen(out, kind, limits, steps=args.steps, seconds=args.seconds, check=refuse_or_tell,
+                                     writes=writes)  # fmt: skip
+    return Prepared(run, config, checkpoint)
 
 
 def learn(
@@ -137,7 +108,7 @@ def learn(
     with run.discarded_on_error() if prepared.created else nullcontext(), run.locked() if holds else nullcontext():
         session = open_session(prepared.checkpoint)
         for words in session.log:
-            console.print(f"from the teacher: {words}", highlight=False, soft_wrap=True)
+            console.print(words, highlight=False, soft_wrap=True)
         with stopping(session.loop.stop) as caught, watch(session) as events:
             last = _show(session, events, console, doing, note)
         if session.loop.finished:

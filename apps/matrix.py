@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from fieldlab.apps.options import Device, OptionalFile, OptionalText, all_kinds
+from fieldlab.apps.options import Device, OptionalFolder, OptionalText, all_kinds, optional
 from fieldlab.apps.texts import duration, words
 from fieldlab.errors import ConfigError, DataError
 
@@ -29,7 +29,7 @@ class Matrix:
     """A folder of photographs with poses (any supported format), a scene TOML, or the name of a procedural scene."""
     fields: str = field(default_factory=all_kinds)
     """Representations with commas between."""
-    teachers: tuple[Annotated[str, tyro.conf.arg(metavar="FIELD=RUN")], ...] = ()
+    teachers: Annotated[tuple[str, ...], optional("FIELD=RUN ...")] = ()
     """Runs that are there already to be the teachers of their kind: vm=runs/lego-vm; the others are trained."""
     teacher_time: str = "5m"
     """Training time of each teacher, such as 90s, 5m or 1h."""
@@ -38,7 +38,7 @@ class Matrix:
     scratch: str = "same"
     """Times for which each field is also trained from scratch, to compare with, such as same,10m; same is the time its
     students get."""
-    out: OptionalFile = None
+    out: OptionalFolder = None
     """Folder for all runs, the table and the picture; runs/matrix-<scene> by default."""
     workers: int = 1
     """How many commands run side by side, each with its share of this machine's processors."""

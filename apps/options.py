@@ -16,21 +16,23 @@ from fieldlab.fields.sizes import count
 
 def _hint(default: str) -> str:
     """What stands behind the help of an option that need not be given: nothing."""
-    return "" if default == "None" else f"(default: {default})"
+    return "" if default in ("None", "") else f"(default: {default})"
 
 
-def _optional(metavar: str) -> object:
+def optional(metavar: str) -> object:
+    """How an option that need not be given reads: no default is told."""
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=_hint)
 
 
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-OptionalFile = Annotated[Path | None, _optional("FILE")]
-OptionalInt = Annotated[int | None, _optional("N")]
-OptionalFloat = Annotated[float | None, _optional("X")]
-OptionalText = Annotated[str | None, _optional("TEXT")]
-OptionalBox = Annotated[tuple[float, float, float, float, float, float] | None, _optional("X0 Y0 Z0 X1 Y1 Z1")]
-OptionalSize = Annotated[str | None, _optional("WxH")]
-OptionalBackground = Annotated[Literal["white", "black"] | None, _optional("{white,black}")]
+OptionalFile = Annotated[Path | None, optional("FILE")]
+OptionalFolder = Annotated[Path | None, optional("DIR")]
+OptionalInt = Annotated[int | None, optional("N")]
+OptionalFloat = Annotated[float | None, optional("X")]
+OptionalText = Annotated[str | None, optional("TEXT")]
+OptionalBox = Annotated[tuple[float, float, float, float, float, float] | None, optional("X0 Y0 Z0 X1 Y1 Z1")]
+OptionalSize = Annotated[str | None, optional("WxH")]
+OptionalBackground = Annotated[Literal["white", "black"] | None, optional("{white,black}")]
 FieldSettings = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...", help_behavior_hint="")]
 Device = Literal["auto", "cpu", "cuda"]
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from fieldlab.apps.options import Device, OptionalFile, OptionalFloat, OptionalInt, RunFolder
+from fieldlab.apps.options import Device, OptionalFloat, OptionalFolder, OptionalInt, RunFolder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +33,7 @@ class Segment:
     masks: Annotated[str, tyro.conf.arg(metavar="DIR|auto")]
     """Masks of the training photographs: SAM's or SAM 2's JSON files, pictures of masks or labels, or a COCO file; auto
     finds them in the photographs, without any network."""
-    out: OptionalFile = None
+    out: OptionalFolder = None
     """Folder for the segmented run; <run>-segmented beside it by default."""
     steps: OptionalInt = None
     """Stop learning after this many steps."""
@@ -64,10 +63,12 @@ def run(args: Segment) -> None:
 
     from rich.console import Console
 
-    from fieldlab.apps.learning import check_parent, learn, other_folder, prepare
+    from fieldlab.apps.learning import learn, prepare
     from fieldlab.ops.device import choose_device
-    from fieldlab.runs.load import load_run
+    from fieldlab.runs.folder import place_beside
+    from fieldlab.runs.load import check_parent, load_run
     from fieldlab.segment.config import SEGMENTED, SegmentSettings
+    from fieldlab.segment.find_masks import masks_source
     from fieldlab.segment.session import new_segment_config, segment_session
 
     console, device = Console(stderr=True), choose_device(args.device)
@@ -76,16 +77,15 @@ def run(args: Segment) -> None:
     masks = _find_masks(args.masks, info, console)
 
     def new() -> RunConfig:
-        source = args.masks if args.masks == "auto" else str(Path(args.masks).resolve())
         settings = SegmentSettings(steps=args.steps, seconds=args.seconds, seed=args.seed, features=args.features,
-                                   nested=args.nested, masks=source)  # fmt: skip
+                                   nested=args.nested, masks=masks_source(args.masks))  # fmt: skip
         return new_segment_config(model, info, settings)
 
     def same_run(config: RunConfig) -> list[str]:
         check_parent(config, model, info)
         return []
 
-    out = other_folder(args.run, args.out, "segmented")
+    out = place_beside(args.run, args.out, "segmented")
     prepared = prepare(args, SEGMENTED.name, out, new, console, limits=SegmentSettings, kept=KEPT_ON_RESUME,
                        check=same_run)  # fmt: skip
 

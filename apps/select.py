@@ -7,12 +7,10 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-import tyro
+from fieldlab.apps.options import Device, OptionalFile, OptionalFloat, OptionalInt, RunFolder, optional
 
-from fieldlab.apps.options import Device, OptionalFile, OptionalFloat, OptionalInt, RunFolder
-
-OptionalPixel = Annotated[str | None, tyro.conf.arg(metavar="X,Y")]
-OptionalPoint = Annotated[tuple[float, float, float] | None, tyro.conf.arg(metavar="X Y Z")]
+OptionalPixel = Annotated[str | None, optional("X,Y")]
+OptionalPoint = Annotated[tuple[float, float, float] | None, optional("X Y Z")]
 
 
 @dataclass
@@ -55,7 +53,7 @@ def run(args: Select) -> None:
     require(args.up >= 0, "--up", args.up, "0 or more")
     segmentation, info = Segmentation.load(args.run, choose_device(args.device))
     tree = segmentation.hierarchy
-    level = float(tree.thresholds(3)[1]) if args.level is None else args.level
+    level = tree.middle_threshold() if args.level is None else args.level
     if args.point is not None:
         found = segmentation.at_point(torch.tensor(args.point), level)
     else:

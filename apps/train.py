@@ -17,8 +17,8 @@ from fieldlab.apps.learning import learn, prepare
 from fieldlab.apps.options import (
     FieldSettings,
     OptionalBox,
-    OptionalFile,
     OptionalFloat,
+    OptionalFolder,
     OptionalInt,
     OptionalText,
     budget,
@@ -55,7 +55,7 @@ class Train:
     scene: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SCENE")]
     """A folder of photographs with poses (any supported format), a scene TOML, or the name of a procedural scene."""
     field: Annotated[str, field_help("Representation")] = "hashgrid"
-    out: OptionalFile = None
+    out: OptionalFolder = None
     """Folder for the run; runs/<scene>-<field> by default."""
     steps: OptionalInt = None
     """Stop after this many steps."""
@@ -76,7 +76,7 @@ class Train:
     set: FieldSettings = ()
     """Settings of the field itself, by the names that fieldlab info shows, such as n_kernels=50000 grid.density_rank=8;
     a budget scales sizes afterwards."""
-    teacher: OptionalFile = None
+    teacher: OptionalFolder = None
     """Run of the same scene, of any representation: what can be copied or computed from it is where training begins."""
     resume: bool = False
     """Go on with the run in --out, with its own scene and settings; only --steps and --seconds may be new."""

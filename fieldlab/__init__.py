@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from fieldlab.errors import FieldlabError
 
 if TYPE_CHECKING:
-    from fieldlab.api import Run, load_run, load_scene, train
+    from fieldlab.api import Run, load_run, load_scene, resume, train
 
 __version__ = "0.1.0"
-__all__ = ["FieldlabError", "Run", "__version__", "load_run", "load_scene", "train"]
+__all__ = ["FieldlabError", "Run", "__version__", "load_run", "load_scene", "resume", "train"]
 
 
 if not TYPE_CHECKING:  # or type checkers would find any name here

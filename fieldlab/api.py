@@ -11,9 +11,9 @@ import torch
 from fieldlab.data.cameras import Cameras
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import Scene
-from fieldlab.distill.config import DistillSettings
+from fieldlab.distill.config import DISTILLED, DistillSettings
 from fieldlab.distill.session import distill_session, new_distill_config
-from fieldlab.edit.editing import edited_model, write_edited
+from fieldlab.edit.editing import edited_model
 from fieldlab.errors import ConfigError
 from fieldlab.export.meshes import MeshOptions, colored_mesh
 from fieldlab.fields.sizes import count
@@ -22,26 +22,28 @@ from fieldlab.ops.device import choose_device
 from fieldlab.pictures.picture import Picture
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.config import RunConfig
-from fieldlab.runs.folder import RunFolder
-from fieldlab.runs.load import RunInfo
+from fieldlab.runs.folder import RunFolder, place_beside
+from fieldlab.runs.load import RunInfo, check_parent
 from fieldlab.runs.load import load_run as _load
 from fieldlab.runs.loop import Event
 from fieldlab.runs.photographs import reload_views
-from fieldlab.runs.session import Session
+from fieldlab.runs.session import Session, reopen
 from fieldlab.runs.values import from_dict
-from fieldlab.segment.config import SegmentSettings
-from fieldlab.segment.files import copy_hierarchy, has_hierarchy, read_hierarchy
-from fieldlab.segment.find_masks import find_masks
+from fieldlab.segment.config import SEGMENTED, SegmentSettings
+from fieldlab.segment.edited import write_edited_run
+from fieldlab.segment.files import copy_hierarchy, stored_hierarchy
+from fieldlab.segment.find_masks import find_masks, masks_source
 from fieldlab.segment.finder import finder
 from fieldlab.segment.session import new_segment_config, segment_session, write_tree
 from fieldlab.sources.load import load_scene as _load_scene
 from fieldlab.training.build import FieldChoice, new_train_config, training_views
-from fieldlab.training.config import TrainConfig
+from fieldlab.training.config import TRAINED, TrainConfig
 from fieldlab.training.evaluate import ViewScore, evaluate_views, mean_score
 from fieldlab.training.session import train_session
 
 OnEvent = Callable[[Event], object]
 T = TypeVar("T")
+_LIMITS: dict[str, type] = {TRAINED.name: TrainConfig, DISTILLED.name: TrainConfig, SEGMENTED.name: SegmentSettings}
 
 
 def load_scene(source: str | Path, **options: Any) -> Scene:
@@ -82,7 +84,7 @@ def train(
     on_event: OnEvent | None = None,
     **settings: Any,
 ) -> Run:
-    """Train a field on a scene. Ctrl-C saves what there is and stops; :func:`load_run` opens it then.
+    """Train a field on a scene. Ctrl-C saves what there is and stops; :func:`resume` goes on then.
 
     Args:
         scene: photographs with poses, as :func:`load_scene` gives them, or what it takes.
@@ -110,6 +112,47 @@ def train(
     folder = RunFolder.create(out or Path("runs") / f"{scene.name}-{field}", config, overwrite=overwrite)
     _learn(folder, lambda: train_session(folder, scene, config, where, teacher=shown), on_event)
     return load_run(folder.path, device=device)
+
+
+def resume(
+    run: Run | str | Path,
+    *,
+    seconds: float | None = None,
+    steps: int | None = None,
+    device: str = "auto",
+    on_event: OnEvent | None = None,
+) -> Run:
+    """Go on with a run that was trained, distilled or segmented: one that was stopped, or for longer.
+
+    Args:
+        run: a run, or its folder.
+        seconds, steps: new limits, counted from its beginning; those it has by default.
+        on_event: called after every step.
+
+    Raises:
+        FieldlabError: there is no such run, or what it was made from is gone or is another one.
+    """
+    path = run.path if isinstance(run, Run) else Path(run)
+    where, kind = choose_device(device), RunFolder.open(path).config().kind
+    if kind not in _LIMITS:
+        raise ConfigError("there is nothing to go on with in such a run", file=path, field="kind", found=kind,
+                          expected=" | ".join(_LIMITS))  # fmt: skip
+    folder, config, checkpoint = reopen(path, kind, _LIMITS[kind], steps=steps, seconds=seconds)
+    if kind == TRAINED.name:
+        scene = _load_scene(config.source, config.scene)
+        begins = None if checkpoint is not None or config.parent is None else _load(config.parent, where)[0]
+        _learn(folder, lambda: train_session(folder, scene, config, where, teacher=begins, resume=checkpoint), on_event)
+        return load_run(path, device=device)
+    assert config.parent is not None, "runs of these kinds come from another one"
+    model, info = _load(config.parent, where)
+    check_parent(config, model, info)
+    if kind == DISTILLED.name:
+        _learn(folder, lambda: distill_session(folder, config, model, info.scene, resume=checkpoint), on_event)
+    else:
+        masks = find_masks(config.get(SegmentSettings).masks, info)
+        _learn(folder, lambda: segment_session(folder, config, model, info.scene, masks, resume=checkpoint), on_event,
+               finish=write_tree)  # fmt: skip
+    return load_run(path, device=device)
 
 
 class Run:
@@ -225,8 +268,8 @@ class Run:
             settings: more of :class:`~fieldlab.segment.config.SegmentSettings`.
         """
         found = find_masks(masks, self.info)
-        source = masks if masks == "auto" else str(Path(masks).resolve())
-        wanted = _checked(SegmentSettings, "segment", steps=steps, seconds=seconds, masks=str(source), **settings)
+        settings |= {"steps": steps, "seconds": seconds, "masks": masks_source(masks)}
+        wanted = _checked(SegmentSettings, "segment", **settings)
         model, _ = _load(self.path, self.model.device)  # learning gives the model features; this run keeps its own
         config = new_segment_config(model, self.info, wanted)
         folder = self._beside(out, "segmented", config, overwrite)
@@ -243,12 +286,10 @@ class Run:
         if not edits or not all(isinstance(text, str) for text in edits):
             raise ConfigError("edits are texts, one argument each", found=edits or "none",
                               expected='such as run.edit("remove sphere 0 0 0 0.5")')  # fmt: skip
-        tree = read_hierarchy(self.path) if has_hierarchy(self.path) else None
-        made = edited_model(self.model, edits, torch.Generator().manual_seed(seed), finder(tree))
-        folder = write_edited(self._place(out, "edited"), made, self.info, overwrite=overwrite)
-        if made.field.in_place:
-            copy_hierarchy(self.path, folder.path)
-        return self._opened(folder)
+        place = place_beside(self.path, out, "edited")
+        find = finder(stored_hierarchy(self.path))
+        made = edited_model(self.model, edits, torch.Generator().manual_seed(seed), find)
+        return self._opened(write_edited_run(place, made, self.info, overwrite=overwrite))
 
     def export_mesh(
         self, path: str | Path, *, on_progress: Callable[[str, float], object] | None = None, **options: Any
@@ -266,14 +307,8 @@ class Run:
         write_mesh(file, mesh)
         return file
 
-    def _place(self, out: str | Path | None, suffix: str) -> Path:
-        made = Path(out) if out is not None else self.path.resolve().parent / f"{self.path.resolve().name}-{suffix}"
-        if made.resolve() == self.path.resolve():
-            raise ConfigError("a run and what is made from it cannot be in one folder", field="out", found=made)
-        return made
-
     def _beside(self, out: str | Path | None, suffix: str, config: RunConfig, overwrite: bool) -> RunFolder:
-        return RunFolder.create(self._place(out, suffix), config, overwrite=overwrite)
+        return RunFolder.create(place_beside(self.path, out, suffix), config, overwrite=overwrite)
 
     def _opened(self, folder: RunFolder) -> Run:
         return Run(*_load(folder.path, self.model.device))

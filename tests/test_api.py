@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 import fieldlab as fl
 from fieldlab.errors import ConfigError, RunFolderError
+from fieldlab.training.config import TrainConfig
 from tests.apps.conftest import write_scene
 
 
@@ -69,6 +71,28 @@ def test_it_becomes_another_field_an_edited_one_a_segmented_one_and_a_mesh(run, 
     assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).mean() < 0.2
     with pytest.raises(ConfigError, match="cannot be in one folder"):
         run.distill("vm", out=run.path)
+
+
+def test_every_run_that_learns_goes_on_for_longer(run, tmp_path):
+    shutil.copytree(run.path, tmp_path / "run")
+    longer = fl.resume(tmp_path / "run", steps=164, device="cpu")
+    assert (longer.info.step, longer.config.get(TrainConfig).steps) == (164, 164)
+    for made in (run.distill("vm", steps=4, params="60k", out=tmp_path / "vm"),
+                 run.segment("auto", steps=2, features=4, pixels=64, out=tmp_path / "parts")):  # fmt: skip
+        seen = []
+        before = made.info.step
+        again = fl.resume(made, steps=before + 2, on_event=lambda event, to=seen: to.append(event.step))
+        assert (again.config.kind, again.config.parent) == (made.config.kind, str(run.path))
+        assert seen == [before + 1, before + 2]
+        assert again.info.step == before + 2
+    edited = run.edit("recolor sphere 0 0 0 3 to 1 0 0", out=tmp_path / "red")
+    with pytest.raises(ConfigError, match="nothing to go on with"):
+        fl.resume(edited, steps=3)
+    config = (tmp_path / "vm" / "config.toml").read_text()
+    fl.train(run.config.source, steps=1, params="50k", out=tmp_path / "other", device="cpu")
+    (tmp_path / "vm" / "config.toml").write_text(config.replace(str(run.path), str(tmp_path / "other")))
+    with pytest.raises(ConfigError, match="made from another one"):
+        fl.resume(tmp_path / "vm", steps=8)
 
 
 def test_what_makes_no_sense_is_said(run):

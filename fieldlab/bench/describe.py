@@ -39,8 +39,7 @@ def describe_run(path: str | Path) -> list[tuple[str, str]]:
     rows += _sections(info.config)
     rows += [("steps", str(info.step)), ("seconds trained", f"{info.seconds:.1f}")]
     if info.psnr is not None:
-        against = "the teacher's rays" if info.config.kind == "distilled" else "training rays"
-        rows.append((f"PSNR on {against}", f"{info.psnr:.2f} dB"))
+        rows.append((f"PSNR on {kind_named(info.config.kind).measured_on}", f"{info.psnr:.2f} dB"))
     return rows + checkpoints(info.run)
 
 

@@ -68,7 +68,7 @@ class Watcher:
                         self.pictures.append((now, pixels))
                         self._came.notify_all()
 
-    def look(self, cameras: Cameras, i: int, fov: float) -> float:
+    def look_from(self, cameras: Cameras, i: int, fov: float) -> float:
         """Look from camera i; returns when that was said."""
         pose = cameras.camera_to_world[i].numpy()
         words = {
@@ -118,16 +118,16 @@ def pixels_in(message: bytes) -> int:
     return pixels
 
 
-def viewer_rows(subject: ShownRun, quick: bool = False) -> Iterator[Row]:
+def viewer_rows(run: ShownRun, quick: bool = False) -> Iterator[Row]:
     """Every figure of the viewer of a run, as soon as it is known; ``quick`` ones are of a few moves."""
     moves, seconds = (QUICK_MOVES, QUICK_RATE_SECONDS) if quick else (MOVES, RATE_SECONDS)
     side, drags = (QUICK_WINDOW, QUICK_DRAGS) if quick else (WINDOW, DRAGS)
     fov = math.radians(45)
-    cameras = orbit(subject.scene.cameras["train"], subject.box, 2 * MOVES, View(side, side, fov))
-    viewer = Viewer([subject], port=18200)
+    cameras = orbit(run.scene.cameras["train"], run.box, 2 * MOVES, View(side, side, fov))
+    viewer = Viewer([run], port=18200)
     try:
         first = Watcher(viewer.address, side)
-        first.wait(first.look(cameras, 0, fov), least=int(0.9 * side**2))
+        first.wait(first.look_from(cameras, 0, fov), least=int(0.9 * side**2))
         answers, sizes, full = _alone(first, cameras, fov, moves)
         yield _row("camera message to image message, median", 1000 * statistics.median(answers), "ms", ANSWER_MS)
         yield _row("camera message to image message, 95th of 100", 1000 * float(np.quantile(answers, 0.95)), "ms")
@@ -138,7 +138,7 @@ def viewer_rows(subject: ShownRun, quick: bool = False) -> Iterator[Row]:
         yield _row(
             f"pictures a second, least of {VISITORS} clients", min(_rate(others, cameras, fov, seconds)), "1/s", FRAMES
         )
-        if subject.hierarchy is not None:
+        if run.hierarchy is not None:
             yield _row("threshold change to recolored picture", 1000 * _recolored(viewer, first), "ms", RECOLOR_MS)
         if browser_path() is not None:
             for watcher in others:
@@ -157,7 +157,7 @@ def _alone(one: Watcher, cameras: Cameras, fov: float, moves: int) -> tuple[list
     """Seconds to the first picture after each of many moves, their pixels, and seconds to full ones after some."""
     answers, sizes, full = [], [], []
     for i in range(moves):
-        said = one.look(cameras, i, fov)
+        said = one.look_from(cameras, i, fov)
         came = one.wait(said)
         answers.append(came - said)
         sizes.append(next(pixels for when, pixels in one.pictures if when == came))
@@ -174,7 +174,7 @@ def _rate(watchers: list[Watcher], cameras: Cameras, fov: float, seconds: float)
     turn = 0
     while time.perf_counter() - start < seconds:
         for k, watcher in enumerate(watchers):
-            watcher.look(cameras, (turn + 7 * k) % len(cameras), fov)
+            watcher.look_from(cameras, (turn + 7 * k) % len(cameras), fov)
         turn += 1
         time.sleep(1 / HERTZ)
     passed = time.perf_counter() - start
@@ -185,13 +185,13 @@ def _recolored(viewer: Viewer, one: Watcher) -> float:
     """Seconds from a new threshold to the picture that shows it, at rest."""
     tree = viewer.runs[0].hierarchy
     assert tree is not None
-    levels, visitor = tree.thresholds(12).tolist(), viewer.visitors[min(viewer.visitors)]
-    viewer.show(visitor, channel="parts", level=levels[0])
+    thresholds, visitor = tree.thresholds(12).tolist(), viewer.visitors[min(viewer.visitors)]
+    viewer.show(visitor, channel="segments", threshold=thresholds[0])
     _until(lambda: not viewer.scheduler.busy())
     found = []
-    for level in levels[1:]:
+    for threshold in thresholds[1:]:
         start = time.perf_counter()
-        viewer.show(visitor, level=level)
+        viewer.show(visitor, threshold=threshold)
         found.append(one.wait(start) - start)
         _until(lambda: not viewer.scheduler.busy())
     return statistics.median(found)

@@ -48,4 +48,5 @@ class DistillSettings:
 DISTILLED = RunKind(
     "distilled", "fieldlab distill", {"train": TrainConfig, "distill": DistillSettings, "scene": SceneOptions},
     products=("hierarchy.json", "hierarchy.npz"), says="was distilled from another",
+    measured_on="the teacher's rays",
 )  # fmt: skip

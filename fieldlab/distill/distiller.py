@@ -110,7 +110,6 @@ class Distiller(Loop[DistillEvent]):
         self.hard = HardRays()
         self.batches: deque[Targets] = deque(maxlen=KEPT_BATCHES)
         self.budget = self.train.samples_per_step or SAMPLES_PER_STEP[student.device.type]
-        self.log: list[str] = []
         self.prefetch = Prefetch(self._look, student.device)
         self._match: LatentMatch | None = None
         self._optimizer: Adam | None = None
@@ -124,22 +123,23 @@ class Distiller(Loop[DistillEvent]):
         if resume is not None:
             self._load(resume)
             return []
-        return self._begin() or ["nothing that fits the student"]
+        return self._begin()
 
     def _begin(self) -> list[str]:
         start = time.perf_counter()
         grid = self.student.occupancy
         grid.values.copy_(self.teacher.occupancy.values)
         grid.changed()
-        self.log = [*self._begin_appearance(), *self._begin_heads(), *self._begin_field()]
+        taken = [*self._begin_appearance(), *self._begin_heads(), *self._begin_field()]
+        said = [f"from the teacher: {words}" for words in taken or ["nothing that fits the student"]]
         self.prepare()
         self.progress.reuse = self.settings.reuse or self._affordable_reuse()
         if self.progress.reuse > 1:
-            self.log.append(f"the teacher is slow: every batch of its answers is used {self.progress.reuse} times")
+            said.append(f"the teacher is slow: every batch of its answers is used {self.progress.reuse} times")
         self.progress.seconds = time.perf_counter() - start
         if self.train.seconds is not None and self.progress.seconds > SLOW_BEGINNING * self.train.seconds:
-            self.log.append(f"that took {self.progress.seconds:.0f} of {self.train.seconds:g} s; give it more time")
-        return self.log
+            said.append(f"that took {self.progress.seconds:.0f} of {self.train.seconds:g} s; give it more time")
+        return said
 
     def prepare(self) -> None:
         """What follows from the fields as they are: how latents are compared, and the optimiser."""

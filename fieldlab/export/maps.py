@@ -277,7 +277,7 @@ class _Labels:
 
     def __init__(self, segmentation: Segmentation, threshold: float | None) -> None:
         self.model, self.tree, self.labeler = segmentation.model, segmentation.hierarchy, segmentation.labeler
-        self.threshold = float(self.tree.thresholds(3)[1]) if threshold is None else threshold
+        self.threshold = self.tree.middle_threshold() if threshold is None else threshold
 
     def ids(self, cameras: Cameras, i: int, view: _View) -> np.ndarray:
         """int32 [H,W], -1 where nothing is."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native
+from fieldlab.ops.operation import operation
 from fieldlab.ops.samples import Samples, packed, sum_before
 
 _OPAQUE = 100.0  # exp(-100) is nothing in float32; deeper samples would drown the others' digits in a running sum
@@ -92,7 +93,7 @@ def _check(per_sample: Tensor, samples: Samples) -> None:
         raise ConfigError("there is one density per sample", found=tuple(per_sample.shape), expected=(len(samples),))
 
 
-@torch.library.custom_op("fieldlab::composite", mutates_args=())
+@operation("composite")
 def _composite(
     sigmas: Tensor, values: Tensor | None, ray_offsets: Tensor, t_starts: Tensor, t_ends: Tensor, early_stop: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -119,7 +120,7 @@ def _composite(
     return out, opacity, depth, weights, transmittance
 
 
-@torch.library.custom_op("fieldlab::composite_backward", mutates_args=())
+@operation("composite_backward")
 def _composite_backward(
     sigmas: Tensor,
     values: Tensor | None,
@@ -192,7 +193,7 @@ def _backward(ctx, grad_out, grad_opacity, grad_depth, grad_weights, _grad_trans
 _composite.register_autograd(_backward, setup_context=_setup_context)
 
 
-@torch.library.custom_op("fieldlab::visible", mutates_args=())
+@operation("visible")
 def _visible(
     sigmas: Tensor, ray_offsets: Tensor, t_starts: Tensor, t_ends: Tensor, early_stop: float, least_alpha: float
 ) -> Tensor:

@@ -7,10 +7,10 @@ equation 10), here in the maximum norm so that the cube is full: with ``u`` in [
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from fieldlab.ops import native
+from fieldlab.ops.operation import operation
 from fieldlab.ops.samples import Samples, packed
 
 
@@ -75,7 +75,7 @@ def ray_points_reference(
     return contract_reference(points, aabb, contracted), d
 
 
-@torch.library.custom_op("fieldlab::contract", mutates_args=())
+@operation("contract")
 def _contract(points: Tensor, aabb: Tensor, contracted: bool) -> Tensor:
     out = native.empty_samples(points, len(points), 3)
     box = aabb.contiguous()
@@ -90,7 +90,7 @@ def _contract(points: Tensor, aabb: Tensor, contracted: bool) -> Tensor:
     return out
 
 
-@torch.library.custom_op("fieldlab::contract_backward", mutates_args=())
+@operation("contract_backward")
 def _contract_backward(points: Tensor, aabb: Tensor, contracted: bool, grad_out: Tensor) -> Tensor:
     grad = native.empty_samples(points, len(points), 3)
     box = aabb.contiguous()
@@ -129,7 +129,7 @@ def _contract_grad(ctx, grad_out: Tensor):
 _contract.register_autograd(_contract_grad, setup_context=_contract_setup)
 
 
-@torch.library.custom_op("fieldlab::ray_points", mutates_args=())
+@operation("ray_points")
 def _ray_points(
     origins: Tensor,
     directions: Tensor,
@@ -155,7 +155,7 @@ def _ray_points(
     return points, sample_directions
 
 
-@torch.library.custom_op("fieldlab::ray_points_backward", mutates_args=())
+@operation("ray_points_backward")
 def _ray_points_backward(
     origins: Tensor,
     directions: Tensor,

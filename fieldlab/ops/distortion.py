@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native
+from fieldlab.ops.operation import operation
 from fieldlab.ops.samples import Samples, packed, sum_before
 
 
@@ -39,7 +40,7 @@ def distortion_loss_reference(weights: Tensor, samples: Samples) -> Tensor:
     return weights.new_zeros(samples.n_rays).index_add(0, samples.ray_indices, terms)
 
 
-@torch.library.custom_op("fieldlab::distortion", mutates_args=())
+@operation("distortion")
 def _distortion(weights: Tensor, ray_offsets: Tensor, t_starts: Tensor, t_ends: Tensor) -> Tensor:
     loss = weights.new_empty(len(ray_offsets) - 1)
     weights = weights.contiguous()
@@ -52,7 +53,7 @@ def _distortion(weights: Tensor, ray_offsets: Tensor, t_starts: Tensor, t_ends: 
     return loss
 
 
-@torch.library.custom_op("fieldlab::distortion_backward", mutates_args=())
+@operation("distortion_backward")
 def _distortion_backward(
     weights: Tensor, ray_offsets: Tensor, t_starts: Tensor, t_ends: Tensor, grad_loss: Tensor
 ) -> Tensor:

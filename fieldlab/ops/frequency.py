@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fieldlab.ops import native
+from fieldlab.ops.operation import operation
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def frequency_encode_reference(x: Tensor, n_frequencies: int, include_input: boo
     return torch.cat([x, waves], 1) if include_input else waves
 
 
-@torch.library.custom_op("fieldlab::frequency_encode", mutates_args=())
+@operation("frequency_encode")
 def _frequency(x: Tensor, n_frequencies: int, include_input: bool) -> Tensor:
     samples, dimensions = x.shape
     out = native.empty_samples(x, samples, dimensions * (2 * n_frequencies + include_input))
@@ -74,7 +75,7 @@ def _frequency(x: Tensor, n_frequencies: int, include_input: bool) -> Tensor:
     return out
 
 
-@torch.library.custom_op("fieldlab::frequency_encode_backward", mutates_args=())
+@operation("frequency_encode_backward")
 def _frequency_backward(x: Tensor, grad_out: Tensor, n_frequencies: int, include_input: bool) -> Tensor:
     samples, dimensions = x.shape
     grad = native.empty_samples(x, samples, dimensions)

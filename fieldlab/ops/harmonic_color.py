@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native
+from fieldlab.ops.operation import operation
 from fieldlab.ops.spherical_harmonics import spherical_harmonics_reference
 
 
@@ -46,7 +47,7 @@ def _degree(coefficients: Tensor) -> int:
     return round((coefficients.shape[1] // 3) ** 0.5)
 
 
-@torch.library.custom_op("fieldlab::harmonic_color", mutates_args=())
+@operation("harmonic_color")
 def _harmonic_color(coefficients: Tensor, directions: Tensor) -> Tensor:
     out = native.empty_samples(directions, len(directions), 3)
     native.library.harmonic_color_forward(
@@ -60,7 +61,7 @@ def _harmonic_color(coefficients: Tensor, directions: Tensor) -> Tensor:
     return out
 
 
-@torch.library.custom_op("fieldlab::harmonic_color_backward", mutates_args=())
+@operation("harmonic_color_backward")
 def _harmonic_color_backward(
     coefficients: Tensor, directions: Tensor, out: Tensor, grad_out: Tensor, with_directions: bool
 ) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native, tcnn
 from fieldlab.ops.limits import MAX_HASH_LEVELS
+from fieldlab.ops.operation import operation
 
 PRIMES = (1, 2654435761, 805459861)
 _MASK = 0xFFFFFFFF
@@ -225,7 +226,7 @@ def _table(table: Tensor) -> dict[str, Any]:
     return {"table": native.pointer(table, table.dtype), "half": table.dtype == torch.float16}
 
 
-@torch.library.custom_op("fieldlab::hash_encode", mutates_args=())
+@operation("hash_encode")
 def _hash_encode(
     x: Tensor,
     table: Tensor,
@@ -248,7 +249,7 @@ def _hash_encode(
     return out
 
 
-@torch.library.custom_op("fieldlab::hash_encode_backward_table", mutates_args=())
+@operation("hash_encode_backward_table")
 def _backward_table(
     x: Tensor,
     grad_out: Tensor,
@@ -271,7 +272,7 @@ def _backward_table(
     return grad
 
 
-@torch.library.custom_op("fieldlab::hash_encode_backward_input", mutates_args=())
+@operation("hash_encode_backward_input")
 def _backward_input(
     x: Tensor,
     table: Tensor,

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native
+from fieldlab.ops.operation import operation
 from fieldlab.ops.samples import Samples, offsets_of, packed
 
 
@@ -91,7 +92,7 @@ def _edges(t: Tensor, at: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:
     return starts, ends
 
 
-@torch.library.custom_op("fieldlab::importance_sample", mutates_args=())
+@operation("importance_sample")
 def _importance_sample(
     ray_offsets: Tensor, t_starts: Tensor, t_ends: Tensor, weights: Tensor, offsets: Tensor, jitter: Tensor | None,
     n: int, padding: float, total: int,

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native
+from fieldlab.ops.operation import operation
 
 KINDS = ("vm", "cp")
 _MAX_PARAMS = 2**31 - 1
@@ -284,7 +285,7 @@ def _channels(plan: list[int]) -> int:
     return {_SUM: 1, _PRODUCTS: rank * (3 if kind else 1)}.get(outputs, outputs)
 
 
-@torch.library.custom_op("fieldlab::low_rank", mutates_args=())
+@operation("low_rank")
 def _low_rank(x: Tensor, params: Tensor, basis: Tensor | None, plan: list[int]) -> Tensor:
     out = native.empty_samples(x, len(x), _channels(plan))
     native.library.low_rank_forward(
@@ -299,7 +300,7 @@ def _low_rank(x: Tensor, params: Tensor, basis: Tensor | None, plan: list[int]) 
     return out
 
 
-@torch.library.custom_op("fieldlab::low_rank_backward_params", mutates_args=())
+@operation("low_rank_backward_params")
 def _backward_params(
     x: Tensor, params: Tensor, basis: Tensor | None, grad_out: Tensor, plan: list[int]
 ) -> tuple[Tensor, Tensor]:
@@ -318,7 +319,7 @@ def _backward_params(
     return grad, grad_basis
 
 
-@torch.library.custom_op("fieldlab::low_rank_backward_input", mutates_args=())
+@operation("low_rank_backward_input")
 def _backward_input(x: Tensor, params: Tensor, basis: Tensor | None, grad_out: Tensor, plan: list[int]) -> Tensor:
     grad = native.empty_samples(x, len(x), 3)
     native.library.low_rank_backward_input(

@@ -16,6 +16,7 @@ from torch import Tensor
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native
 from fieldlab.ops.occupancy import OccupancyBits, grid_fields, native_grid, query_mask, unpack_occupancy
+from fieldlab.ops.operation import operation
 from fieldlab.ops.ray_box import ray_box_reference
 from fieldlab.ops.samples import Samples, offsets_of
 
@@ -132,7 +133,7 @@ def _steps_until(start: Tensor, t: Tensor, step: float, cone_angle: float) -> Te
     return equal.nan_to_num(0).clamp(0, 2**24).ceil().long() + 2
 
 
-@torch.library.custom_op("fieldlab::march", mutates_args=())
+@operation("march")
 def _march(
     origins: Tensor,
     directions: Tensor,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native, tcnn
+from fieldlab.ops.operation import operation
 
 ACTIVATIONS = ("none", "sigmoid")
 _TCNN_ALIGNMENT = 16
@@ -244,7 +245,7 @@ def _native_shape(first: Tensor, second: Tensor | None, plan: list[int], sine: l
     return _shape(first.shape[1], 0 if second is None else second.shape[1], plan, sine)
 
 
-@torch.library.custom_op("fieldlab::mlp", mutates_args=())
+@operation("mlp")
 def _mlp(
     first: Tensor, second: Tensor | None, params: Tensor, shape: list[int], sine: list[float], save: bool
 ) -> tuple[Tensor, Tensor]:
@@ -264,7 +265,7 @@ def _mlp(
     return out, saved
 
 
-@torch.library.custom_op("fieldlab::mlp_backward", mutates_args=())
+@operation("mlp_backward")
 def _mlp_backward(
     first: Tensor, second: Tensor | None, params: Tensor, saved: Tensor, out: Tensor, grad_out: Tensor,
     shape: list[int], sine: list[float], need_first: bool, need_second: bool,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native
+from fieldlab.ops.operation import operation
 
 MAX_LEVELS = 16
 
@@ -98,7 +99,7 @@ def _words(mask: Tensor) -> Tensor:
     return (blocks.long() << torch.arange(64, device=mask.device)).sum(-1)
 
 
-@torch.library.custom_op("fieldlab::occupancy_pack", mutates_args=())
+@operation("occupancy_pack")
 def _pack(values: Tensor, threshold: float, resolution: int, levels: int) -> tuple[Tensor, Tensor]:
     bits = torch.empty((levels, (resolution // 4) ** 3), dtype=torch.int64, device=values.device)
     coarse = torch.empty((levels, ((resolution + 15) // 16) ** 3), dtype=torch.int64, device=values.device)
@@ -166,7 +167,7 @@ def grid_fields(bits: Tensor, coarse: Tensor, aabb: Tensor, resolution: int, lev
     }  # fmt: skip
 
 
-@torch.library.custom_op("fieldlab::occupancy_query", mutates_args=())
+@operation("occupancy_query")
 def _query(points: Tensor, bits: Tensor, coarse: Tensor, aabb: Tensor, resolution: int, levels: int) -> Tensor:
     occupied = torch.empty(len(points), dtype=torch.bool, device=points.device)
     native.library.occupancy_query(
@@ -211,7 +212,7 @@ def update_reference(values: Tensor, cell_indices: Tensor, new_values: Tensor, d
     values[cell_indices] = torch.fmax(values[cell_indices] * decay, new_values)
 
 
-@torch.library.custom_op("fieldlab::occupancy_update", mutates_args=("values",))
+@operation("occupancy_update", mutates=("values",))
 def _update(values: Tensor, cell_indices: Tensor, new_values: Tensor, decay: float) -> None:
     cells, raised = cell_indices.contiguous(), new_values.contiguous()
     native.library.occupancy_update(
@@ -250,7 +251,7 @@ def cell_points_reference(cell_indices: Tensor, resolution: int, aabb: Tensor, j
     return (aabb[0] + aabb[1]) / 2 + ((place + inside) / resolution - 0.5) * size * (aabb[1] - aabb[0])
 
 
-@torch.library.custom_op("fieldlab::occupancy_points", mutates_args=())
+@operation("occupancy_points")
 def _cell_points(cell_indices: Tensor, aabb: Tensor, resolution: int, jitter: Tensor | None) -> Tensor:
     points = native.empty_samples(aabb, len(cell_indices), 3)
     cells, aabb = cell_indices.contiguous(), aabb.contiguous()

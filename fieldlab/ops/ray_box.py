@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native
+from fieldlab.ops.operation import operation
 
 
 def ray_box(origins: Tensor, directions: Tensor, aabb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,7 +49,7 @@ def ray_box_reference(origins: Tensor, directions: Tensor, boxes: Tensor) -> tup
     return torch.where(hit, t_min, torch.inf), torch.where(hit, t_max, torch.inf), hit
 
 
-@torch.library.custom_op("fieldlab::ray_box", mutates_args=())
+@operation("ray_box")
 def _ray_box(origins: Tensor, directions: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     boxes = boxes.contiguous()
     t_min = origins.new_empty((len(origins), len(boxes)))

@@ -28,6 +28,7 @@ from torch import Tensor
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native
 from fieldlab.ops.limits import MAX_NEIGHBORS
+from fieldlab.ops.operation import operation
 from fieldlab.ops.rbf_index import RbfIndex, rbf_neighbors_reference
 
 KERNELS = ("ivq", "imq", "gaussian", "markov", "tent")
@@ -234,7 +235,7 @@ def _seen(neighbors: Tensor) -> dict[str, Any]:
     return {"n": len(neighbors), "k": neighbors.shape[1], "ids": native.array(neighbors, torch.int32)}
 
 
-@torch.library.custom_op("fieldlab::rbf_basis", mutates_args=())
+@operation("rbf_basis")
 def _basis(
     x: Tensor, neighbors: Tensor, centers: Tensor, shapes: Tensor, support: Tensor | None, plan: list[int]
 ) -> Tensor:
@@ -249,7 +250,7 @@ def _basis(
     return phi
 
 
-@torch.library.custom_op("fieldlab::rbf_basis_backward", mutates_args=())
+@operation("rbf_basis_backward")
 def _basis_backward(
     x: Tensor,
     neighbors: Tensor,
@@ -271,7 +272,7 @@ def _basis_backward(
     return grad
 
 
-@torch.library.custom_op("fieldlab::rbf_mix", mutates_args=())
+@operation("rbf_mix")
 def _mix(phi: Tensor, neighbors: Tensor, features: Tensor, frequencies: Tensor | None) -> Tensor:
     out = native.empty_samples(phi, len(phi), features.shape[1])
     native.library.rbf_mix_forward(
@@ -284,7 +285,7 @@ def _mix(phi: Tensor, neighbors: Tensor, features: Tensor, frequencies: Tensor |
     return out
 
 
-@torch.library.custom_op("fieldlab::rbf_mix_backward_features", mutates_args=())
+@operation("rbf_mix_backward_features")
 def _mix_backward_features(
     phi: Tensor, neighbors: Tensor, features: Tensor, frequencies: Tensor | None, grad_out: Tensor
 ) -> Tensor:
@@ -300,7 +301,7 @@ def _mix_backward_features(
     return grad
 
 
-@torch.library.custom_op("fieldlab::rbf_mix_backward_basis", mutates_args=())
+@operation("rbf_mix_backward_basis")
 def _mix_backward_basis(
     phi: Tensor, neighbors: Tensor, features: Tensor, frequencies: Tensor | None, grad_out: Tensor
 ) -> Tensor:

@@ -19,6 +19,7 @@ from fieldlab.errors import ConfigError
 from fieldlab.ops import native
 from fieldlab.ops.limits import MAX_NEIGHBORS
 from fieldlab.ops.limits import NODE_WIDTH as WIDTH
+from fieldlab.ops.operation import operation
 
 NOWHERE = 1e18  # coordinates of kernels that are not placed: they are never found
 
@@ -157,7 +158,7 @@ def rbf_neighbors_reference(x: Tensor, index: RbfIndex, k: int) -> Tensor:
     return torch.nn.functional.pad(found, (0, k - found.shape[1]), value=-1)
 
 
-@torch.library.custom_op("fieldlab::rbf_neighbors", mutates_args=())
+@operation("rbf_neighbors")
 def _neighbors(x: Tensor, nodes: Tensor, order: Tensor, n_kernels: int, dims: int, k: int) -> Tensor:
     ids = torch.empty((k, len(x)), dtype=torch.int32, device=x.device).t()
     tree = RbfIndex(nodes, order, n_kernels, dims).native()

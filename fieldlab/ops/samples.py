@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native
+from fieldlab.ops.operation import operation
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def keep_reference(samples: Samples, mask: Tensor) -> Samples:
     return Samples(offsets, samples.t_starts[mask], samples.t_ends[mask], ray_indices)
 
 
-@torch.library.custom_op("fieldlab::keep", mutates_args=())
+@operation("keep")
 def _keep(ray_offsets: Tensor, t_starts: Tensor, t_ends: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     target = native.target(t_starts)
     mask = mask.contiguous()

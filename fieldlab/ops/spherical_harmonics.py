@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fieldlab.errors import ConfigError
 from fieldlab.ops import native
+from fieldlab.ops.operation import operation
 
 
 def spherical_harmonics(directions: Tensor, degree: int) -> Tensor:
@@ -60,7 +61,7 @@ def spherical_harmonics_reference(directions: Tensor, degree: int) -> Tensor:
     return torch.stack(bands, -1)
 
 
-@torch.library.custom_op("fieldlab::spherical_harmonics", mutates_args=())
+@operation("spherical_harmonics")
 def _spherical_harmonics(directions: Tensor, degree: int) -> Tensor:
     out = native.empty_samples(directions, len(directions), degree * degree)
     native.library.spherical_harmonics_forward(
@@ -69,7 +70,7 @@ def _spherical_harmonics(directions: Tensor, degree: int) -> Tensor:
     return out
 
 
-@torch.library.custom_op("fieldlab::spherical_harmonics_backward", mutates_args=())
+@operation("spherical_harmonics_backward")
 def _spherical_harmonics_backward(directions: Tensor, grad_out: Tensor, degree: int) -> Tensor:
     grad = native.empty_samples(directions, len(directions), 3)
     native.library.spherical_harmonics_backward(

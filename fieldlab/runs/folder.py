@@ -225,6 +225,19 @@ class RunFolder:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def place_beside(run: Path, out: str | Path | None, suffix: str) -> Path:
+    """Where a run that is made from another one goes: ``out``, or ``<run>-<suffix>`` beside it.
+
+    Raises:
+        ConfigError: it would be in the same folder.
+    """
+    run = run.resolve()
+    place = Path(out) if out is not None else run.parent / f"{run.name}-{suffix}"
+    if place.resolve() == run:
+        raise ConfigError("a run and what is made from it cannot be in one folder", field="out", found=place)
+    return place
+
+
 def made() -> tuple[str, ...]:
     """Names of everything that commands write into run folders."""
     return (*OF_EVERY_RUN, *sorted(all_products()))

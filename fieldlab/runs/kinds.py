@@ -25,6 +25,7 @@ class RunKind:
         sections: name of every section of the configuration, and the flat dataclass it holds.
         products: files and folders that it writes besides those of every run.
         says: what such a run is, to end the sentence "this run ...".
+        measured_on: the rays of which its PSNR speaks.
     """
 
     name: str
@@ -32,6 +33,7 @@ class RunKind:
     sections: Mapping[str, type]
     products: tuple[str, ...] = field(default=())
     says: str = ""
+    measured_on: str = "training rays"
 
     def __post_init__(self) -> None:
         for name in self.products:  # they are removed when a run is overwritten

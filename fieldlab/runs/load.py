@@ -108,3 +108,14 @@ def fingerprint(model: RadianceModel, scene: SceneRecord) -> str:
     plain = json.dumps([config_to_dict(model.field.config), config_dict(model.config), scene.names], sort_keys=True)
     poses = scene.cameras["train"].camera_to_world.cpu().contiguous().numpy().tobytes()
     return hashlib.sha256(plain.encode() + poses).hexdigest()[:16]
+
+
+def check_parent(config: RunConfig, model: RadianceModel, info: RunInfo) -> None:
+    """Refuse to go on with a run that came from another one than ``info``'s.
+
+    Raises:
+        ConfigError: it did.
+    """
+    if config.parent_fingerprint != fingerprint(model, info.scene):
+        raise ConfigError("the run in --out was made from another one", field="RUN",
+                          found=f"{info.run.path}, of {info.scene.name}", expected=config.parent)  # fmt: skip

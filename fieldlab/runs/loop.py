@@ -126,8 +126,6 @@ class Loop(ABC, Generic[E]):
 
     def events(self) -> Iterator[E]:
         """Learn until the limits are reached or :meth:`stop` was called; one event per step."""
-        import torch._dynamo  # noqa: F401  (PyTorch would load it in the middle of the first step: seconds)
-
         if not self.started:
             self.start()
         while not self.stop_requested and not self.finished:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from fieldlab.errors import DivergedError
 from fieldlab.fields.head import HeadConfig
 from fieldlab.render.model import RadianceModel, config_dict
 from fieldlab.runs.checkpoint import Checkpoint
-from fieldlab.runs.config import RunConfig
+from fieldlab.runs.config import RunConfig, write_config
 from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.loop import Event, Loop
 from fieldlab.runs.scene_record import SceneRecord
@@ -106,6 +107,44 @@ class Session(Generic[E]):
     def _note(self, event: E) -> None:
         if self.writes:
             self.run.append_metrics(event.row())
+
+
+def reopen(
+    path: str | Path,
+    kind: str,
+    limits: type,
+    *,
+    steps: int | None,
+    seconds: float | None,
+    check: Callable[[RunConfig], object] = lambda config: None,
+    writes: bool = True,
+) -> tuple[RunFolder, RunConfig, Checkpoint | None]:
+    """A run to go on with.
+
+    Args:
+        path: its folder.
+        kind: what it has to be.
+        limits: which settings hold its steps and seconds.
+        steps, seconds: new limits; those it has stay where both are None.
+        check: may refuse, before anything is written.
+        writes: whether this process is the one that writes, of several that train together.
+
+    Returns:
+        The folder, the configuration, and the checkpoint; None if it was interrupted before the first one and so
+        begins anew, with its own settings.
+
+    Raises:
+        FieldlabError: there is no such run, or it is damaged, or ``check`` refuses.
+    """
+    run = RunFolder.open(path)
+    config = run.config(kind)
+    check(config)
+    if steps is not None or seconds is not None:
+        longer: Any = replace(config.get(limits), steps=steps, seconds=seconds)
+        config = config.with_settings(longer)
+        if writes:
+            write_config(run.config_file, config)  # what it was extended to outlives an interruption
+    return run, config, run.latest_checkpoint() if run.checkpoints() else None
 
 
 def run_header(model: RadianceModel, training: dict[str, Any], scene: SceneRecord | None) -> dict[str, Any]:

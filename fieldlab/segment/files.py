@@ -33,6 +33,15 @@ def has_hierarchy(folder: Path) -> bool:
     return (folder / ARRAYS).exists() or (folder / TREE).exists()
 
 
+def stored_hierarchy(folder: Path) -> Hierarchy | None:
+    """The tree of a run, None where it is not segmented.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    return read_hierarchy(folder) if has_hierarchy(folder) else None
+
+
 def write_hierarchy(folder: Path, hierarchy: Hierarchy) -> None:
     """Write both files, each whole or not at all."""
     leaf = hierarchy.ids[hierarchy.leaf]

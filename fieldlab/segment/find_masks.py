@@ -17,6 +17,11 @@ from fieldlab.segment.truth import short_name
 AUTO = "auto"
 
 
+def masks_source(source: str | Path) -> str:
+    """What a run remembers of where its masks came from: the whole path, or ``auto``."""
+    return AUTO if source == AUTO else str(Path(source).resolve())
+
+
 def find_masks(
     source: str | Path, info: RunInfo, on_photograph: Callable[[int, int], object] = lambda done, total: None
 ) -> dict[int, ImageMasks]:

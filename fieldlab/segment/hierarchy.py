@@ -175,6 +175,10 @@ class Hierarchy:
         at = torch.linspace(0, 1, count) * (len(births) - 1)
         return torch.nextafter(births[at.round().long()], torch.tensor(torch.inf))
 
+    def middle_threshold(self) -> float:
+        """Where half of all different cuts are finer: what is shown before a person has chosen."""
+        return float(self.thresholds(3)[1])
+
     def _depth(self) -> Tensor:
         depth, at = torch.zeros(len(self.ids), dtype=torch.int64), self.parent
         while bool((at >= 0).any()):

@@ -15,7 +15,7 @@ class DisplaySettings:
     Args:
         channel: of ``CHANNELS``.
         background: color behind everything, 0 to 1.
-        level: threshold of the hierarchy of segments.
+        threshold: height of the hierarchy of segments.
         tint: how strongly segments color the picture, 0 to 1.
         chosen: node ids of segments that stand out.
         hidden: node ids of segments that are not shown.
@@ -27,7 +27,7 @@ class DisplaySettings:
 
     channel: str = "color"
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    level: float = 0.0
+    threshold: float = 0.0
     tint: float = 0.8
     chosen: frozenset[int] = frozenset()
     hidden: frozenset[int] = frozenset()

@@ -18,14 +18,15 @@ from fieldlab.pictures.colormap import DepthRange
 from fieldlab.pictures.frames import depth_scale
 from fieldlab.render.model import RadianceModel
 from fieldlab.render.occupancy import NEVER
+from fieldlab.runs.kinds import kind_named
 from fieldlab.runs.load import RunInfo, load_run
 from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.segment.config import HEAD
-from fieldlab.segment.files import has_hierarchy, read_hierarchy
+from fieldlab.segment.files import stored_hierarchy
 from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.segment.labels import Labeler
+from fieldlab.view.pixels import Pixels, render_pixels
 from fieldlab.view.scene_source import SceneSource, StoredScene
-from fieldlab.view.seen import Seen, see
 
 BASIS = 4096  # points from which the colors of features are chosen
 
@@ -55,7 +56,7 @@ class ShownRun:
         self._lock = threading.Lock()
         self._cells: tuple[Tensor, Tensor] | None = None
         self._shown: tuple[tuple[frozenset[int], frozenset[int]], RadianceModel] | None = None
-        self._nearby: dict[int, Seen] = {}
+        self._nearby: dict[int, Pixels] = {}
 
     @staticmethod
     def load(path: str | Path, device: torch.device | str = "cpu") -> ShownRun:
@@ -67,12 +68,11 @@ class ShownRun:
         """
         model, info = load_run(path, device)
         folder = info.run.path
-        tree = read_hierarchy(folder) if has_hierarchy(folder) else None
+        tree = stored_hierarchy(folder)
         facts = [f"{model.field.shown.kind}, {model.field.n_bytes / 1e6:.1f} MB",
                  f"{info.step} steps, {info.seconds:.0f} s"]  # fmt: skip
         if info.psnr is not None:
-            against = "to its teacher" if info.config.kind == "distilled" else "on training rays"
-            facts.append(f"{info.psnr:.2f} dB {against}")
+            facts.append(f"{info.psnr:.2f} dB on {kind_named(info.config.kind).measured_on}")
         return ShownRun(folder.resolve().name, model, info.scene, tree, folder=folder, source=StoredScene(info),
                         info=info, facts=tuple(facts))  # fmt: skip
 
@@ -191,11 +191,11 @@ class ShownRun:
         values = torch.nn.functional.normalize(self.model.features(HEAD, points), dim=1)
         return (0.5 + 0.5 * ((values - mean) @ directions) / spread).clamp(0, 1)
 
-    def near_view(self, i: int, side: int = 256) -> Seen:
+    def near_view(self, i: int, side: int = 256) -> Pixels:
         """What training camera ``i`` sees of the field, small; to know what is hidden from it."""
         if i not in self._nearby:
             one = self.scene.cameras["train"][i]
-            found = see(self.model, one.scaled(min(1.0, side / int(one.size.max()))))
+            found = render_pixels(self.model, one.scaled(min(1.0, side / int(one.size.max()))))
             assert found is not None
             if len(self._nearby) > 8:
                 self._nearby.pop(next(iter(self._nearby)))

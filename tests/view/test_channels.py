@@ -12,7 +12,7 @@ from fieldlab.view.cameras import Eye, cropped, eye_of
 from fieldlab.view.channels import PAINTERS, channels_of, difference, leaves, legend, nearest_view, paint
 from fieldlab.view.display import DisplaySettings
 from fieldlab.view.overlay import blended
-from fieldlab.view.seen import see
+from fieldlab.view.pixels import render_pixels
 from tests.scenes import ball_hit, ring_cameras
 from tests.view.ball import ball_run
 
@@ -24,7 +24,7 @@ def eye(i: int = 0) -> Eye:
 
 
 def seen_of(run, i: int = 0, width: int = 60, height: int = 48):
-    found = see(run.model, eye(i).cameras(width, height))
+    found = render_pixels(run.model, eye(i).cameras(width, height))
     assert found is not None
     return found
 
@@ -69,14 +69,14 @@ def test_what_is_seen_is_what_a_camera_sees(ball):
     forward = cameras.camera_to_world[0, :, 2]
     assert torch.allclose(z, (cameras.image_rays(0).directions[sure] @ forward) * t[sure], atol=0.1)
     calls: list[int] = []
-    assert see(ball.model, cameras, lambda: bool(calls.append(1)) or True) is None
+    assert render_pixels(ball.model, cameras, lambda: bool(calls.append(1)) or True) is None
     assert len(calls) == 1
 
 
 def test_every_channel_is_a_picture(ball):
     seen = seen_of(ball)
     for name in channels_of(ball):
-        made = paint(seen, ball, DisplaySettings(channel=name, level=0.1))
+        made = paint(seen, ball, DisplaySettings(channel=name, threshold=0.1))
         assert made.shape == (48, 60, 3)
         assert bool(made.isfinite().all())
         assert 0 <= float(made.min()) <= float(made.max()) <= 1
@@ -99,7 +99,7 @@ def test_parts_have_their_colors_at_every_level(ball):
     wanted = torch.where(points[:, 2] < 0, 2, torch.where(points[:, 0] > 0, 3, 4))
     assert bool((rows[clear] == wanted[clear]).all())
     for level, count in ((0.01, 3), (0.5, 2), (0.9, 1)):
-        made = paint(seen, ball, DisplaySettings(channel="segments", level=level, tint=1.0, background=(0, 0, 0)))
+        made = paint(seen, ball, DisplaySettings(channel="segments", threshold=level, tint=1.0, background=(0, 0, 0)))
         colors = made.view(-1, 3)[seen.hit]
         hues = torch.nn.functional.normalize(colors, dim=1)
         wanted_colors = torch.nn.functional.normalize(tree.colors[tree.cut(level)[rows]].float(), dim=1)
@@ -118,10 +118,10 @@ def test_hidden_parts_are_not_drawn_and_others_alone_are(ball):
     assert torch.equal(query_occupancy(north.occupancy.packed(), p), up)
     assert torch.equal(query_occupancy(south.occupancy.packed(), p), ~up)
     nothing = ball.visible(frozenset({0}), frozenset())
-    found = see(nothing, eye().cameras(30, 24))
+    found = render_pixels(nothing, eye().cameras(30, 24))
     assert float(found.opacity.max()) == 0
     assert ball.visible(frozenset(), frozenset()) is ball.model
-    assert float(see(ball.model, eye().cameras(30, 24)).opacity.max()) > 0.9  # the run itself is as it was
+    assert float(render_pixels(ball.model, eye().cameras(30, 24)).opacity.max()) > 0.9  # the run itself is as it was
 
 
 def test_chosen_parts_stand_out(ball):

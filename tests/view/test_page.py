@@ -14,7 +14,7 @@ import torch
 
 from fieldlab.view.channels import paint
 from fieldlab.view.display import DisplaySettings
-from fieldlab.view.seen import see
+from fieldlab.view.pixels import render_pixels
 from fieldlab.view.server import Viewer
 from tests.scenes import RADIUS
 from tests.view.ball import ball_run
@@ -51,7 +51,7 @@ def page(browser, viewer):
 def test_the_picture_is_the_field(viewer, page):
     visitor, box = page.visitor, canvas(page)
     width, height = int(box["width"]), int(box["height"])
-    seen = see(viewer.runs[0].model, visitor.eye().cameras(width, height))
+    seen = render_pixels(viewer.runs[0].model, visitor.eye().cameras(width, height))
     wanted = paint(seen, viewer.runs[0], DisplaySettings()).numpy()
     x, y = int(box["x"]), int(box["y"])
     free = slice(None), slice(0, int(width * 0.9))
@@ -72,12 +72,12 @@ def test_the_level_recolors_and_a_click_chooses_the_part_under_it(viewer, page):
     slider = page.locator("[role=slider]:visible").first
     slider.focus()
     fine = redrawn(viewer, page, lambda: page.keyboard.press("Home"))
-    assert visitor.display.level < 0.4
+    assert visitor.display.threshold < 0.4
     coarse = redrawn(viewer, page, lambda: page.keyboard.press("End"))
-    assert visitor.display.level > 0.8
+    assert visitor.display.threshold > 0.8
     assert np.abs(fine.astype(int) - coarse).max() > 60
     page.keyboard.press("Home")
-    until(page, lambda: visitor.display.level < 0.4)
+    until(page, lambda: visitor.display.threshold < 0.4)
     point = torch.nn.functional.normalize(visitor.eye().camera_to_world[:, 3], dim=0) * RADIUS
     point = torch.nn.functional.normalize(point + torch.tensor([0.0, 0.0, 0.25]), dim=0) * RADIUS
     box = canvas(page)

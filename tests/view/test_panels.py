@@ -84,10 +84,9 @@ def test_the_tree_is_made_anew_by_many_at_once(page):
 
 def test_what_is_kept_is_the_edited_run_and_under_a_name_of_its_own(page, monkeypatch):
     written: list[tuple[Path, object]] = []
-    monkeypatch.setattr(edit, "write_edited", lambda out, made, info: (out.mkdir(parents=True),
+    monkeypatch.setattr(edit, "write_edited_run", lambda out, made, info: (out.mkdir(parents=True),
                                                                        written.append((out, made))))  # fmt: skip
     model = ball_run(parts=False).model
-    monkeypatch.setattr(edit, "copy_hierarchy", lambda *_: None)
     monkeypatch.setattr(edit, "edited_model", lambda *_: model)
     monkeypatch.setattr(edit, "spelled", lambda _: "a ball")
     page.display.channel.value = "depth"

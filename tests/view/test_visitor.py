@@ -49,16 +49,16 @@ def test_parts_stay_those_of_their_run_when_runs_are_exchanged(visitor):
 
 
 def test_a_picture_that_was_begun_before_a_change_is_not_kept(visitor):
-    see, first = visitor._see, visitor.runs[0]
+    draw, first = visitor._draw, visitor.runs[0]
 
     def slow(*args):
-        seen = see(*args)
+        made = draw(*args)
         visitor.invalidate()
-        return seen
+        return made
 
-    visitor._see = slow
+    visitor._draw = slow
     drawn(visitor)
-    visitor._see = see
+    visitor._draw = draw
     assert drawn(visitor).traced > 0
     assert drawn(visitor).traced == 0
     assert visitor.runs[0] is first

@@ -74,18 +74,18 @@ class Renderer {
 
   /**
    * @param {Camera} camera
-   * @param {object} look tinted, relief and borders in [0,1]; background and accent colors; marked; scale of pixels
+   * @param {object} style tinted, relief and borders in [0,1]; background and accent colors; marked; scale of pixels
    */
-  draw(camera, look) {
+  draw(camera, style) {
     const gl = this.gl;
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     gl.viewport(0, 0, gl.drawingBufferWidth, gl.drawingBufferHeight);
-    gl.clearColor(...look.background, 1);
+    gl.clearColor(...style.background, 1);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     const set = this.use(this.mesh, camera);
-    gl.uniform1f(set.tinted, look.tinted);
-    gl.uniform1f(set.relief, look.relief);
-    gl.uniform3fv(set.background, look.background);
+    gl.uniform1f(set.tinted, style.tinted);
+    gl.uniform1f(set.relief, style.relief);
+    gl.uniform3fv(set.background, style.background);
     gl.uniform3fv(set.eye, add(camera.eye, this.origin, -1));
     gl.uniform3fv(set.above, camera.up);
     gl.uniform1i(set.pictured, this.pictured ? 1 : 0);
@@ -93,10 +93,10 @@ class Renderer {
     gl.uniform1i(set.picture, 1);
     this.triangulate();
     this.fresh = false;
-    if (look.borders > 0 || look.marked) this.drawLines(camera, look);
+    if (style.borders > 0 || style.marked) this.drawLines(camera, style);
   }
 
-  drawLines(camera, look) {
+  drawLines(camera, style) {
     const gl = this.gl;
     this.identify(camera);
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
@@ -104,10 +104,10 @@ class Renderer {
     const set = this.use(this.lines);
     bound(gl, 2, this.target.codes);
     gl.uniform1i(set.ids, 2);
-    gl.uniform3fv(set.accent, look.accent);
-    gl.uniform1f(set.borders, look.borders);
-    gl.uniform1f(set.width, 2 * look.scale);
-    gl.uniform1i(set.marked, look.marked ? 1 : 0);
+    gl.uniform3fv(set.accent, style.accent);
+    gl.uniform1f(set.borders, style.borders);
+    gl.uniform1f(set.width, 2 * style.scale);
+    gl.uniform1i(set.marked, style.marked ? 1 : 0);
     gl.disable(gl.DEPTH_TEST);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA);

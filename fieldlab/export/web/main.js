@@ -13,13 +13,13 @@ class Viewer {
     const middle = add(page.low, page.size, 0.5);
     this.camera = new Camera(page.up, middle, norm(page.size) / 2, page.view);
     this.colored = Boolean(page.arrays.color || page.picture);
-    this.look = {colors: this.colored ? 'photo' : page.parts ? 'parts' : 'none'};
+    this.display = {colors: this.colored ? 'photo' : page.parts ? 'parts' : 'none'};
     this.parts = page.parts && new Parts(page.parts, () => this.changed());
     this.frames = 0;
     this.pointer = null; // where the pointer rests, until it is known what lies there
-    this.dirty = this.stale = true; // the table of the parts, the picture
+    this.needsTable = this.needsDraw = true; // the table of the parts, the picture
     this.renderer = this.made();
-    this.panel = this.parts && new Panel(this.parts, this.look, rows => this.goTo(rows));
+    this.panel = this.parts && new Panel(this.parts, this.display, rows => this.goTo(rows));
     this.controls = new Controls(this.canvas, this.camera, {
       moved: () => this.request(),
       clicked: (x, y, more) => this.clicked(x, y, more),
@@ -69,12 +69,12 @@ class Viewer {
   }
 
   request() {
-    this.stale = true;
+    this.needsDraw = true;
     this.schedule();
   }
 
   changed() {
-    this.dirty = true;
+    this.needsTable = true;
     this.request();
   }
 
@@ -83,30 +83,30 @@ class Viewer {
     if (this.renderer.gl.isContextLost()) return;
     if (this.camera.flight) {
       this.camera.step(now);
-      this.stale = true;
+      this.needsDraw = true;
     } else if (this.pointer) this.pointAt(this.pointer);
-    if (this.dirty) this.refresh();
-    if (this.stale) this.draw();
+    if (this.needsTable) this.refresh();
+    if (this.needsDraw) this.draw();
     if (this.camera.flight) this.request();
   }
 
   /** Hand what has changed of the parts to the renderer and the panel. */
   refresh() {
-    this.dirty = false;
+    this.needsTable = false;
     const plain = new Uint32Array([0xcccccc, 0, 0, 0]);
     this.renderer.setTable(this.parts ? this.parts.table() : plain);
     this.panel?.update();
   }
 
   draw() {
-    const {colors} = this.look;
+    const {colors} = this.display;
     const {selection, hover} = this.parts ?? {selection: new Set(), hover: -1};
     this.renderer.draw(this.camera, {
       tinted: TINT[colors], relief: this.colored || colors !== 'photo' ? RELIEF[colors] : RELIEF.none,
       borders: this.parts ? BORDERS[colors] : 0, marked: selection.size > 0 || hover >= 0,
       background: this.background, accent: this.accent, scale: this.scale,
     });
-    this.stale = false;
+    this.needsDraw = false;
     this.frames++;
   }
 
@@ -127,13 +127,13 @@ class Viewer {
     this.camera.height = Math.max(1, clientHeight);
     // At once: a canvas that changed its size is empty until it is drawn again.
     cancelAnimationFrame(this.waiting);
-    this.stale = true;
+    this.needsDraw = true;
     this.frame(performance.now());
   }
 
   /** What is under a pixel of the page: {row, depth} or null. */
   under(x, y) {
-    if (this.dirty) this.refresh();
+    if (this.needsTable) this.refresh();
     return this.renderer.pick(this.camera, Math.floor(x * this.scale), Math.floor(y * this.scale));
   }
 

@@ -29,11 +29,11 @@ function choice(place, options, chosen, set) {
 class Panel {
   /**
    * @param {Parts} parts
-   * @param {object} look with `colors`, one of COLORS
+   * @param {object} display with `colors`, one of COLORS
    * @param {function} go called with rows that the view should turn to
    */
-  constructor(parts, look, go) {
-    Object.assign(this, {parts, look, go});
+  constructor(parts, display, go) {
+    Object.assign(this, {parts, display, go});
     const get = id => document.getElementById(id);
     this.slider = get('level');
     this.text = get('level-text');
@@ -41,9 +41,9 @@ class Panel {
     this.all = get('all');
     this.rows = new PartRows(get('tree'), parts, row => go([row]));
     this.touched = false; // whether the visitor has chosen colors
-    this.setColors = choice(get('colors'), COLORS, look.colors, value => {
+    this.setColors = choice(get('colors'), COLORS, display.colors, value => {
       this.touched = true;
-      look.colors = value;
+      display.colors = value;
       parts.changed();
     });
     choice(get('scope'), {level: 'This level', tree: 'Whole tree'}, 'level', value => this.list(value === 'tree'));
@@ -68,7 +68,7 @@ class Panel {
 
   /** A level is to be seen: photographs alone do not show it. */
   slid() {
-    if (!this.touched && this.look.colors === 'photo') this.setColors(this.look.colors = 'mix');
+    if (!this.touched && this.display.colors === 'photo') this.setColors(this.display.colors = 'mix');
     this.parts.level = Number(this.slider.value);
   }
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from fieldlab.edit.editing import edited_model, write_edited
+from fieldlab.edit.editing import edited_model
 from fieldlab.errors import ConfigError, FieldlabError
 from fieldlab.fields.registry import spelled
-from fieldlab.segment.files import copy_hierarchy
+from fieldlab.segment.edited import write_edited_run
 from fieldlab.segment.finder import finder
 from fieldlab.view.panels.work import Work
 from fieldlab.view.places import place
@@ -191,9 +191,7 @@ class EditPanel:
         def work(task: Task) -> Path:
             task.tell("writing", 0.5)
             out = self._free(name)
-            write_edited(out, edited, info)
-            if edited.field.in_place:
-                copy_hierarchy(info.run.path, out)
+            write_edited_run(out, edited, info)
             kind = spelled(edited.field.shown.config)
             self.said.content = f"A field of its own: `fieldlab distill {out} --to {kind}`"
             return out

@@ -18,8 +18,8 @@ from fieldlab.pictures.sheets import to_uint8, write_picture
 from fieldlab.segment.segmentation import Segmentation
 from fieldlab.view.channels import paint
 from fieldlab.view.panels.work import Work
+from fieldlab.view.pixels import render_pixels
 from fieldlab.view.places import place
-from fieldlab.view.seen import see
 from fieldlab.view.tasks import Task
 
 if TYPE_CHECKING:
@@ -82,9 +82,10 @@ class ExportPanel:
         display = visitor.fitting(run, visitor.display)
         width, height = round(PICTURE_HEIGHT * eye.aspect), PICTURE_HEIGHT
         task.tell("rendering", 0.1)
-        seen = see(run.visible(display.hidden, display.only), eye.cameras(width, height), turn=self.viewer.turns.urgent)
-        assert seen is not None
-        write_picture(path, to_uint8(paint(seen, run, display)))
+        model, cameras = run.visible(display.hidden, display.only), eye.cameras(width, height)
+        pixels = render_pixels(model, cameras, turn=self.viewer.turns.urgent)
+        assert pixels is not None
+        write_picture(path, to_uint8(paint(pixels, run, display)))
         return path
 
 

@@ -17,8 +17,8 @@ from fieldlab.pictures.video import write_frames
 from fieldlab.view.channels import paint
 from fieldlab.view.keyframes import Flight, Keyframe, moved, read_flight, replaced, write_flight
 from fieldlab.view.panels.work import Work
+from fieldlab.view.pixels import render_pixels
 from fieldlab.view.places import place
-from fieldlab.view.seen import see
 from fieldlab.view.tasks import Task
 
 if TYPE_CHECKING:
@@ -185,9 +185,9 @@ class PathPanel:
         def pictures(task: Task) -> Iterator[np.ndarray]:
             for i in range(len(cameras)):
                 task.tell(f"frame {i + 1} of {len(cameras)}", i / len(cameras))
-                seen = see(model, cameras[i], turn=self.viewer.turns.urgent)
-                assert seen is not None
-                yield to_uint8(paint(seen, run, display))
+                pixels = render_pixels(model, cameras[i], turn=self.viewer.turns.urgent)
+                assert pixels is not None
+                yield to_uint8(paint(pixels, run, display))
 
         def work(task: Task) -> Path:
             write_frames(path, pictures(task), flight.fps)

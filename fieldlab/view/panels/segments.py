@@ -34,8 +34,8 @@ class SegmentsPanel:
         self.pointed: int | None = None  # row of the finest segment that was pointed at
         gui = visitor.handle.gui
         start = LEVELS // 2
-        visitor.set_display(level=self.thresholds[start])
-        self.level = gui.add_slider(
+        visitor.set_display(threshold=self.thresholds[start])
+        self.slider = gui.add_slider(
             "Threshold", 0, LEVELS - 1, 1, start, hint="Finer segments left, coarser ones right"
         )
         self.count = gui.add_markdown("")
@@ -48,7 +48,7 @@ class SegmentsPanel:
         self.rename = gui.add_button("Rename")
         self.folder = gui.add_folder("Hierarchy")
         self._buttons: list[viser.GuiButtonHandle] = []
-        self.level.on_update(lambda _: self._set_level())
+        self.slider.on_update(lambda _: self._set_threshold())
         self.tint.on_update(lambda _: viewer.show(visitor, tint=float(self.tint.value)))
         self.walk.on_click(lambda event: self._walk(event.target.value))
         self.act.on_click(lambda event: self._act(event.target.value))
@@ -57,8 +57,8 @@ class SegmentsPanel:
         visitor.renamed.append(self._say)
         self._say()
 
-    def _set_level(self) -> None:
-        self.viewer.show(self.visitor, level=self.thresholds[int(self.level.value)])
+    def _set_threshold(self) -> None:
+        self.viewer.show(self.visitor, threshold=self.thresholds[int(self.slider.value)])
         self._say()
 
     def _click(self, event: viser.SceneClickEvent) -> None:
@@ -72,7 +72,7 @@ class SegmentsPanel:
         leaf = int(run.labeler.leaves(point[None])[0])
         if leaf >= 0:
             self.pointed = leaf
-            self.choose(int(self.tree.cut(self.visitor.display.level)[leaf]))
+            self.choose(int(self.tree.cut(self.visitor.display.threshold)[leaf]))
 
     def choose(self, row: int) -> None:
         """Choose a segment, or take it away again where several may be chosen."""
@@ -141,7 +141,8 @@ class SegmentsPanel:
     def _tell(self) -> None:
         display, there = self.visitor.display, self.visitor.runs[0] is self.run
         of = "" if there else f" of {self.run.name}, which is not the first run shown: select in the hierarchy"
-        self.count.content = f"{len(self.tree.parts(display.level))} segments at threshold {display.level:.3f}{of}"
+        count = len(self.tree.parts(display.threshold))
+        self.count.content = f"{count} segments at threshold {display.threshold:.3f}{of}"
         row = self._one()
         if row is None:
             self.chosen.content = (
