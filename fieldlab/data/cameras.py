@@ -227,7 +227,7 @@ class Cameras:
             as the z-depth is positive.
         """
         pose = self.camera_to_world[i].to(points.dtype)
-        local = (points - pose[:, 3]) @ pose[:, :3]
+        local = (pose[:, :3].T @ (points - pose[:, 3]).T).T  # axis by axis in memory, as what follows reads it
         depth = local[:, 2]
         model = int(self.model[i])
         fx, fy, cx, cy = self.intrinsics[i].to(points.dtype).unbind(-1)
@@ -239,8 +239,9 @@ class Cameras:
             valid = local.square().sum(-1) > 0
         else:
             plane, valid = self._distorted_plane(i, model, local)
-        pixels = torch.stack((plane[:, 0] * fx + cx, plane[:, 1] * fy + cy), dim=-1)
-        inside = (pixels >= 0).all(-1) & (pixels[:, 0] <= width) & (pixels[:, 1] <= height)
+        x, y = plane[:, 0] * fx + cx, plane[:, 1] * fy + cy
+        pixels = torch.stack((x, y)).T
+        inside = (x >= 0) & (y >= 0) & (x <= width) & (y <= height)
         return pixels, depth, valid & inside
 
     def _distorted_plane(self, i: int, model: int, local: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,7 @@ MAX_VIEWS = 100
 MAX_SIDE = 256  # silhouettes are pooled to this size for the box
 MIN_SEEN = 0.1  # share of the views that must see a cell for the box to hold it
 COARSE = 16
+BLUR = 1.0  # pixels by which outlines are blurred
 DISTORTED = 1.5  # how much farther distorted lenses may draw a ball out than straight ones
 
 
@@ -76,31 +77,34 @@ class Silhouette:
         """What the view says of balls about ``centers`` [K,3] with ``radius`` [K]."""
         pixels, depth, seen = self.cameras.project(self.i, centers)
         reach = self._reach(centers, depth, radius)
-        low, high = pixels - reach[:, None], pixels + reach[:, None]
-        whole = (depth > radius) & (low >= 0).all(-1) & (high <= self.cameras.size[self.i]).all(-1)
-        (left, top), (right, bottom) = (
-            (corner.nan_to_num() / self.scale).clamp(0, max(self.sums.shape)).long().unbind(-1)
-            for corner in (low, high + self.scale)
-        )
-        height, width = self.sums.shape
-        left, right = left.clamp(max=width - 1), right.clamp(max=width - 1)
-        top, bottom = top.clamp(max=height - 1), bottom.clamp(max=height - 1)
-        sums = self.sums
-        filled = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+        whole, corners = depth > radius, []
+        for at, size, last in zip(pixels.unbind(1), self.cameras.size[self.i].tolist(), self._last, strict=True):
+            low, high = at - reach, at + reach
+            whole &= (low >= 0) & (high <= size)
+            first = (low.nan_to_num() / self.scale).clamp(0, last).long()
+            corners.append((first, (high.nan_to_num() / self.scale + 1).clamp(0, last).long()))
+        (left, right), (top, bottom) = corners
         area = (right - left) * (bottom - top)
+        sums, above, below = self.sums.view(-1), top * self.sums.shape[1], bottom * self.sums.shape[1]
+        filled = sums[below + right] - sums[above + right] - sums[below + left] + sums[above + left]
         return Verdict(whole & (filled == 0), whole & (filled == area), whole, seen)
+
+    @property
+    def _last(self) -> tuple[int, int]:
+        """Column and row of the last of the sums."""
+        return self.sums.shape[1] - 1, self.sums.shape[0] - 1
 
     def _reach(self, centers: Tensor, depth: Tensor, radius: Tensor) -> Tensor:
         """Pixels [K] that balls reach around their projected centers, at most.
 
         A point of the ball is at most f radius distance / (depth (depth - radius)) off in a pinhole picture, by the
-        inequality of Cauchy and Schwarz, and less in a fisheye picture; one pixel more for what outlines are blurred.
+        inequality of Cauchy and Schwarz, and less in a fisheye picture; a little more for what outlines are blurred.
         """
         focal = float(self.cameras.intrinsics[self.i, :2].max())
         distance = (centers - self.cameras.origins[self.i]).square().sum(-1).sqrt()  # norm() takes five times as long
         straight = int(self.cameras.model[self.i]) == CameraModel.PERSPECTIVE
         bent = 1.0 if straight and not bool((self.cameras.distortion[self.i] != 0).any()) else DISTORTED
-        return bent * focal * radius * distance / (depth * (depth - radius)).clamp_min(1e-12) + 1.0
+        return bent * focal * radius * distance / (depth * (depth - radius)).clamp_min(1e-12) + BLUR
 
 
 def silhouettes(views: Views, chosen: list[int] | None = None, max_side: int | None = None) -> Iterator[Silhouette]:

@@ -22,6 +22,7 @@ from fieldlab.training.config import TRAINED, TrainConfig
 DEFAULT_SECONDS = {"cpu": 300.0, "cuda": 120.0}
 CASCADES = 5  # of unbounded scenes: 16 times the box
 CONE_ANGLE = 1.0 / 128.0
+GRID_RESOLUTIONS = (128, 64, 32)  # of occupancy
 STEPS_UNBOUNDED = 512  # along the diagonal of the box
 STEPS_BOUNDED = (256, 1024)
 PIXELS_PER_STEP = 1.2  # finer steps cost rays per second and gain nothing
@@ -122,7 +123,7 @@ def fitted_to_bytes(config: FieldConfig, n_bytes: int) -> FieldConfig:
 
 
 def choose_model(scene: Scene, train: TrainConfig) -> ModelConfig:
-    """Step, cascades and box of the model."""
+    """Step, cascades and box of the model, and cells of its occupancy grid no finer than pixels are."""
     cascades = CASCADES if scene.unbounded else 1
     return ModelConfig(
         aabb=tuple(scene.aabb.flatten().tolist()),
@@ -131,6 +132,7 @@ def choose_model(scene: Scene, train: TrainConfig) -> ModelConfig:
         unbounded=scene.unbounded,
         cone_angle=CONE_ANGLE if scene.unbounded else 0.0,
         cascades=cascades,
+        grid_resolution=next((n for n in GRID_RESOLUTIONS if n <= footprint_of(scene)), GRID_RESOLUTIONS[-1]),
         background=scene.background,
         n_images=len(scene.splits["train"]) if train.appearance else 0,
     )
