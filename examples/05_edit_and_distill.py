@@ -51,11 +51,8 @@ white = torch.ones(3)
 
 def truth(of) -> list[torch.Tensor]:
     """Pictures of a scene as it really is."""
-    pictures = []
-    for i in range(len(cameras)):
-        rgba = render_images(of, cameras, range(i, i + 1))[0].view(args.size, args.size, 4)
-        pictures.append(torch.lerp(white, rgba[..., :3], rgba[..., 3:]))
-    return pictures
+    rgba = render_images(of, cameras, range(len(cameras)))[0].view(-1, args.size, args.size, 4)
+    return list(torch.lerp(white, rgba[..., :3], rgba[..., 3:]))
 
 
 def renders(of: fl.Run) -> list[torch.Tensor]:

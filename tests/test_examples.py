@@ -38,7 +38,7 @@ def test_train_render_mesh_and_compare(tmp_path):
 def test_edits_and_their_truth(tmp_path):
     # Smaller ones are too blurred for an edit to be nearer to the truth than no edit.
     size = ["--size", "64", "--views", "16", "--steps", "400", "--samples-per-step", "8192"]
-    students = ["--student-steps", "30", "--students", "voxel"]
+    students = ["--student-steps", "10", "--students", "voxel"]
     out = run_example("05_edit_and_distill.py", *size, *students, "--out", str(tmp_path))
     for name in ("removed", "moved", "duplicated"):
         line = next(line for line in out.splitlines() if line.startswith(name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -128,6 +129,18 @@ def ground_truth(name: str, cameras: Cameras, i: int) -> Truth:
     i = range(len(cameras))[i]
     geometry = cast_images(model, cameras, range(i, i + 1))
     return _truth(model, geometry, cameras, i)
+
+
+@torch.no_grad()
+def ground_truths(name: str, cameras: Cameras) -> Iterator[Truth]:
+    """:func:`ground_truth` of all pictures, in much less time for each when they are small."""
+    model, counts = scene_model(name), cameras.pixel_counts().tolist()
+    for images in batches(cameras):
+        geometry, start = cast_images(model, cameras, images), 0
+        for i in images:
+            own = torch.arange(start, start + counts[i])
+            start += counts[i]
+            yield _truth(model, geometry.subset(own), cameras, i)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ import numpy as np
 from fieldlab.data.cameras import Cameras
 from fieldlab.data.views import Views
 from fieldlab.files import write_json, write_with
-from fieldlab.synthetic.load import default_options, ground_truth, load_procedural, part_names
+from fieldlab.synthetic.load import Truth, default_options, ground_truths, load_procedural, part_names
 from fieldlab.synthetic.model import LEVELS
 from fieldlab.synthetic.scene_file import ProceduralOptions
 from fieldlab.synthetic.segmenter import simulate_masks
@@ -39,24 +39,24 @@ def write_dataset(
         for i, view in enumerate(views.names):
             image = views.image(i).numpy()
             write_with(folder / split / f"{view}.png", partial(iio.imwrite, image=image))
-            if truth:
-                _write_truth(folder, name, split, views, i, options.seed)
+        if truth:
+            for i, exact in enumerate(ground_truths(name, views.cameras)):
+                _write_truth(folder, split, views.names[i], i, exact, options.seed)
         write_json(folder / f"transforms_{split}.json", _transforms(split, views))
     if truth:
         names = part_names(name).names
         write_json(folder / "parts.json", {"levels": list(LEVELS), "parts": list(names[2].values())})
 
 
-def _write_truth(folder: Path, name: str, split: str, views: Views, i: int, seed: int) -> None:
-    exact = ground_truth(name, views.cameras, i)
+def _write_truth(folder: Path, split: str, view: str, i: int, exact: Truth, seed: int) -> None:
     ids, depth, normal = exact.ids.numpy(), exact.depth.numpy(), exact.normal.numpy()
     write_with(
-        folder / "labels" / split / f"{views.names[i]}.npz",
+        folder / "labels" / split / f"{view}.npz",
         partial(np.savez_compressed, ids=ids, depth=depth, normal=normal),
     )
     if split == "train":
         masks = simulate_masks(ids, seed=1000 * seed + i)
-        write_json(folder / "masks" / split / f"{views.names[i]}.json", masks)
+        write_json(folder / "masks" / split / f"{view}.json", masks)
 
 
 def _transforms(split: str, views: Views) -> dict[str, Any]:

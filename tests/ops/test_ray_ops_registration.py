@@ -44,7 +44,9 @@ def cases():
 @pytest.mark.parametrize("name", list(cases()) if native.library is not None else [])
 def test_registration(name):
     op, args = cases()[name]
-    torch.library.opcheck(op.overload, args, test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))
+    torch.library.opcheck(
+        op.overload, args, test_utils=("test_schema", "test_autograd_registration", "test_faketensor")
+    )
 
 
 def test_compositing_compiles_whole():

@@ -24,6 +24,7 @@ from fieldlab.synthetic import (
     encode_rle,
     ground_truth,
     ground_truth_sdf,
+    ground_truths,
     load_procedural,
     part_names,
     procedural_cameras,
@@ -107,9 +108,9 @@ def test_a_loaded_scene_is_complete(name: str) -> None:
         assert views.pixels.dtype == torch.uint8
         assert views.pixels.shape == (count * 32 * 32, 3 if model.unbounded else 4)
         assert views.image(1).shape == (32, 32, views.channels)
-        for i in range(count):
+        for i, exact in enumerate(ground_truths(name, views.cameras)):
             assert views.image(i).float().std() > 10
-            seen = (ground_truth(name, views.cameras, i).depth > 0).float().mean()
+            seen = (exact.depth > 0).float().mean()
             assert seen > (0.3 if model.unbounded else 0.08)
     eyes = torch.cat([scene.splits[split].cameras.origins for split in ("train", "test")])
     assert torch.pdist(eyes).min() > 0.2
@@ -119,10 +120,19 @@ def test_a_loaded_scene_is_complete(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n in scene_names() if not scene_model(n).unbounded])
 def test_cameras_see_the_whole_object(name: str) -> None:
     cameras = procedural_cameras(name, ProceduralOptions(n_train=12, n_test=1, size=64))["train"]
-    for i in range(len(cameras)):
-        part = ground_truth(name, cameras, i).ids[2]
+    for exact in ground_truths(name, cameras):
+        part = exact.ids[2]
         border = torch.cat([part[0], part[-1], part[:, 0], part[:, -1]])
         assert (border >= 0).float().mean() < 0.02
+
+
+def test_the_truth_of_many_pictures_is_that_of_each() -> None:
+    cameras = procedural_cameras("toys", ProceduralOptions(n_train=3, n_test=1, size=24))["train"]
+    for i, exact in enumerate(ground_truths("toys", cameras)):
+        alone = ground_truth("toys", cameras, i)
+        assert torch.equal(exact.ids, alone.ids)
+        assert torch.allclose(exact.depth, alone.depth)
+        assert torch.allclose(exact.normal, alone.normal, atol=1e-5)
 
 
 def test_loading_again_shares_nothing_that_can_be_spoiled() -> None:
