@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from fieldlab.apps.main import main
 from fieldlab.bench import everything
@@ -19,7 +20,7 @@ from fieldlab.errors import BackendError
 def small(tmp_path_factory) -> Path:
     """A scene of a few small photographs."""
     scene = tmp_path_factory.mktemp("scenes") / "small.toml"
-    scene.write_text('name = "small"\n[procedural]\nscene = "robot"\nn_train = 4\nn_test = 1\nsize = 32\n')
+    scene.write_text('name = "small"\n[procedural]\nscene = "robot"\nn_train = 10\nn_test = 1\nsize = 32\n')
     return scene
 
 
@@ -99,8 +100,6 @@ def test_an_interruption_is_no_failure_of_another_program():
 @pytest.mark.slow
 def test_the_other_programs_of_a_whole_step_are_left_out_by_name(small, monkeypatch):
     """On a CPU neither can work, whatever is installed."""
-    import torch
-
     from fieldlab.bench.whole import _other_rows, make_trainer
     from fieldlab.sources.load import load_scene
     from fieldlab.training.config import TrainConfig
@@ -138,13 +137,19 @@ def test_everything_is_measured(small, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_viewer_is_measured_with_real_clients(small, tmp_path):
+def test_the_viewer_is_measured_with_real_clients(trained, tmp_path):
     out = tmp_path / "bench.json"
-    assert main(["bench", "--viewer", "--scene", str(small), "--quick", "--json", str(out)]) == 0
+    assert main(["bench", "--viewer", "--run", str(trained), "--quick", "--json", str(out)]) == 0
     rows = rows_of(out)
     assert {row["group"] for row in rows} == {"viewer"}
     assert len(rows) == 6 + (browser_path() is not None)
     assert all(row["value"] > 0 for row in rows)
+
+
+def test_without_a_run_the_viewer_shows_one_that_is_trained(small, monkeypatch):
+    monkeypatch.setattr(everything, "viewer_rows", lambda run, quick: iter([(run.name, run.model.field.kind, quick)]))
+    plan = everything.Plan(str(small), (1.0,), torch.device("cpu"), 12, quick=True)
+    assert list(plan.viewer_figures(None)) == [("small", "hashgrid", True)]
 
 
 def test_a_run_is_measured_by_the_viewer_only(tmp_path, capsys):
