@@ -99,7 +99,7 @@ def focus_point(origins: np.ndarray, forward: np.ndarray) -> np.ndarray:
     normal = np.eye(3) - forward[:, :, None] * forward[:, None, :]
     weights = np.ones(len(origins))
     middle = origins.mean(0)
-    point = middle
+    point: np.ndarray = middle
     for _ in range(4):
         matrix = (weights[:, None, None] * normal).sum(0) / weights.sum() + 1e-6 * np.eye(3)
         vector = (weights[:, None] * np.einsum("nij,nj->ni", normal, origins)).sum(0) / weights.sum() + 1e-6 * middle

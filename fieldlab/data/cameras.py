@@ -149,7 +149,7 @@ class Cameras:
     def models(self) -> frozenset[int]:
         """The camera models that occur."""
         if self._models is None:
-            self._models = frozenset(self.model.unique().tolist())
+            self._models = frozenset(self.model.tolist())
         return self._models
 
     def unproject(self, index: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -289,7 +289,7 @@ class _Run:
                 lambda: sum(path.is_file() for path in (target / "images").rglob("*")),
             )
 
-    def _in_batches(self, step: str, items: list, size: int, work: Callable[[list, Any], None]) -> None:
+    def _in_batches(self, step: str, items: list[Any], size: int, work: Callable[[list[Any], Any], None]) -> None:
         """A step in parts, so that there is something to tell and to go on from. What was done already costs little.
 
         The database is asked only between the parts: a second SQLite in the same process must not touch it meanwhile.

@@ -6,6 +6,7 @@ import math
 import struct
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,7 @@ class _Bytes:
         self.data = file.read_bytes()
         self.position = 0
 
-    def take(self, layout: struct.Struct, field: str) -> tuple:
+    def take(self, layout: struct.Struct, field: str) -> tuple[Any, ...]:
         self.need(layout.size, field)
         values = layout.unpack_from(self.data, self.position)
         self.position += layout.size
@@ -98,6 +99,7 @@ class _Bytes:
 
     def count(self, smallest: int, what: str) -> int:
         """A number of entries, which must fit in the rest of the file."""
+        count: int
         (count,) = self.take(_COUNT, f"number of {what}")
         self.need(count * smallest, f"{count} {what}")
         return count

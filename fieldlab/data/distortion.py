@@ -180,7 +180,8 @@ def _first_flat(radial: np.ndarray) -> float:
 def _polynomial(radius: np.ndarray, radial: np.ndarray) -> np.ndarray:
     k1, k2, k3, k4 = np.moveaxis(radial, -1, 0)
     squared = radius * radius
-    return radius * (1 + squared * (k1 + squared * (k2 + squared * (k3 + squared * k4))))
+    distorted: np.ndarray = radius * (1 + squared * (k1 + squared * (k2 + squared * (k3 + squared * k4))))
+    return distorted
 
 
 def _invert(reach: np.ndarray, upper: np.ndarray, radial: np.ndarray) -> np.ndarray:
@@ -191,4 +192,5 @@ def _invert(reach: np.ndarray, upper: np.ndarray, radial: np.ndarray) -> np.ndar
         middle = 0.5 * (low + high)
         below = _polynomial(middle, radial[:, None, :]) < target
         low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return np.divide(0.5 * (low + high), target, out=np.ones_like(target), where=target > 0)
+    ratio: np.ndarray = np.divide(0.5 * (low + high), target, out=np.ones_like(target), where=target > 0)
+    return ratio

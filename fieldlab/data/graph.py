@@ -15,4 +15,5 @@ def components(count: int, pairs: NDArray[np.integer]) -> NDArray[np.int64]:
         pairs: things that are connected, int [E,2]; a pair may be named more than once.
     """
     graph = coo_matrix((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    labels: np.ndarray = connected_components(graph, directed=False)[1].astype(np.int64)
+    return labels

@@ -23,7 +23,8 @@ Values = TypeVar("Values", Tensor, np.ndarray)
 def over(color: Values, alpha: Values, background: Values | float) -> Values:
     """Colors [...,C] of straight ``alpha`` [...,1] in front of a background that broadcasts to them (Porter and Duff
     1984)."""
-    return color * alpha + background * (1 - alpha)
+    mixed: Values = color * alpha + background * (1 - alpha)
+    return mixed
 
 
 def image_size(path: Path, *, described_in: Path | None = None, field: str | None = None) -> tuple[int, int, bool]:
@@ -76,7 +77,8 @@ def read_mask(path: Path, width: int, height: int) -> np.ndarray:
             found=f"{mask.shape[1]}x{mask.shape[0]}",
             expected=f"{width}x{height}",
         )
-    return mask[..., :3].max(axis=-1) > 127
+    kept: np.ndarray = mask[..., :3].max(axis=-1) > 127
+    return kept
 
 
 def resize_area(image: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -167,7 +169,9 @@ def _average(values: np.ndarray, width: int, height: int) -> np.ndarray:
     """Area average of float32 [H,W,C]."""
     rows, columns = values.shape[:2]
     if rows % height == 0 and columns % width == 0:
-        return values.reshape(height, rows // height, width, columns // width, -1).mean(axis=(1, 3), dtype=np.float32)
+        blocks = values.reshape(height, rows // height, width, columns // width, -1)
+        means: np.ndarray = blocks.mean(axis=(1, 3), dtype=np.float32)
+        return means
     channels = [
         np.asarray(Image.fromarray(np.ascontiguousarray(values[..., c])).resize((width, height), Image.Resampling.BOX))
         for c in range(values.shape[2])
@@ -176,4 +180,5 @@ def _average(values: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    rounded: np.ndarray = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return rounded

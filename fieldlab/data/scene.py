@@ -221,7 +221,7 @@ def check_options(options: SceneOptions) -> None:
 
 
 def _sizes(cameras: Cameras) -> str:
-    sizes = [f"{width}x{height}" for width, height in cameras.size.unique(dim=0).tolist()]
+    sizes = [f"{width}x{height}" for width, height in sorted({(w, h) for w, h in cameras.size.tolist()})]
     return sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes ({sizes[0]} to {sizes[-1]})"
 
 

@@ -101,7 +101,8 @@ def load_json(file: Path) -> dict[str, Any]:
             found=type(frames).__name__ if isinstance(data, dict) else type(data).__name__,
             expected="a list with file_path and transform_matrix",
         )
-    return data
+    checked: dict[str, Any] = data
+    return checked
 
 
 def parse_frames(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from fieldlab.data.frames import Frame, Skips
 from fieldlab.data.images import available_memory, image_size, read_image, read_mask, resize_area, resize_mask
 from fieldlab.data.options import SceneOptions
 from fieldlab.errors import DataError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 MEMORY_SHARE = 0.8
 
@@ -143,7 +147,7 @@ def load_views(
     return views
 
 
-def _collect(pool: ThreadPoolExecutor, items: list, make, skips: Skips) -> list:
+def _collect(pool: ThreadPoolExecutor, items: list[T], make: Callable[[T], R], skips: Skips) -> list[R]:
     """Like :meth:`Skips.collect`, in threads and in order."""
     futures = [pool.submit(make, item) for item in items]
     try:
@@ -280,7 +284,7 @@ def _read_into(plan: _Plan, pixels: np.ndarray, mask: np.ndarray | None) -> None
 
 
 def _views(plans: list[_Plan], pixels: Tensor, masks: Tensor | None) -> Views:
-    def tensor(rows: list, dtype: torch.dtype) -> Tensor:
+    def tensor(rows: list[Any], dtype: torch.dtype) -> Tensor:
         return torch.from_numpy(np.asarray(rows)).to(dtype)
 
     cameras = Cameras(

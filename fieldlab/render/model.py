@@ -187,8 +187,8 @@ class RadianceModel(nn.Module):
 
     def features(self, name: str, points: Tensor) -> Tensor:
         """Features [P,D] of the head ``name`` at world points [P,3]."""
-        head = self.head(name)
-        return head(self.field.source(self.to_unit(points)))
+        found: Tensor = self.head(name)(self.field.source(self.to_unit(points)))
+        return found
 
     @torch.no_grad()
     def render_features(self, name: str, rays: Rays, chunk: int = 1 << 13) -> Tensor:

@@ -105,7 +105,7 @@ class OccupancyGrid(nn.Module):
             How many densities were evaluated.
         """
         cells, values = self._possible(), self.values.view(-1)
-        for part in cells.split(CHUNK):
+        for part in cells.split(CHUNK):  # type: ignore[no-untyped-call]
             found = [self._look(density, part, generator) for _ in range(passes)]
             values[part] = torch.stack(found).amax(0)
         self._bits = None
