@@ -113,7 +113,7 @@ def test_every_pair_has_all_three_levels_and_learns(teacher, name, to):
 
 def test_the_same_field_is_copied(teacher):
     d = distiller_of(teacher("hashgrid"), "hashgrid", steps=0)
-    assert d.start() == ["the whole field copied: it is the same"]
+    assert d.start() == ["from the teacher: the whole field copied: it is the same"]
     assert difference(d.teacher, d.student) == 0
 
 
@@ -125,7 +125,7 @@ def test_what_can_be_computed_is_computed_and_said(teacher):
         assert log
         fresh[to] = difference(d.teacher, d.student)
         without = distiller_of(teacher("hashgrid"), to, initialize=False)
-        assert without.start() == ["nothing that fits the student"]
+        assert without.start() == ["from the teacher: nothing that fits the student"]
         assert fresh[to] < 0.6 * difference(d.teacher, without.student)
     assert fresh["voxel"] < 3e-3
 
@@ -233,7 +233,7 @@ def test_appearance_is_inherited_where_a_field_can_have_one():
     model = train("hashgrid", appearance=4)
     field = small("vm").with_appearance(4)
     d = distiller_of(model, "vm", field=field, steps=8)
-    assert "appearance of the photographs copied" in d.start()
+    assert "from the teacher: appearance of the photographs copied" in d.start()
     for _ in d.events():
         pass
     assert d.student.appearance.shape == model.appearance.shape
@@ -263,7 +263,7 @@ def with_head(model: RadianceModel) -> RadianceModel:
 def test_features_are_carried_along(teacher, to):
     model = with_head(teacher("hashgrid"))
     d = distiller_of(model, to, steps=8)
-    assert "features parts copied" in d.start()
+    assert "from the teacher: features parts copied" in d.start()
     for _ in d.events():
         pass
     points = torch.rand(300, 3) * 2 - 1
