@@ -195,7 +195,7 @@ def test_sightings_are_what_rendering_sees(model):
 
 @pytest.mark.slow
 def test_a_ball_falls_into_the_halves_its_masks_tell(model):
-    made = segmenter(model, steps=700, learning_rate=2e-2)
+    made = segmenter(model, steps=500, learning_rate=2e-2)
     events = list(made.events())
     assert events[-1].agreement > 0.7  # pixels on outlines see both what is in front and what is behind
     assert events[-1].loss < 0.5 * events[0].loss

@@ -56,7 +56,7 @@ def halves(n: int = 4000) -> Hierarchy:
 
 def ball_run(parts: bool = True, folder: Path | None = None) -> ShownRun:
     scene = ball_scene(8, 24)
-    model = RadianceModel(Ball(), ModelConfig(aabb=BOX, step=0.01, grid_resolution=32)).eval()
+    model = RadianceModel(Ball(), ModelConfig(aabb=BOX, step=0.02, grid_resolution=32)).eval()
     model.occupancy.refresh(model.density, torch.Generator().manual_seed(0), 4)
     tree = halves() if parts else None
     if parts:
