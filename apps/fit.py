@@ -43,7 +43,7 @@ class FitOptions:
     """What images and meshes have in common."""
 
     field: str = "hashgrid"
-    """Representation."""
+    """Representation, such as hashgrid, neurbf or mlp, for meshes also vm or cp; one that cannot is refused."""
     params: OptionalText = None
     """Largest number of trainable values, decoder included, such as 72k or 1M."""
     set: FieldSettings = ()

@@ -348,7 +348,7 @@ class RadianceModel(nn.Module):
             ("bytes", f"{self.field.n_bytes:,}"),
             ("box", " ".join(f"{v:.4g}" for v in self.config.aabb)),
             ("unbounded", "yes" if self.config.unbounded else "no"),
-            ("step", f"{self.config.step:.4g}"),
+            ("step along rays", f"{self.config.step:.4g}"),
             ("occupancy", f"{self.config.cascades} x {self.config.grid_resolution}^3, "
              f"{100 * self.occupancy.occupied_fraction():.1f} % occupied"),
             *((f"features {head.config.name}", f"{head.config.features} per point, {head.n_bytes:,} bytes")

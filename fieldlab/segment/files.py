@@ -119,16 +119,16 @@ def read_hierarchy(folder: Path) -> Hierarchy:
 def _assembled(
     nodes: list[dict[str, Any]], points: Tensor, leaf: Tensor, written: list[dict[str, Any]], file: Path
 ) -> Hierarchy:
-    """The hierarchy of a tree's entries and of points whose finest parts are ids of the tree as it was written."""
+    """The hierarchy of a tree's entries and of points whose leaves are ids of the tree as it was written."""
     ids = [node["id"] for node in nodes]
     row = {node: i for i, node in enumerate(ids)}
     if len(row) != len(ids):
-        raise DataError("two parts have one id", file=file, field="id", found=_first_double(ids))
+        raise DataError("two nodes have one id", file=file, field="id", found=_first_double(ids))
     parent = []
     for node in nodes:
         above = node["parent"]
         if above is not None and above not in row:
-            raise DataError("a part's parent is not there", file=file, field=f"node {node['id']}, parent", found=above,
+            raise DataError("a node's parent is not there", file=file, field=f"node {node['id']}, parent", found=above,
                             hint="give it the parent that was taken out had, or null")  # fmt: skip
         parent.append(-1 if above is None else row[above])
     above = torch.tensor(parent, dtype=torch.int64)
@@ -146,7 +146,7 @@ def _parent_ids(hierarchy: Hierarchy) -> Tensor:
 
 
 def _read_arrays(file: Path) -> tuple[Tensor, Tensor, list[dict[str, Any]]]:
-    """Points, the ids of their finest parts, and the tree's entries as they were written."""
+    """Points, the ids of their leaves, and the tree's entries as they were written."""
     try:
         with zipfile.ZipFile(file) as archive:
             if (size := sum(info.file_size for info in archive.infolist())) > MOST_BYTES:
@@ -199,7 +199,7 @@ def _node(node: Any, i: int, file: Path) -> dict[str, Any]:
         DataError: a value has the wrong type.
     """
     if not isinstance(node, dict) or type(node.get("id")) is not int or not 0 <= node["id"] < 1 << 31:
-        raise DataError("a part has an id", file=file, field=f"nodes[{i}].id", expected="a whole number from 0 up")
+        raise DataError("a node has an id", file=file, field=f"nodes[{i}].id", expected="a whole number from 0 up")
     parent, birth = node.get("parent"), node.get("birth")
     if parent is not None and type(parent) is not int:
         raise DataError("a parent is an id", file=file, field=f"node {node['id']}, parent", found=parent)
@@ -220,12 +220,12 @@ def _check_rooted(parent: Tensor, ids: list[int], file: Path) -> None:
             return
         at = torch.where(at >= 0, parent[at.clamp_min(0)], at)
     circle = ids[int((at >= 0).nonzero()[0, 0])]
-    raise DataError("parts are above themselves", file=file, field="parent", found=f"part {circle} is one of them",
-                    hint="all chains of parents end at a part whose parent is null")  # fmt: skip
+    raise DataError("nodes are above themselves", file=file, field="parent", found=f"node {circle} is one of them",
+                    hint="all chains of parents end at a node whose parent is null")  # fmt: skip
 
 
 def _leaves(leaf: Tensor, row: dict[int, int], written: list[dict[str, Any]], file: Path) -> Tensor:
-    """Rows of the points' finest parts; of one that was taken out, the nearest ancestor it had that is left."""
+    """Rows of the points' leaves; of one that was taken out, the nearest ancestor it had that is left."""
     before = {node["id"]: node["parent"] for node in written}
     rows: dict[int, int] = {}
     for part in leaf.unique().tolist():
@@ -233,7 +233,7 @@ def _leaves(leaf: Tensor, row: dict[int, int], written: list[dict[str, Any]], fi
         while at not in row:
             at = None if at is None else before.get(at)
             if at is None:
-                raise DataError("the points of a part belong to nothing", file=file, field=f"node {part}",
+                raise DataError("the points of a node belong to nothing", file=file, field=f"node {part}",
                                 found="it and all above it were taken out")  # fmt: skip
         rows[part] = row[at]
     table = torch.full((max(rows, default=0) + 1,), -1)

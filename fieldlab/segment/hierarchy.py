@@ -1,6 +1,6 @@
 """The one tree of a scene: which points are together at which threshold.
 
-Leaves are the finest parts, each of some points of the surface. A node is born at the threshold at which its children
+Leaves are the leaves, each of some points of the surface. A node is born at the threshold at which its children
 come together, and dies when its parent is born. The cut at a threshold gives every point the highest of its ancestors
 born below; a higher threshold gives coarser parts, and the cuts nest by construction.
 """
@@ -47,18 +47,18 @@ class Hierarchy:
         if not m == len(self.parent) == len(self.birth) == len(self.names) == len(self.colors):
             raise ConfigError("a hierarchy's arrays differ in length", found=m)
         if len(self.points) != len(self.leaf) or bool(((self.leaf < 0) | (self.leaf >= m)).any()):
-            raise ConfigError("a hierarchy's points are of no part", found=len(self.points))
+            raise ConfigError("a hierarchy's points are of no node", found=len(self.points))
         if len(self.ids.unique()) != m:
-            raise ConfigError("two parts have one id", field="id")
+            raise ConfigError("two nodes have one id", field="id")
         self._jump(torch.full((m,), torch.inf))  # which says it where parents go round in a circle
         inner = self.parent >= 0
         if bool((self.birth[inner] > self.birth[self.parent[inner]]).any()):
-            raise ConfigError("a part is born after its parent", field="birth")
+            raise ConfigError("a node is born after its parent", field="birth")
 
     @staticmethod
     def of(condensed: Condensed, points: Tensor, leaf: Tensor | None = None) -> Hierarchy:
         """The tree of condensed joins, with ids that count from the root down, larger parts first. ``leaf`` int64 [N]
-        replaces the finest parts of the points."""
+        replaces the leaves of the points."""
         parent, birth = condensed.parent, condensed.birth
         leaf = condensed.leaf if leaf is None else leaf
         roots = (parent < 0).nonzero()[:, 0]
@@ -109,7 +109,7 @@ class Hierarchy:
         """
         found = (self.ids == node).nonzero()[:, 0]
         if not len(found):
-            raise ConfigError("there is no such part", found=node, expected=f"one of {len(self.ids)} ids")
+            raise ConfigError("there is no such segment", found=node, expected=f"one of {len(self.ids)} ids")
         return int(found[0])
 
     def called(self, word: str) -> int:
@@ -121,9 +121,9 @@ class Hierarchy:
         rows = [row for row, node in enumerate(self.ids.tolist()) if str(node) == word]
         rows = rows or [row for row, name in enumerate(self.names) if name == word]
         if len(rows) != 1:
-            none = "there is no such part" if word.isdecimal() else "no part has this name"
-            what = "several parts have one name" if rows else none
-            raise ConfigError(what, found=word, expected="the id or the name of one part")
+            none = "there is no such segment" if word.isdecimal() else "no segment has this name"
+            what = "several segments have one name" if rows else none
+            raise ConfigError(what, found=word, expected="the id or the name of one segment")
         return rows[0]
 
     def below(self, rows: Iterable[int]) -> Tensor:
@@ -146,7 +146,7 @@ class Hierarchy:
         return self.ids[self.cut(threshold)[self.leaf]]
 
     def parts(self, threshold: float) -> list[int]:
-        """Rows that are parts at a threshold and have points, largest first."""
+        """Rows that are segments at a threshold and have points, largest first."""
         rows, counts = self.cut(threshold)[self.leaf].unique(return_counts=True)
         return rows[counts.argsort(descending=True)].tolist()
 
@@ -194,7 +194,7 @@ class Hierarchy:
         for _ in range(len(rows).bit_length()):
             up = up[up]
         if not torch.equal(step[up], up):
-            raise ConfigError("parts are above themselves", field="parent", hint="all chains of parents end at a root")
+            raise ConfigError("nodes are above themselves", field="parent", hint="all chains of parents end at a root")
         return up
 
 

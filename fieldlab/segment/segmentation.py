@@ -19,7 +19,7 @@ from fieldlab.segment.labels import SEEN, Labeler
 
 @dataclass(frozen=True)
 class Selected:
-    """A part that somebody pointed at: its node id, the ids below and above, and where in the world, [3]."""
+    """A segment that was pointed at: its node id, the ids below and above, and where in the world, [3]."""
 
     node: int
     name: str
@@ -29,7 +29,7 @@ class Selected:
 
 
 class Segmentation:
-    """Answers questions about the parts of a model.
+    """Answers questions about the segments of a model.
 
     Args:
         model: the radiance field.
@@ -56,14 +56,14 @@ class Segmentation:
         return torch.stack([self.labeler.labels(leaves, float(t)) for t in thresholds])
 
     def at_point(self, point: Tensor, threshold: float) -> Selected | None:
-        """The part at a world point [3], None where none is near."""
+        """The segment at a world point [3], None where none is near."""
         leaf = int(self.labeler.leaves(point.view(1, 3).float())[0])
         if leaf < 0:
             return None
         return self.selected(int(self.hierarchy.cut(threshold)[leaf]), point)
 
     def at_pixel(self, cameras: Cameras, i: int, x: float, y: float, threshold: float) -> Selected | None:
-        """The part seen at pixel (x, y) of view ``i``, None where nothing is.
+        """The segment seen at pixel (x, y) of view ``i``, None where nothing is.
 
         Raises:
             ConfigError: there is no such pixel.

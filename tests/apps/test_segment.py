@@ -216,8 +216,8 @@ def test_a_part_is_taken_out_and_alone_is_a_field(radiance, segmented, tmp_path,
     assert float(without.density(others).mean()) > 0.9 * float(before.density(others).mean())
     assert float(alone.density(others).mean()) < 0.1 * float(before.density(others).mean())
     base = ["edit", str(segmented), "--out", str(tmp_path / "none")]
-    assert "no such part" in failure(capsys, [*base, "remove part 99999"])
-    assert "no part has this name" in failure(capsys, [*base, "remove part handle"])
+    assert "no such segment" in failure(capsys, [*base, "remove part 99999"])
+    assert "no segment has this name" in failure(capsys, [*base, "remove part handle"])
     away = f"remove part {int(tree.ids[other])}"
     gone = failure(capsys, ["edit", str(tmp_path / "keep"), away, "--out", str(tmp_path / "x")])
     assert "earlier edits left nothing" in gone

@@ -131,9 +131,9 @@ def test_trees_that_are_none():
         replace(made, birth=torch.where(made.parent < 0, 0.0, 1.0))
     with pytest.raises(ConfigError, match="one id"):
         replace(made, ids=torch.zeros_like(made.ids))
-    with pytest.raises(ConfigError, match="of no part"):
+    with pytest.raises(ConfigError, match="of no node"):
         replace(made, leaf=made.leaf + 100)
-    with pytest.raises(ConfigError, match="no such part"):
+    with pytest.raises(ConfigError, match="no such segment"):
         made.row_of(10_000)
 
 
@@ -145,11 +145,15 @@ def test_parts_are_found_by_their_id_and_else_by_their_name():
     assert made.called("12000") == made.called(str(last)) == last
     assert made.called("lid") == last - 1
     assert made.called("1") == 1  # an id before a name
-    for word, said in (("12001", "no such part"), ("9" * 5000, "no such part"), ("handle", "no part has this name")):
+    for word, said in (
+        ("12001", "no such segment"),
+        ("9" * 5000, "no such segment"),
+        ("handle", "no segment has this name"),
+    ):
         with pytest.raises(ConfigError, match=said):
             made.called(word)
     made.names[0] = "lid"
-    with pytest.raises(ConfigError, match="several parts"):
+    with pytest.raises(ConfigError, match="several segments"):
         made.called("lid")
 
 
