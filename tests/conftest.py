@@ -14,12 +14,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
+import torch
 from filelock import FileLock
 from hypothesis import settings
 
 # Examples are the same every time, so that a failure in one run is a failure in the next.
 settings.register_profile("fieldlab", deadline=None, derandomize=True)
 settings.load_profile("fieldlab")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Random numbers without a generator of their own are the same whichever tests ran before, and for fixtures too."""
+    torch.manual_seed(0)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
