@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,15 +15,17 @@ from fieldlab.data.scene import Scene
 from fieldlab.distill.config import DISTILLED, DistillSettings
 from fieldlab.distill.session import distill_session, new_distill_config
 from fieldlab.edit.editing import edited_model
-from fieldlab.errors import ConfigError
+from fieldlab.errors import ConfigError, RunFolderError
 from fieldlab.export.meshes import MeshOptions, colored_mesh
 from fieldlab.fields.sizes import count
 from fieldlab.mesh.write import check_mesh_path, write_mesh
 from fieldlab.ops.device import choose_device
 from fieldlab.pictures.picture import Picture
 from fieldlab.render.model import RadianceModel
+from fieldlab.runs.checkpoint import Checkpoint
 from fieldlab.runs.config import RunConfig
 from fieldlab.runs.folder import RunFolder, place_beside
+from fieldlab.runs.kinds import kind_named
 from fieldlab.runs.load import RunInfo, check_parent
 from fieldlab.runs.load import load_run as _load
 from fieldlab.runs.loop import Event
@@ -119,6 +122,7 @@ def resume(
     *,
     seconds: float | None = None,
     steps: int | None = None,
+    parent: Run | str | Path | None = None,
     device: str = "auto",
     on_event: OnEvent | None = None,
 ) -> Run:
@@ -127,32 +131,58 @@ def resume(
     Args:
         run: a run, or its folder.
         seconds, steps: new limits, counted from its beginning; those it has by default.
+        parent: the run it was made from, when that is no longer where it was.
         on_event: called after every step.
 
     Raises:
-        FieldlabError: there is no such run, or what it was made from is gone or is another one.
+        FieldlabError: there is no such run, or what it was made from is gone or is of another scene or field. The run
+            is as it was then.
     """
-    path = run.path if isinstance(run, Run) else Path(run)
-    where, kind = choose_device(device), RunFolder.open(path).config().kind
-    if kind not in _LIMITS:
-        raise ConfigError("there is nothing to go on with in such a run", file=path, field="kind", found=kind,
-                          expected=" | ".join(_LIMITS))  # fmt: skip
-    folder, config, checkpoint = reopen(path, kind, _LIMITS[kind], steps=steps, seconds=seconds)
-    if kind == TRAINED.name:
-        scene = _load_scene(config.source, config.scene)
-        begins = None if checkpoint is not None or config.parent is None else _load(config.parent, where)[0]
-        _learn(folder, lambda: train_session(folder, scene, config, where, teacher=begins, resume=checkpoint), on_event)
-        return load_run(path, device=device)
-    assert config.parent is not None, "runs of these kinds come from another one"
-    model, info = _load(config.parent, where)
-    check_parent(config, model, info)
-    if kind == DISTILLED.name:
-        _learn(folder, lambda: distill_session(folder, config, model, info.scene, resume=checkpoint), on_event)
-    else:
-        masks = find_masks(config.get(SegmentSettings).masks, info)
-        _learn(folder, lambda: segment_session(folder, config, model, info.scene, masks, resume=checkpoint), on_event,
-               finish=write_tree)  # fmt: skip
+    path, where = run.path if isinstance(run, Run) else Path(run), choose_device(device)
+    config = RunFolder.open(path).config()
+    if config.kind not in _LIMITS:
+        raise ConfigError("runs of this kind are not gone on with from Python", file=path, field="kind",
+                          found=config.kind, expected=" | ".join(_LIMITS),
+                          hint=f"what makes them is {kind_named(config.kind).command}")  # fmt: skip
+    limits = _LIMITS[config.kind]
+    _checked(limits, "limits", steps=steps, seconds=seconds)
+    open_session = _reopened_session(path, config, parent, where)  # before anything is written
+    folder, config, checkpoint = reopen(path, config.kind, limits, steps=steps, seconds=seconds)
+    finish = write_tree if config.kind == SEGMENTED.name else lambda session: None
+    _learn(folder, lambda: open_session(folder, config, checkpoint), on_event, finish, created=False)
     return load_run(path, device=device)
+
+
+Opens = Callable[[RunFolder, RunConfig, Checkpoint | None], Session[Any]]
+
+
+def _reopened_session(path: Path, config: RunConfig, parent: Run | str | Path | None, where: torch.device) -> Opens:
+    """What opens the session of a run that goes on, when all that it needs could be read."""
+    if config.kind == TRAINED.name:
+        scene = _load_scene(config.source, config.scene)
+        begins = config.parent is not None and not RunFolder(path).checkpoints()
+        teacher = _parent(config, parent, where)[0] if begins else None
+        return lambda folder, config, checkpoint: train_session(
+            folder, scene, config, where, teacher=teacher, resume=checkpoint
+        )
+    model, info = _parent(config, parent, where)
+    check_parent(config, model, info)
+    if config.kind == DISTILLED.name:
+        return lambda folder, config, checkpoint: distill_session(folder, config, model, info.scene, resume=checkpoint)
+    masks = find_masks(config.get(SegmentSettings).masks, info)
+    return lambda folder, config, checkpoint: segment_session(
+        folder, config, model, info.scene, masks, resume=checkpoint
+    )
+
+
+def _parent(config: RunConfig, parent: Run | str | Path | None, where: torch.device) -> tuple[RadianceModel, RunInfo]:
+    """A model of its own, since learning may change it."""
+    place = parent.path if isinstance(parent, Run) else parent or config.parent
+    try:
+        return _load(str(place), where)
+    except RunFolderError as error:
+        raise RunFolderError("the run that this one was made from is gone", file=error.file,
+                             hint="say where it is now, as parent=") from error  # fmt: skip
 
 
 class Run:
@@ -198,13 +228,18 @@ class Run:
             ConfigError: there is no such view or channel.
         """
         if isinstance(camera, Cameras):
+            if len(camera) != 1:
+                raise ConfigError("one camera takes a picture", field="camera", found=f"{len(camera)} cameras",
+                                  expected="one of them, such as run.cameras()[0]")  # fmt: skip
             one = camera
         else:
             count = len(self.cameras())
             if not isinstance(camera, int) or not -count <= camera < count:
-                raise ConfigError("there is no such training view", found=camera, expected=f"0 to {count - 1}")
+                raise ConfigError("there is no such training view", found=repr(camera), expected=f"0 to {count - 1}")
             one = self.cameras()[camera]
         wanted = (channels,) if isinstance(channels, str) else tuple(channels)
+        if not wanted:
+            raise ConfigError("a picture has a channel", field="channels", expected="rgb, depth, opacity or normal")
         return Picture(self.model.render_image(one, 0, channels=wanted))
 
     def evaluate(self, split: str = "test", *, data: str | Path | None = None) -> ViewScore:
@@ -354,9 +389,12 @@ def _learn(
     open_session: Callable[[], Session[Any]],
     on_event: OnEvent | None,
     finish: Callable[[Session[Any]], object] = lambda session: None,
+    *,
+    created: bool = True,
 ) -> None:
-    """Let a session learn to the end; nothing half-made is left when it fails before its first checkpoint."""
-    with folder.discarded_on_error(), folder.locked():
+    """Let a session learn to the end; nothing half-made is left of a run that was ``created`` for it when it fails
+    before its first checkpoint."""
+    with folder.discarded_on_error() if created else nullcontext(), folder.locked():
         session = open_session()
         for event in session.events():
             if on_event is not None:

@@ -6,6 +6,7 @@ import io
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,13 +87,38 @@ def test_every_run_that_learns_goes_on_for_longer(run, tmp_path):
         assert seen == [before + 1, before + 2]
         assert again.info.step == before + 2
     edited = run.edit("recolor sphere 0 0 0 3 to 1 0 0", out=tmp_path / "red")
-    with pytest.raises(ConfigError, match="nothing to go on with"):
+    with pytest.raises(ConfigError, match="not gone on with from Python"):
         fl.resume(edited, steps=3)
-    config = (tmp_path / "vm" / "config.toml").read_text()
+    file = tmp_path / "vm" / "config.toml"
+    config = file.read_text()
     fl.train(run.config.source, steps=1, params="50k", out=tmp_path / "other", device="cpu")
-    (tmp_path / "vm" / "config.toml").write_text(config.replace(str(run.path), str(tmp_path / "other")))
     with pytest.raises(ConfigError, match="made from another one"):
+        fl.resume(tmp_path / "vm", steps=8, parent=tmp_path / "other")
+    file.write_text(gone := config.replace(str(run.path), str(tmp_path / "gone")))
+    with pytest.raises(RunFolderError, match="that this one was made from is gone"):
         fl.resume(tmp_path / "vm", steps=8)
+    with pytest.raises(ConfigError, match="wrong type"):
+        fl.resume(tmp_path / "vm", steps="8", parent=run)
+    assert file.read_text() == gone  # nothing is written of what could not be done
+    assert fl.resume(tmp_path / "vm", steps=3, parent=run).info.step == 6  # it has learnt as much already
+    assert file.read_text() == gone
+    assert fl.resume(tmp_path / "vm", steps=8, parent=run).info.step == 8
+
+
+def test_a_run_that_cannot_go_on_is_not_lost(run, tmp_path, monkeypatch):
+    kept = shutil.copytree(run.path, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+
+    def fails(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fieldlab.api.train_session", fails)
+    with pytest.raises(KeyboardInterrupt):
+        fl.resume(kept)
+    assert (kept / "config.toml").exists()
+    assert (kept / "metrics.jsonl").exists()
+    image = shutil.copytree(Path(__file__).parent / "runs" / "version_2" / "image", tmp_path / "image")
+    with pytest.raises(ConfigError, match="not gone on with from Python"):
+        fl.resume(image)
 
 
 def test_what_makes_no_sense_is_said(run):
@@ -106,6 +132,8 @@ def test_what_makes_no_sense_is_said(run):
         (lambda: run.export_mesh("a.ply", resolutions=3), "no such setting"),
         (lambda: run.render(99), "no such training view"),
         (lambda: run.render(0, channels="rbg"), "no such channel"),
+        (lambda: run.render(0, channels=()), "a picture has a channel"),
+        (lambda: run.render(run.cameras()), "one camera takes a picture"),
         (lambda: run.edit(["remove sphere 0 0 0 1"]), "one argument each"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -1,11 +1,12 @@
 """Operations as PyTorch knows them: a schema, what computes it, shapes without data, and a derivative.
 
-:func:`torch.library.custom_op` says the same, but at its first call it loads PyTorch's compiler, whether anything is
-compiled or not: more than two seconds of every command. The functions it is made of do not.
+:func:`torch.library.custom_op` registers the same, but at its first call it loads PyTorch's compiler, whether anything
+is compiled or not: more than two seconds of every command. The functions it is made of do not.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -28,10 +29,15 @@ class Operation:
         self.__doc__ = compute.__doc__
         torch.library.define(self.name, torch.library.infer_schema(compute, mutates_args=mutates))
         torch.library.impl(self.name, "default", compute)
+        names = list(inspect.signature(compute).parameters)
+        self._mutated = [names.index(argument) for argument in mutates]
         self.overload = getattr(getattr(torch.ops, NAMESPACE), name).default
 
     def __call__(self, *args: Any) -> Any:
-        return self.overload(*args)
+        made = self.overload(*args)
+        for i in self._mutated:  # whoever kept it for a derivative has to notice
+            torch.autograd.graph.increment_version(args[i])
+        return made
 
     def register_fake(self, shapes: Callable[..., Any]) -> Callable[..., Any]:
         """Decorates what gives results without data, as compilers want them."""

@@ -63,7 +63,8 @@ class RunFolder:
                 raise RunFolderError(
                     "there is a run in this folder already",
                     file=run.path,
-                    hint="go on with --resume, start again with --overwrite, or choose another folder with --out",
+                    hint="go on with --resume (fl.resume), start again with --overwrite (overwrite=True), or choose "
+                    "another folder with --out (out=)",
                 )
             with run.locked():
                 run._set_aside()

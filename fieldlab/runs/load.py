@@ -104,7 +104,8 @@ def _corrected(cameras: Cameras, arrays: dict[str, Tensor], model: RadianceModel
 
 
 def fingerprint(model: RadianceModel, scene: SceneRecord) -> str:
-    """What a run is known by wherever it is: its field's and model's settings and its training cameras."""
+    """What a run is known by wherever it is: its field's and model's settings and its training cameras. What was learnt
+    does not count: a run that learnt for longer is the same."""
     plain = json.dumps([config_to_dict(model.field.config), config_dict(model.config), scene.names], sort_keys=True)
     poses = scene.cameras["train"].camera_to_world.cpu().contiguous().numpy().tobytes()
     return hashlib.sha256(plain.encode() + poses).hexdigest()[:16]
@@ -117,5 +118,5 @@ def check_parent(config: RunConfig, model: RadianceModel, info: RunInfo) -> None
         ConfigError: it did.
     """
     if config.parent_fingerprint != fingerprint(model, info.scene):
-        raise ConfigError("the run in --out was made from another one", field="RUN",
+        raise ConfigError("the run to go on with was made from another one", field="parent",
                           found=f"{info.run.path}, of {info.scene.name}", expected=config.parent)  # fmt: skip

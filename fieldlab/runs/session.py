@@ -14,6 +14,7 @@ from fieldlab.render.model import RadianceModel, config_dict
 from fieldlab.runs.checkpoint import Checkpoint
 from fieldlab.runs.config import RunConfig, write_config
 from fieldlab.runs.folder import RunFolder
+from fieldlab.runs.limits import Limits
 from fieldlab.runs.loop import Event, Loop
 from fieldlab.runs.scene_record import SceneRecord
 
@@ -139,12 +140,22 @@ def reopen(
     run = RunFolder.open(path)
     config = run.config(kind)
     check(config)
+    checkpoint = run.latest_checkpoint() if run.checkpoints() else None
     if steps is not None or seconds is not None:
         longer: Any = replace(config.get(limits), steps=steps, seconds=seconds)
         config = config.with_settings(longer)
-        if writes:
+        if writes and not _reached(Limits(steps, seconds), checkpoint):
             write_config(run.config_file, config)  # what it was extended to outlives an interruption
-    return run, config, run.latest_checkpoint() if run.checkpoints() else None
+    return run, config, checkpoint
+
+
+def _reached(limits: Limits, checkpoint: Checkpoint | None) -> bool:
+    """Whether a run has learnt as much already, so that its limits stay those by which it did."""
+    try:
+        progress = {} if checkpoint is None else checkpoint.header["training"]["progress"]
+        return limits.finished(int(progress.get("step", 0)), float(progress.get("seconds", 0.0)))
+    except (KeyError, TypeError, ValueError, AttributeError):  # starting says what is wrong with it
+        return False
 
 
 def run_header(model: RadianceModel, training: dict[str, Any], scene: SceneRecord | None) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The one tree of a scene: which points are together at which threshold.
 
-Leaves are the leaves, each of some points of the surface. A node is born at the threshold at which its children
-come together, and dies when its parent is born. The cut at a threshold gives every point the highest of its ancestors
-born below; a higher threshold gives coarser parts, and the cuts nest by construction.
+Leaves are the finest nodes; each holds some points of the surface. A node is born at the threshold at which its
+children come together, and dies when its parent is born. The cut at a threshold gives every point the highest of its
+ancestors born below; a higher threshold gives coarser segments, and the cuts nest by construction.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Hierarchy:
         names: [M].
         colors: uint8 [M,3].
         points: float32 [N,3], world.
-        leaf: int64 [N], row of the finest part of each point.
+        leaf: int64 [N], row of the leaf of each point.
     """
 
     ids: Tensor
@@ -151,8 +151,8 @@ class Hierarchy:
         return rows[counts.argsort(descending=True)].tolist()
 
     def joined_at(self, a: Tensor, b: Tensor) -> Tensor:
-        """float32 [P]: from which threshold on points ``a`` and ``b`` int64 [P] are one part; 0 where they always are.
-        An ultrametric: never more than the larger of the two over any third point."""
+        """float32 [P]: from which threshold on points ``a`` and ``b`` int64 [P] are in one segment; 0 where they always
+        are. An ultrametric: never more than the larger of the two over any third point."""
         u, v = self.leaf[a], self.leaf[b]
         depth = self._depth()
         while bool((u != v).any()):

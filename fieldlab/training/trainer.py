@@ -124,7 +124,7 @@ class Trainer(Loop[TrainEvent]):
         if not done:
             raise ConfigError("this field cannot begin from that one", field=field.kind, hint="leave --teacher out")
         self.optimizer.regroup(self._groups())
-        return done
+        return [f"from the teacher: {words}" for words in done]
 
     def step(self) -> TrainEvent:
         """One step of training: rays, samples, loss, derivatives, Adam, and from time to time the occupancy grid."""

@@ -15,7 +15,7 @@ class DisplaySettings:
     Args:
         channel: of ``CHANNELS``.
         background: color behind everything, 0 to 1.
-        threshold: height of the hierarchy of segments.
+        threshold: height at which the hierarchy of segments is cut.
         tint: how strongly segments color the picture, 0 to 1.
         chosen: node ids of segments that stand out.
         hidden: node ids of segments that are not shown.

@@ -25,7 +25,7 @@ from fieldlab.segment.config import HEAD
 from fieldlab.segment.files import stored_hierarchy
 from fieldlab.segment.hierarchy import Hierarchy
 from fieldlab.segment.labels import Labeler
-from fieldlab.view.pixels import Pixels, render_pixels
+from fieldlab.view.gbuffer import GBuffer, render_gbuffer
 from fieldlab.view.scene_source import SceneSource, StoredScene
 
 BASIS = 4096  # points from which the colors of features are chosen
@@ -56,7 +56,7 @@ class ShownRun:
         self._lock = threading.Lock()
         self._cells: tuple[Tensor, Tensor] | None = None
         self._shown: tuple[tuple[frozenset[int], frozenset[int]], RadianceModel] | None = None
-        self._nearby: dict[int, Pixels] = {}
+        self._nearby: dict[int, GBuffer] = {}
 
     @staticmethod
     def load(path: str | Path, device: torch.device | str = "cpu") -> ShownRun:
@@ -191,11 +191,11 @@ class ShownRun:
         values = torch.nn.functional.normalize(self.model.features(HEAD, points), dim=1)
         return (0.5 + 0.5 * ((values - mean) @ directions) / spread).clamp(0, 1)
 
-    def near_view(self, i: int, side: int = 256) -> Pixels:
+    def near_view(self, i: int, side: int = 256) -> GBuffer:
         """What training camera ``i`` sees of the field, small; to know what is hidden from it."""
         if i not in self._nearby:
             one = self.scene.cameras["train"][i]
-            found = render_pixels(self.model, one.scaled(min(1.0, side / int(one.size.max()))))
+            found = render_gbuffer(self.model, one.scaled(min(1.0, side / int(one.size.max()))))
             assert found is not None
             if len(self._nearby) > 8:
                 self._nearby.pop(next(iter(self._nearby)))

@@ -18,8 +18,8 @@ from fieldlab.render.model import RadianceModel
 from fieldlab.view.cameras import Eye, cropped
 from fieldlab.view.channels import channels_of, difference, paint
 from fieldlab.view.display import DisplaySettings
+from fieldlab.view.gbuffer import GBuffer, render_gbuffer
 from fieldlab.view.overlay import blended
-from fieldlab.view.pixels import Pixels, render_pixels
 from fieldlab.view.proxy import ProxyMesh
 from fieldlab.view.scheduler import Drawn, Job
 from fieldlab.view.shown_run import ShownRun
@@ -55,7 +55,7 @@ class CachedRays:
     rays: tuple[object, ...]
     version: int
     runs: list[ShownRun]
-    pixels: list[Pixels]
+    buffers: list[GBuffer]
     traced: float
 
 
@@ -201,7 +201,7 @@ class Visitor:
                 watcher(picture.shape[1], picture.shape[0], time.perf_counter() - start, full)
         return Drawn(kept.traced, traced, full)
 
-    def _draw(self, request: PictureRequest, job: Job[PictureRequest], runs: list[ShownRun]) -> list[Pixels] | None:
+    def _draw(self, request: PictureRequest, job: Job[PictureRequest], runs: list[ShownRun]) -> list[GBuffer] | None:
         """What the runs that are shown look like from there, left one first."""
         width, height = request.eye.size(job.rays)
         cameras, display = request.eye.cameras(width, height), request.display
@@ -215,17 +215,17 @@ class Visitor:
             views = [(models[0], cropped(cameras, 0, middle)), (models[1], cropped(cameras, middle, width))]
         made = []
         for model, camera in views:
-            found = render_pixels(model, camera, job.given_up)
+            found = render_gbuffer(model, camera, job.given_up)
             if found is None:
                 return None
             made.append(found)
         return made
 
     def _paint(self, kept: CachedRays, display: DisplaySettings) -> torch.Tensor:
-        if display.compare == "difference" and len(kept.pixels) == 2:
-            return difference(kept.pixels[0], kept.pixels[1], display)
-        made = [paint(pixels, run, self.fitting(run, display))
-                for pixels, run in zip(kept.pixels, kept.runs, strict=False)]  # fmt: skip
+        if display.compare == "difference" and len(kept.buffers) == 2:
+            return difference(kept.buffers[0], kept.buffers[1], display)
+        made = [paint(buffer, run, self.fitting(run, display))
+                for buffer, run in zip(kept.buffers, kept.runs, strict=False)]  # fmt: skip
         picture = torch.cat(made, dim=1)
         if len(made) == 2:
             middle = made[0].shape[1]
@@ -249,8 +249,8 @@ class Visitor:
         self.shown = to_uint8(picture)
         z = None
         if self.occluding and self.things:
-            halves = kept.pixels if picture.shape[1] > kept.pixels[0].shape[1] else kept.pixels[:1]
-            z = torch.cat([pixels.z_depth for pixels in halves], dim=1).clamp_max(FARTHEST).cpu().numpy()
+            halves = kept.buffers if picture.shape[1] > kept.buffers[0].shape[1] else kept.buffers[:1]
+            z = torch.cat([buffer.z_depth for buffer in halves], dim=1).clamp_max(FARTHEST).cpu().numpy()
         if self.proxy is not None and self.proxy.resting(self.shown, z):
             return
         with contextlib.suppress(ConnectionError, RuntimeError):  # who has left sees nothing more

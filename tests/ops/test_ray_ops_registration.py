@@ -63,6 +63,13 @@ def test_compositing_compiles_whole():
     assert torch.allclose(a.grad, b.grad)
 
 
+def test_what_is_changed_in_place_is_noticed():
+    """A derivative that had kept it would be wrong."""
+    values = torch.rand(64)
+    occupancy._update(values, torch.tensor([1, 1, 5]), torch.ones(3), 0.9)
+    assert values._version == 1
+
+
 def test_no_command_waits_for_a_compiler_that_it_does_not_use():
     code = """if True:
         import sys, torch

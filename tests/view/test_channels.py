@@ -11,8 +11,8 @@ import torch
 from fieldlab.view.cameras import Eye, cropped, eye_of
 from fieldlab.view.channels import PAINTERS, channels_of, difference, leaves, legend, nearest_view, paint
 from fieldlab.view.display import DisplaySettings
+from fieldlab.view.gbuffer import render_gbuffer
 from fieldlab.view.overlay import blended
-from fieldlab.view.pixels import render_pixels
 from tests.scenes import ball_hit, ring_cameras
 from tests.view.ball import ball_run
 
@@ -24,7 +24,7 @@ def eye(i: int = 0) -> Eye:
 
 
 def seen_of(run, i: int = 0, width: int = 60, height: int = 48):
-    found = render_pixels(run.model, eye(i).cameras(width, height))
+    found = render_gbuffer(run.model, eye(i).cameras(width, height))
     assert found is not None
     return found
 
@@ -69,7 +69,7 @@ def test_what_is_seen_is_what_a_camera_sees(ball):
     forward = cameras.camera_to_world[0, :, 2]
     assert torch.allclose(z, (cameras.image_rays(0).directions[sure] @ forward) * t[sure], atol=0.1)
     calls: list[int] = []
-    assert render_pixels(ball.model, cameras, lambda: bool(calls.append(1)) or True) is None
+    assert render_gbuffer(ball.model, cameras, lambda: bool(calls.append(1)) or True) is None
     assert len(calls) == 1
 
 
@@ -118,10 +118,10 @@ def test_hidden_parts_are_not_drawn_and_others_alone_are(ball):
     assert torch.equal(query_occupancy(north.occupancy.packed(), p), up)
     assert torch.equal(query_occupancy(south.occupancy.packed(), p), ~up)
     nothing = ball.visible(frozenset({0}), frozenset())
-    found = render_pixels(nothing, eye().cameras(30, 24))
+    found = render_gbuffer(nothing, eye().cameras(30, 24))
     assert float(found.opacity.max()) == 0
     assert ball.visible(frozenset(), frozenset()) is ball.model
-    assert float(render_pixels(ball.model, eye().cameras(30, 24)).opacity.max()) > 0.9  # the run itself is as it was
+    assert float(render_gbuffer(ball.model, eye().cameras(30, 24)).opacity.max()) > 0.9  # the run itself is as it was
 
 
 def test_chosen_parts_stand_out(ball):

@@ -23,7 +23,7 @@ from fieldlab.training.trainer import Trainer
 from fieldlab.view.cameras import eye_of
 from fieldlab.view.channels import channels_of, paint
 from fieldlab.view.display import CHANNELS, DisplaySettings
-from fieldlab.view.pixels import render_pixels
+from fieldlab.view.gbuffer import render_gbuffer
 from fieldlab.view.scene_source import LoadedScene
 from fieldlab.view.shown_run import ShownRun
 from tests.scenes import ball_scene, ring_cameras
@@ -51,7 +51,7 @@ def test_it_is_seen_hidden_and_edited(name):
     scene = ball_scene(n=12, size=20)
     run = ShownRun(name, model, SceneRecord.of(scene), halves(), source=LoadedScene(scene))
     cameras = eye_of(ring_cameras(8).camera_to_world[1], math.radians(45), 1.25).cameras(40, 32)
-    seen = render_pixels(model, cameras)
+    seen = render_gbuffer(model, cameras)
     assert channels_of(run) == CHANNELS
     shown = float(seen.opacity.sum())
     assert shown > 20
@@ -60,6 +60,6 @@ def test_it_is_seen_hidden_and_edited(name):
         assert made.shape == (32, 40, 3)
         assert bool(made.isfinite().all())
         assert float(made.view(-1, 3).std(0).max()) > 1e-3, channel
-    assert float(render_pixels(run.visible(frozenset({1}), frozenset()), cameras).opacity.sum()) < 0.9 * shown
+    assert float(render_gbuffer(run.visible(frozenset({1}), frozenset()), cameras).opacity.sum()) < 0.9 * shown
     edited = edited_model(model, ["remove box -1 -1 0 1 1 1"], torch.Generator().manual_seed(0))
-    assert float(render_pixels(edited, cameras).opacity.sum()) < 0.9 * shown
+    assert float(render_gbuffer(edited, cameras).opacity.sum()) < 0.9 * shown

@@ -14,7 +14,7 @@ import torch
 
 from fieldlab.view.channels import paint
 from fieldlab.view.display import DisplaySettings
-from fieldlab.view.pixels import render_pixels
+from fieldlab.view.gbuffer import render_gbuffer
 from fieldlab.view.server import Viewer
 from tests.scenes import RADIUS
 from tests.view.ball import ball_run
@@ -57,7 +57,7 @@ def test_the_picture_is_the_field(browser, viewer):
 def check_picture(viewer, page):
     visitor, box = page.visitor, canvas(page)
     width, height = int(box["width"]), int(box["height"])
-    seen = render_pixels(viewer.runs[0].model, visitor.eye().cameras(width, height))
+    seen = render_gbuffer(viewer.runs[0].model, visitor.eye().cameras(width, height))
     wanted = paint(seen, viewer.runs[0], DisplaySettings()).numpy()
     x, y = int(box["x"]), int(box["y"])
     free = slice(None), slice(0, int(width * 0.9))

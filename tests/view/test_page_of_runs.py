@@ -14,7 +14,7 @@ from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
 from fieldlab.training.session import train_session
 from fieldlab.view.channels import paint
-from fieldlab.view.pixels import render_pixels
+from fieldlab.view.gbuffer import render_gbuffer
 from fieldlab.view.server import Viewer
 from fieldlab.view.shown_run import ShownRun
 from tests.scenes import RADIUS, ball_scene, run_config
@@ -71,7 +71,7 @@ def test_two_runs_are_split_and_exchanged(viewer, page):
 def _is_split(shown: np.ndarray, visitor, left: ShownRun, right: ShownRun) -> None:
     height, width = shown.shape[:2]
     cameras = visitor.eye().cameras(width, height)
-    wanted = [paint(render_pixels(run.model, cameras), run, visitor.display).numpy() for run in (left, right)]
+    wanted = [paint(render_gbuffer(run.model, cameras), run, visitor.display).numpy() for run in (left, right)]
     half, other = slice(0, width // 2 - 2), slice(width // 2 + 4, width)
     assert np.abs(shown[:, half] / 255 - wanted[0][:, half]).max() < 0.02
     assert np.abs(shown[:, other] / 255 - wanted[1][:, other]).max() < 0.02

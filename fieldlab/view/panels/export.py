@@ -17,8 +17,8 @@ from fieldlab.mesh.write import MESH_SUFFIXES, PARTS_SUFFIXES, write_mesh
 from fieldlab.pictures.sheets import to_uint8, write_picture
 from fieldlab.segment.segmentation import Segmentation
 from fieldlab.view.channels import paint
+from fieldlab.view.gbuffer import render_gbuffer
 from fieldlab.view.panels.work import Work
-from fieldlab.view.pixels import render_pixels
 from fieldlab.view.places import place
 from fieldlab.view.tasks import Task
 
@@ -83,7 +83,7 @@ class ExportPanel:
         width, height = round(PICTURE_HEIGHT * eye.aspect), PICTURE_HEIGHT
         task.tell("rendering", 0.1)
         model, cameras = run.visible(display.hidden, display.only), eye.cameras(width, height)
-        pixels = render_pixels(model, cameras, turn=self.viewer.turns.urgent)
+        pixels = render_gbuffer(model, cameras, turn=self.viewer.turns.urgent)
         assert pixels is not None
         write_picture(path, to_uint8(paint(pixels, run, display)))
         return path

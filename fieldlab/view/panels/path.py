@@ -15,9 +15,9 @@ from fieldlab.errors import FieldlabError
 from fieldlab.pictures.sheets import to_uint8
 from fieldlab.pictures.video import write_frames
 from fieldlab.view.channels import paint
+from fieldlab.view.gbuffer import render_gbuffer
 from fieldlab.view.keyframes import Flight, Keyframe, moved, read_flight, replaced, write_flight
 from fieldlab.view.panels.work import Work
-from fieldlab.view.pixels import render_pixels
 from fieldlab.view.places import place
 from fieldlab.view.tasks import Task
 
@@ -185,7 +185,7 @@ class PathPanel:
         def pictures(task: Task) -> Iterator[np.ndarray]:
             for i in range(len(cameras)):
                 task.tell(f"frame {i + 1} of {len(cameras)}", i / len(cameras))
-                pixels = render_pixels(model, cameras[i], turn=self.viewer.turns.urgent)
+                pixels = render_gbuffer(model, cameras[i], turn=self.viewer.turns.urgent)
                 assert pixels is not None
                 yield to_uint8(paint(pixels, run, display))
 

@@ -19,7 +19,7 @@ OPAQUE = 0.5  # opacity from which a ray ends on something
 
 
 @dataclass
-class Pixels:
+class GBuffer:
     """A picture of H x W rays before anything is made of it.
 
     Args:
@@ -70,10 +70,10 @@ class Pixels:
 
 
 @torch.no_grad()
-def render_pixels(
+def render_gbuffer(
     model: RadianceModel, cameras: Cameras, given_up: Callable[[], bool] = lambda: False,
     turn: Callable[[], AbstractContextManager[object]] = nullcontext,
-) -> Pixels | None:  # fmt: skip
+) -> GBuffer | None:  # fmt: skip
     """Everything about the picture of one camera; None when it was given up on the way. ``turn`` is taken for every
     band by work that nobody waits for."""
     one = cameras.to(model.device)
@@ -87,4 +87,4 @@ def render_pixels(
     rgb, opacity, depth = (torch.cat([getattr(part, name) for part in parts]) for name in ("rgb", "opacity", "depth"))
     cost = torch.cat([part.cost for part in parts]).float()
     shape = (height, width)
-    return Pixels(one, rays, rgb.view(*shape, 3), opacity.view(shape), depth.view(shape), cost.view(shape))
+    return GBuffer(one, rays, rgb.view(*shape, 3), opacity.view(shape), depth.view(shape), cost.view(shape))
