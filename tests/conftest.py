@@ -23,6 +23,15 @@ settings.register_profile("fieldlab", deadline=None, derandomize=True)
 settings.load_profile("fieldlab")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores: a fifth of the time some wait for browsers and for programs that tests start."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
+
+
+COSTLY = {"trained", "emulation"}
+"""Fixtures that train or run a compiler: whatever uses them is slow."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Random numbers without a generator of their own are the same whichever tests ran before, and for fixtures too."""
@@ -32,6 +41,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first: processes take whole files, and a long one at the end would keep one of them busy
     while the others wait."""
+    for item in items:
+        if not COSTLY.isdisjoint(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])  # stable: the order inside a file stays
 

@@ -18,6 +18,8 @@ from fieldlab.errors import ConfigError, RunFolderError
 from fieldlab.training.config import TrainConfig
 from tests.apps.conftest import write_scene
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

@@ -48,6 +48,7 @@ def test_edits_and_their_truth(tmp_path):
     assert (tmp_path / "edits.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_operations():
     out = run_example("02_operations.py")
     assert "fitted" in out

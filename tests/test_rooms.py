@@ -140,16 +140,19 @@ def test_rows_name_rooms_above_them_in_the_table_only():
         above.add(room)
 
 
+@pytest.mark.slow
 def test_imports_keep_to_the_table():
     assert violations(table()) == []
 
 
+@pytest.mark.slow
 def test_an_import_against_the_table_is_seen():
     rows = table()
     rows["training"] = rows["training"] - {"runs"}
     assert any(line.startswith("fieldlab/training/") and "imports runs" in line for line in violations(rows))
 
 
+@pytest.mark.slow
 def test_no_circles_within_a_room():
     assert circles() == set()
 

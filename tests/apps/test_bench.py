@@ -146,6 +146,7 @@ def test_the_viewer_is_measured_with_real_clients(trained, tmp_path):
     assert all(row["value"] > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_without_a_run_the_viewer_shows_one_that_is_trained(small, monkeypatch):
     monkeypatch.setattr(everything, "viewer_rows", lambda run, quick: iter([(run.name, run.model.field.kind, quick)]))
     plan = everything.Plan(str(small), (1.0,), torch.device("cpu"), 12, quick=True)

@@ -19,6 +19,8 @@ from fieldlab.apps import main as main_module
 from fieldlab.apps.main import COMMANDS, main
 from fieldlab.mesh.read import read_mesh
 
+pytestmark = pytest.mark.slow
+
 
 def failure(capsys, arguments: list[str]) -> str:
     """What a command that must fail says: one message without a traceback."""
@@ -67,6 +69,7 @@ def test_a_command_line_that_makes_no_sense_exits_with_2(capsys):
     assert done.value.code == 2
 
 
+@pytest.mark.slow
 def test_the_program_exits_with_the_code_and_one_message(tmp_path):
     done = program("eval", str(tmp_path / "none"))
     assert done.returncode == 1
@@ -105,12 +108,14 @@ def test_interruption_and_memory(monkeypatch, capsys):
     assert "memory" in failure(capsys, ["info", "x"])
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_leaves_no_traceback(trained):
     command = f"{sys.executable} -m fieldlab.apps.main info {trained} | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_eval_writes_numbers_and_sheet(trained, tmp_path, capsys):
     numbers, sheet = tmp_path / "e.json", tmp_path / "deep" / "e.png"
     assert main(["eval", str(trained), "--json", str(numbers), "--sheet", str(sheet), "--sheet-views", "2"]) == 0
@@ -131,6 +136,7 @@ def test_eval_writes_numbers_and_sheet(trained, tmp_path, capsys):
     assert f"{found['psnr']:.2f}" in table
 
 
+@pytest.mark.slow
 def test_eval_of_training_views_and_backgrounds(trained, tmp_path):
     for background in ("white", "black"):
         arguments = ["eval", str(trained), "--split", "train", "--background", background]
@@ -138,6 +144,7 @@ def test_eval_of_training_views_and_backgrounds(trained, tmp_path):
         assert json.loads((tmp_path / f"{background}.json").read_text())["views"] == 14
 
 
+@pytest.mark.slow
 def test_eval_with_lpips_weights(trained, tmp_path, monkeypatch):
     import torch
 
@@ -154,6 +161,7 @@ def test_eval_with_lpips_weights(trained, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "e.json").read_text())["lpips"] > 0
 
 
+@pytest.mark.slow
 def test_eval_finds_a_scene_that_moved(scene, trained, tmp_path, capsys):
     moved, run = tmp_path / "moved", tmp_path / "run"
     shutil.copytree(scene, moved)
@@ -183,6 +191,7 @@ def test_eval_finds_a_scene_that_moved(scene, trained, tmp_path, capsys):
     assert "has changed" in failure(capsys, ["eval", str(run), "--data", str(moved)])
 
 
+@pytest.mark.slow
 def test_render_video_and_pictures(trained, tmp_path):
     assert main(["render", str(trained), "--out", str(tmp_path / "o.mp4"), "--frames", "4", "--size", "41x30"]) == 0
     video = imageio.get_reader(tmp_path / "o.mp4")
@@ -225,6 +234,7 @@ def test_render_along_a_camera_path_file(trained, tmp_path):
     assert np.abs(pictures[0][20, 25].astype(int) - (128, 26, 128)).max() < 70
 
 
+@pytest.mark.slow
 def test_export_mesh_in_world_units(trained, tmp_path, capsys):
     mesh, points = tmp_path / "m.glb", tmp_path / "p.ply"
     arguments = ["export", str(trained), "--mesh", str(mesh), "--points", str(points), "--resolution", "48"]
@@ -245,6 +255,7 @@ def test_export_mesh_in_world_units(trained, tmp_path, capsys):
     assert len(trimesh.load(small, process=False).faces) <= 600
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported(trained, tmp_path, capsys):
     assert "nothing to export" in failure(capsys, ["export", str(trained)])
     assert "kind of file" in failure(capsys, ["export", str(trained), "--mesh", str(tmp_path / "m.off")])
@@ -268,6 +279,7 @@ def test_what_cannot_be_rendered(trained, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_runs_that_are_none(tmp_path, capsys, trained):
     for command in (["eval"], ["render", "--out", "o.mp4"], ["export", "--mesh", "m.glb"]):
         assert "no such run" in failure(capsys, [command[0], str(tmp_path / "none"), *command[1:]])
@@ -280,6 +292,7 @@ def test_runs_that_are_none(tmp_path, capsys, trained):
     assert "LPIPS weights are missing" in failure(capsys, missing)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing_and_says_so(trained, tmp_path, capsys, monkeypatch):
     def full(_descriptor):
         raise OSError(28, "No space left on device")
@@ -302,6 +315,7 @@ def test_capture_refuses_an_empty_folder(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_info_of_run_and_scene(trained, scene, capsys):
     assert main(["info", str(trained)]) == 0
     assert "hashgrid" in capsys.readouterr().out

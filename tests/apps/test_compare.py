@@ -71,6 +71,7 @@ def test_what_is_no_duration(text):
         duration(text, "--budget")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "words"),
     [

@@ -35,6 +35,7 @@ def test_demo_makes_everything(small, tmp_path, capsys):
     assert len(trimesh.load(out / "exports" / "mesh.glb", force="mesh").faces) > 100
 
 
+@pytest.mark.slow
 def test_demo_does_not_replace_what_is_no_run(small, tmp_path, capsys):
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "thesis.txt").write_text("precious")

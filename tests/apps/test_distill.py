@@ -16,6 +16,8 @@ from fieldlab.runs.load import load_run
 from tests.apps.test_commands import failure
 from tests.waiting import PATIENCE, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def distill(teacher, out, *more) -> int:
     return main(["distill", str(teacher), "--to", "vm", "--out", str(out), "--params", "60k", "--device", "cpu", *more])

@@ -9,6 +9,8 @@ from fieldlab.apps.main import main
 from fieldlab.runs.load import load_run
 from tests.apps.test_commands import failure
 
+pytestmark = pytest.mark.slow
+
 HALF = "box -1.5 -1.5 0 1.5 1.5 1.5"  # the upper half of the ball
 
 

@@ -32,6 +32,7 @@ def measured(trained: Path, mesh: Path, out: Path, *options: str) -> dict:
     return json.loads(out.read_text())
 
 
+@pytest.mark.slow
 def test_the_true_ball_is_the_photographs(trained, ball, tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
     options = ("--truth", str(ball), "--sheet", str(sheet), "--sheet-views", "2")
@@ -56,6 +57,7 @@ def test_the_true_ball_is_the_photographs(trained, ball, tmp_path, capsys):
         assert text in table
 
 
+@pytest.mark.slow
 def test_the_field_of_the_mesh_is_that_of_eval(trained, ball, tmp_path):
     assert main(["eval", str(trained), "--json", str(tmp_path / "e.json"), "--background", "black"]) == 0
     field = json.loads((tmp_path / "e.json").read_text())
@@ -66,6 +68,7 @@ def test_the_field_of_the_mesh_is_that_of_eval(trained, ball, tmp_path):
     assert "chamfer" not in found
 
 
+@pytest.mark.slow
 def test_recall_over_what_the_training_views_see(trained, scene, ball, tmp_path):
     """Half a ball is made, and the training views' depths are those of the other half: nothing seen is found."""
     cameras = load_scene(str(scene)).splits["train"].cameras
@@ -96,6 +99,7 @@ def test_recall_over_what_the_training_views_see(trained, scene, ball, tmp_path)
     assert [c["share"] for c in found["closeness"]] == pytest.approx([0.01, 0.3])
 
 
+@pytest.mark.slow
 def test_an_exported_mesh_is_measured(trained, ball, tmp_path):
     made = tmp_path / "made.ply"
     assert main(["export", str(trained), "--mesh", str(made), "--resolution", "48"]) == 0
@@ -104,6 +108,7 @@ def test_an_exported_mesh_is_measured(trained, ball, tmp_path):
     assert found["psnr"] > 10
 
 
+@pytest.mark.slow
 def test_what_cannot_be_measured(trained, ball, tmp_path, capsys):
     base = ["eval", str(trained), "--mesh", str(ball)]
     assert "give --mesh too" in failure(capsys, ["eval", str(trained), "--truth", str(ball)])

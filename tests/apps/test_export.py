@@ -19,6 +19,7 @@ def failure(capsys, arguments: list[str]) -> str:
     return " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_a_textured_mesh_has_the_colors_of_the_scene(trained, tmp_path, capsys):
     file = tmp_path / "ball.glb"
     assert main(["export", str(trained), "--mesh", str(file), "--texture", "256", "--normal-map", *SMALL]) == 0
@@ -38,6 +39,7 @@ def test_a_textured_mesh_has_the_colors_of_the_scene(trained, tmp_path, capsys):
     assert np.median(np.abs(found[outside] - expected)) < 0.15
 
 
+@pytest.mark.slow
 def test_axes_and_scale_are_made_and_recorded(trained, tmp_path):
     plain, turned = tmp_path / "plain.ply", tmp_path / "turned.glb"
     assert main(["export", str(trained), "--mesh", str(plain), *SMALL]) == 0
@@ -54,6 +56,7 @@ def test_axes_and_scale_are_made_and_recorded(trained, tmp_path):
     assert b"confidence" in (tmp_path / "p.ply").read_bytes()[:800]
 
 
+@pytest.mark.slow
 def test_a_page_maps_and_cameras(trained, tmp_path, capsys):
     page, maps, cameras = tmp_path / "ball.html", tmp_path / "maps", tmp_path / "cameras"
     products = ["--html", str(page), "--maps", str(maps), "--cameras", str(cameras), "--kinds", "depth", "opacity"]
@@ -70,6 +73,7 @@ def test_a_page_maps_and_cameras(trained, tmp_path, capsys):
     assert f"{cameras}: 17 cameras for nerfstudio and COLMAP" in said
 
 
+@pytest.mark.slow
 def test_closed_meshes_are_watertight(trained, tmp_path):
     for suffix in ("ply", "stl"):
         file = tmp_path / f"m.{suffix}"
@@ -90,6 +94,7 @@ def test_what_is_refused_before_anything_is_made(trained, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_interruption_leaves_nothing(trained, tmp_path, monkeypatch):
     from fieldlab.mesh.surface import extract
 
@@ -114,12 +119,14 @@ def test_what_the_run_lacks_is_told_before_anything_is_made(trained, tmp_path, c
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.slow
 def test_a_level_below_all_densities_is_no_surface(trained, tmp_path, capsys):
     text = failure(capsys, ["export", str(trained), "--mesh", str(tmp_path / "m.glb"), *SMALL, "--level", "1e-30"])
     assert "denser than the level" in text
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_stl_files_are_undone_too(trained, tmp_path):
     plain, turned = tmp_path / "plain.stl", tmp_path / "turned.stl"
     assert main(["export", str(trained), "--mesh", str(plain), *SMALL]) == 0

@@ -76,6 +76,7 @@ def test_every_pair_once(small_scene, tmp_path, capsys, in_this_process):
     assert {r["kind"] for r in found} == {"teacher", "pair"}
 
 
+@pytest.mark.slow
 def test_what_makes_no_matrix(scene, tmp_path, capsys):
     base = ["matrix", str(scene), "--out", str(tmp_path / "out")]
     assert "two fields" in failure(capsys, [*base, "--fields", "vm"])

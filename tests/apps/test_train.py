@@ -42,6 +42,7 @@ def capture(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_train_resume_and_info(capture, tmp_path, capfd):
     out = tmp_path / "run"
     train.run(train.Train(str(capture), out=out, steps=5, **SMALL))
@@ -146,6 +147,7 @@ def test_failure_before_the_first_checkpoint_leaves_nothing(capture, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_checkpoint_can_be_started_again(capture, tmp_path):
     out = tmp_path / "run"
     options = train.Train(str(capture), out=out, steps=2, params="60k", samples_per_step=512)
@@ -156,6 +158,7 @@ def test_a_run_killed_before_its_first_checkpoint_can_be_started_again(capture, 
     assert list((out / "checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_a_teacher_is_read_before_anything_is_overwritten(capture, tmp_path):
     out = tmp_path / "run"
     train.run(train.Train(str(capture), out=out, steps=5, **SMALL))

@@ -106,6 +106,7 @@ FRAME_DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FRAME_DAMAGE)
 def test_bad_frame(capture, case):
     damage, words = FRAME_DAMAGE[case]

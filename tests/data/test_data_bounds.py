@@ -53,6 +53,7 @@ def around(count, radius=4.0):
     return ring(count, radius, 2.5) + ring(count, radius, -0.7)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-3, 3), min_size=3, max_size=3), st.integers(3, 12), st.integers(0, 1000))
 def test_focus_is_where_axes_meet(target, count, seed):
@@ -73,6 +74,7 @@ def test_focus_ignores_a_stray_camera():
     assert np.linalg.norm(robust) < 0.3 * np.linalg.norm(unweighted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spheres", [[((0.0, 0.0, 0.0), 0.8)], [((0.5, -0.3, 0.2), 0.3), ((-0.6, 0.4, -0.1), 0.25)]])
 def test_hull_box_is_tight_and_holds_the_object(spheres):
     views = silhouettes_of(around(12), spheres, focal=80.0, width=96, height=72)
@@ -92,6 +94,7 @@ def test_hull_box_is_tight_and_holds_the_object(spheres):
     assert 0 < bounds.near < gap
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resolution", [32, 48, 50])
 def test_hull_holds_every_point_of_the_object(resolution):
     spheres = [((0.3, 0.0, 0.1), 0.5), ((-0.5, 0.2, 0.0), 0.2)]
@@ -108,6 +111,7 @@ def test_hull_holds_every_point_of_the_object(resolution):
     assert hull.float().mean() < 4 * inside.float().mean()  # and most of the empty space is gone
 
 
+@pytest.mark.slow
 def test_hull_with_large_pictures_and_few_views_in_the_picture():
     """Pooled silhouettes stay conservative, and parts that only some views show are kept."""
     spheres = [((0.0, 0.0, 0.0), 0.6)]
@@ -163,6 +167,7 @@ def test_a_ball_is_ruled_out_only_by_a_view_that_holds_all_of_it():
     assert carved > 300
 
 
+@pytest.mark.slow
 def test_faint_pixels_are_empty():
     views = silhouettes_of(around(8), [((0.0, 0.0, 0.0), 0.6)], focal=80.0, width=96, height=72)
     start = torch.tensor([[-1.5] * 3, [1.5] * 3])
@@ -174,6 +179,7 @@ def test_faint_pixels_are_empty():
     assert float((hull_box(views, start) - start).abs().max()) < 0.5
 
 
+@pytest.mark.slow
 def test_the_box_leaves_out_what_few_views_see():
     """One view in twelve looks at a second ball, which the others do not have in their pictures."""
     far = (0.0, 0.0, 9.0)
@@ -195,6 +201,7 @@ def test_inward_photographs():
     assert 0 < bounds.near < 0.2 * distance
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.floats(0.01, 100), st.lists(st.floats(-50, 50), min_size=3, max_size=3))
 def test_bounds_follow_the_units_of_the_data(scale, shift):

@@ -31,12 +31,14 @@ def small(limit):
     return st.floats(-limit, limit, allow_nan=False)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.tuples(small(0.4), small(0.2), small(0.02), small(0.02), small(0.1), small(0.05)))
 def test_perspective_round_trip(distortion):
     check_round_trip(make(CameraModel.PERSPECTIVE, distortion))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.tuples(small(0.3), small(0.1), small(0.05), small(0.02), st.just(0.0), st.just(0.0)))
 def test_fisheye_round_trip(distortion):
@@ -133,6 +135,7 @@ def test_fisheye_covers_more_than_half_a_sphere():
     assert not valid.any()  # an angle above pi
 
 
+@pytest.mark.slow
 def test_rays_differentiate_in_poses():
     cameras = make(distortion=(0.05, -0.02, 0.001, 0.002, 0, 0), n=3)
     poses = cameras.camera_to_world.double().requires_grad_()

@@ -18,6 +18,8 @@ from fieldlab.errors import ConfigError, DataError
 from fieldlab.sources.load import load_scene
 from tests.data.data_builders import look_at, write_image
 
+pytestmark = pytest.mark.slow
+
 pycolmap = pytest.importorskip("pycolmap")
 
 WIDTH, HEIGHT, FOCAL = 320, 240, 300.0

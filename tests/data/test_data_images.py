@@ -28,6 +28,7 @@ def brute_area(values, width, height):
     return out / (rows / height * columns / width)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3), st.integers(0, 10_000))
 def test_area_average_by_whole_factors(height, width, factor, seed):

@@ -289,6 +289,7 @@ def make_reconstruction(poses, model="OPENCV", params=(10, 11, 6, 4, 0.05, -0.01
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [False, True])
 @pytest.mark.parametrize("where", ["sparse/0", "sparse", "colmap/sparse/0", "."])
 def test_colmap(tmp_path, text, where):
@@ -373,6 +374,7 @@ def test_scene_files(capture, tmp_path):
         load_scene(tmp_path / "gone.toml")
 
 
+@pytest.mark.slow
 def test_procedural_scenes_by_name():
     scene = load_scene("robot", SceneOptions(max_side=16, aabb=(-2, -2, -2, 2, 2, 2), background="black"))
     assert scene.source == "robot"

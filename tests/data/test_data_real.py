@@ -12,6 +12,7 @@ from fieldlab.sources.load import load_scene
 from tests.data.data_builders import visual_hull
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["colmap_cup", "colmap_txt_maupertuis"])
 def test_observations_land_where_they_were_seen(real_data, name):
     """A wrong axis, transpose or half-pixel shift would show at once in the reprojection of the observations."""
@@ -37,6 +38,7 @@ def test_observations_land_where_they_were_seen(real_data, name):
     assert scene.near < (scene.points[:, None] - views.cameras.origins[None, :5]).norm(dim=-1).median()
 
 
+@pytest.mark.slow
 def test_fox(real_data):
     scene = load_scene(real_data("fox"), SceneOptions(downscale=4))
     assert {split: len(views) for split, views in scene.splits.items()} == {"train": 43, "test": 7}
@@ -53,6 +55,7 @@ def test_fox(real_data):
     assert (back - grid - 0.5).abs().max() < 1e-3
 
 
+@pytest.mark.slow
 def test_lego(real_data):
     scene = load_scene(real_data("lego_200"))
     assert {split: len(views) for split, views in scene.splits.items()} == {"train": 100, "val": 10, "test": 25}

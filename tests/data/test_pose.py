@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +35,7 @@ def test_translation_is_in_units_of_the_box():
     assert float(moved[0].abs().max()) < 1e-6
 
 
+@pytest.mark.slow
 def test_six_numbers_reach_any_small_rotation():
     """Gradient descent on the correction undoes a known turn."""
     poses = ring_cameras(1).camera_to_world

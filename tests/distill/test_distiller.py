@@ -94,6 +94,7 @@ def pairs():
                 yield pytest.param(name, to, marks=[pytest.mark.slow] if to in LEARNT else [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "to"), pairs())
 def test_every_pair_has_all_three_levels_and_learns(teacher, name, to):
     from_, d = teacher(name), distiller_of(teacher(name), to, LEARNT.get(to, 50))
@@ -111,12 +112,14 @@ def test_every_pair_has_all_three_levels_and_learns(teacher, name, to):
     assert difference(from_, d.student) < min(0.004, 0.2 * difference(from_, empty))
 
 
+@pytest.mark.slow
 def test_the_same_field_is_copied(teacher):
     d = distiller_of(teacher("hashgrid"), "hashgrid", steps=0)
     assert d.start() == ["from the teacher: the whole field copied: it is the same"]
     assert difference(d.teacher, d.student) == 0
 
 
+@pytest.mark.slow
 def test_what_can_be_computed_is_computed_and_said(teacher):
     fresh = {}
     for to in ("vm", "cp", "voxel", "neurbf"):
@@ -130,6 +133,7 @@ def test_what_can_be_computed_is_computed_and_said(teacher):
     assert fresh["voxel"] < 3e-3
 
 
+@pytest.mark.slow
 def test_latents_are_compared_as_they_are_only_where_they_mean_the_same(teacher):
     for name, to, adapted in (("hashgrid", "vm", False), ("hashgrid", "voxel", True), ("voxel", "hashgrid", True)):
         d = distiller_of(teacher(name), to)
@@ -140,6 +144,7 @@ def test_latents_are_compared_as_they_are_only_where_they_mean_the_same(teacher)
     assert d.match.spec is not None
 
 
+@pytest.mark.slow
 def test_occupancy_is_the_teachers_at_first_then_of_both_then_the_students(teacher):
     d = distiller_of(teacher("hashgrid"), "vm", steps=40)
     d.start()
@@ -153,6 +158,7 @@ def test_occupancy_is_the_teachers_at_first_then_of_both_then_the_students(teach
     assert d.student.config == replace(d.teacher.config, n_images=0)
 
 
+@pytest.mark.slow
 def test_empty_space_is_empty_in_the_student_too(teacher):
     d = distiller_of(teacher("hashgrid"), "hashgrid", field=replace(small("hashgrid"), n_levels=6), steps=250)
     d.start()
@@ -168,6 +174,7 @@ def test_empty_space_is_empty_in_the_student_too(teacher):
     assert float((before.field.geometry(x)[0] + before.field.log_unit).median()) > -0.5
 
 
+@pytest.mark.slow
 def test_a_slow_teacher_is_asked_less_often(teacher, monkeypatch):
     asked = []
     import fieldlab.distill.distiller as module
@@ -181,6 +188,7 @@ def test_a_slow_teacher_is_asked_less_often(teacher, monkeypatch):
     assert len(asked) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("active", [True, False])
 def test_hard_rays_come_again_when_learning_is_active(teacher, monkeypatch, active):
     monkeypatch.setattr("fieldlab.distill.mining.POOL", 64)
@@ -197,6 +205,7 @@ def test_hard_rays_come_again_when_learning_is_active(teacher, monkeypatch, acti
     assert again[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "reuse"), [(1.1, 1), (2.3, 3), (1000, 64)])
 def test_a_teacher_costs_no_more_than_the_student(teacher, monkeypatch, seconds, reuse):
     """Asking it takes so many seconds where a step of the student's takes one."""
@@ -210,6 +219,7 @@ def test_a_teacher_costs_no_more_than_the_student(teacher, monkeypatch, seconds,
     assert ("slow" in log[-1]) == (reuse > 1)
 
 
+@pytest.mark.slow
 def test_resuming_goes_on(teacher):
     d = distiller_of(teacher("hashgrid"), "vm", steps=30)
     d.start()
@@ -229,6 +239,7 @@ def test_resuming_goes_on(teacher):
         distiller_of(teacher("hashgrid"), "cp").start(Checkpoint(arrays, {"training": training}))
 
 
+@pytest.mark.slow
 def test_appearance_is_inherited_where_a_field_can_have_one():
     model = train("hashgrid", appearance=4)
     field = small("vm").with_appearance(4)
@@ -259,6 +270,7 @@ def with_head(model: RadianceModel) -> RadianceModel:
     return made.requires_grad_(False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["vm", "voxel", "mlp"])
 def test_features_are_carried_along(teacher, to):
     model = with_head(teacher("hashgrid"))
@@ -274,6 +286,7 @@ def test_features_are_carried_along(teacher, to):
     assert torch.equal(again.student.features("parts", points), model.features("parts", points))
 
 
+@pytest.mark.slow
 def test_features_of_what_was_moved_move_along(teacher):
     model = with_head(teacher("hashgrid"))
     moved = edited_model(model, ["move box -1 -1 -1 1 1 1 turn 0 0 1 90"], torch.Generator().manual_seed(0))

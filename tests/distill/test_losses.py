@@ -54,6 +54,7 @@ def test_latents_of_one_meaning_are_compared_as_they_are():
     assert torch.allclose(match(2 * student, 2 * teacher), 4 * wanted, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_adapter_learns_to_match_latents_of_another_shape():
     g = torch.Generator().manual_seed(0)
     match = LatentMatch(5, 9, same=False, generator=g)

@@ -92,6 +92,7 @@ def brute(text: str, field, p, d):
     return torch.tensor(out_s), torch.stack(out_c)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", ["by 0.4 0.1 0.3", "turn 1 2 0.5 40", "scale 1.5", "by 0.2 0 0 turn 0 0 1 90 scale 0.5"]
 )

@@ -41,6 +41,7 @@ def nearest_is_own(part: PartPoints, p: torch.Tensor):
     return own < others, (own - others).abs() > 0.02
 
 
+@pytest.mark.slow
 def test_a_region_is_what_is_nearest_to_its_points():
     part, p = two_balls(), world()
     text, region = locate(part, field_with(), 0.0)
@@ -55,6 +56,7 @@ def test_a_region_is_what_is_nearest_to_its_points():
     assert bool(found.any()) & bool((~found & inside).any())
 
 
+@pytest.mark.slow
 def test_a_part_is_found_where_earlier_edits_brought_it():
     part, p = two_balls(), world()
     moved = "move box -0.5 -0.3 -0.3 -0.05 0.3 0.3 by 0 0.3 0"  # most of the small ball
@@ -68,6 +70,7 @@ def test_a_part_is_found_where_earlier_edits_brought_it():
         locate(part, field_with(["remove sphere -0.2 0 0 0.3"]), 0.0)
 
 
+@pytest.mark.slow
 def test_both_copies_of_a_part_are_found():
     part = two_balls()
     text, region = locate(part, field_with(["duplicate sphere -0.2 0 0 0.25 by 0 0.55 0"]), 0.0)
@@ -75,6 +78,7 @@ def test_both_copies_of_a_part_are_found():
     assert parse_edit(f"remove {text}").selection.contains(centers, region).tolist() == [True, True]
 
 
+@pytest.mark.slow
 def test_a_field_without_a_part_survives_its_arrays():
     part, p = two_balls(), world()
     text, region = locate(part, field_with(), 0.05)

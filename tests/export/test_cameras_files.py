@@ -90,6 +90,7 @@ def test_transforms_are_read_again(tmp_path, lens, shared):
     assert data["camera_model"] == expected
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000))
 @settings(max_examples=20, deadline=None)
 def test_any_poses_survive_both_formats(tmp_path_factory, seed):
@@ -214,6 +215,7 @@ def facing_the_ball(n: int = 6) -> Cameras:
     return Cameras.pinhole(look_at(positions, center, torch.tensor([0.0, 0, 1])), 100.0, 80, 60)
 
 
+@pytest.mark.slow
 def test_points_have_colors_and_tracks_of_the_views_that_see_them(tmp_path):
     cameras, cloud = facing_the_ball(), ball_cloud()
     # Behind the ball is a wall of points, which it hides from the first camera.

@@ -238,6 +238,7 @@ def parts() -> Segmentation:
     return Segmentation(RadianceModel(SolidBall(), ModelConfig(box, step=0.01, grid_resolution=16)), tree)
 
 
+@pytest.mark.slow
 def test_labels_are_ids_and_have_a_palette(tmp_path):
     segmentation, cameras = parts(), around()
     write = partial(write_maps, model=segmentation.model, cameras=cameras, names=NAMES, segmentation=segmentation)

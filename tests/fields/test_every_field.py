@@ -90,6 +90,7 @@ def test_budgets_hold(name, budget):
         assert config.size().trainable > 0.4 * budget
 
 
+@pytest.mark.slow
 @every
 def test_budgets_in_bytes_hold(name):
     config = fitted_to_bytes(config_named(name), 1_000_000)
@@ -105,6 +106,7 @@ def test_budgets_that_are_too_small(name):
         fitted_to_bytes(config_named(name), 500)
 
 
+@pytest.mark.slow
 @every
 def test_sizes_are_never_exceeded(name, trained):
     trainer, _ = trained(name)
@@ -114,12 +116,14 @@ def test_sizes_are_never_exceeded(name, trained):
     assert 4 * field.n_parameters <= field.n_bytes <= size.n_bytes
 
 
+@pytest.mark.slow
 @every
 def test_fields_learn(name, trained):
     _, losses = trained(name)
     assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
 
 
+@pytest.mark.slow
 @every
 def test_all_parameters_are_trained(name):
     trainer = trainer_of(name)
@@ -142,6 +146,7 @@ def test_checkpoints_restore(name, trained):
     assert torch.equal(trainer.model.rgb(x, d), other.rgb(x, d))
 
 
+@pytest.mark.slow
 @every
 def test_the_fused_renderer_agrees(name, trained):
     model = trained(name)[0].model.eval()
@@ -191,6 +196,7 @@ def share_close(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float(((found - expected).norm(dim=1) <= 1e-3 * (size + size.median())).float().mean())
 
 
+@pytest.mark.slow
 @every
 def test_derivatives_by_position(name):
     """Of the kernels, for every instruction set, by automatic differentiation of the references in double precision,
@@ -221,6 +227,7 @@ def test_density_is_that_of_geometry(name, trained):
     assert torch.allclose(field.density(x), field.sigma(field.geometry(x)[0]), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["neurbf", "neurbf+cp", "hashgrid:neurbf"])
 @pytest.mark.parametrize("teacher", ["hashgrid", "vm", "voxel", "mlp"])
 def test_any_field_places_kernels(name, teacher, trained):

@@ -100,6 +100,7 @@ def test_what_is_no_head():
             HeadConfig.from_dict(broken)
 
 
+@pytest.mark.slow
 def test_edits_take_features_along():
     model = model_with_head()
     low, high = model.aabb

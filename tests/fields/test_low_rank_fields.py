@@ -182,6 +182,7 @@ def test_penalties_reach_the_gradients(config):
     assert field.appearance_factors.grad.any()
 
 
+@pytest.mark.slow
 def test_learns_a_ball(config):
     """Log-density of a ball and a color that varies: the loss falls well below that of a constant."""
     field, generator = field_of(config), torch.Generator().manual_seed(1)

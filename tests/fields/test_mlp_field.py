@@ -116,6 +116,7 @@ def test_hierarchical_samples_follow_the_coarse_weights():
     assert trainer.model(rays).coarse_rgb is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hierarchical", [True, False])
 def test_training_learns(hierarchical):
     trainer = make(replace(TINY, hierarchical=hierarchical), steps=100)
@@ -123,6 +124,7 @@ def test_training_learns(hierarchical):
     assert events[-1].psnr > events[5].psnr + 3
 
 
+@pytest.mark.slow
 def test_fused_rendering_is_that_of_the_separate_operations():
     trainer = make(replace(TINY, hierarchical=False), steps=30)
     list(trainer.events())
@@ -133,6 +135,7 @@ def test_fused_rendering_is_that_of_the_separate_operations():
     assert torch.allclose(fused.rgb, model.render_rays(rays).rgb, atol=3e-3)
 
 
+@pytest.mark.slow
 def test_resuming_goes_on_exactly():
     whole = make(steps=8)
     list(whole.events())

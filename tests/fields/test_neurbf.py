@@ -109,6 +109,7 @@ def test_kernels_are_placed_in_time(whole):
     assert torch.equal(centers, kernels.centers)
 
 
+@pytest.mark.slow
 def test_a_teacher_places_kernels_where_it_is_looked_at():
     field, teacher = field_of(), sharp()
     assert field.begin_from(teacher, lambda x: x[:, 2] < 0.25, seeded())

@@ -93,6 +93,7 @@ def test_the_example_is_a_field_like_any_other(triplane, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_run_of_the_example_learns_opens_and_renders(triplane, tmp_path):
     scene, trainer = ball_scene(n=16), trainer_of("triplane", steps=60)
     config = RunConfig("trained", "ball", trainer.model.field.config, (trainer.config, SceneOptions()))
@@ -150,6 +151,7 @@ def test_fieldlabs_own_entry_points_are_those_of_its_source():
             assert registry.field_type(kind).kind == kind
 
 
+@pytest.mark.slow
 def test_names_are_known_before_anything_is_imported_and_one_kind_imports_one_module():
     code = """
 import sys

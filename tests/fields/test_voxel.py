@@ -238,6 +238,7 @@ def trained(steps: int, until: int | None = None) -> Trainer:
     return trainer
 
 
+@pytest.mark.slow
 def test_training_learns_and_resumes():
     whole = trained(120)
     assert whole.model.field.index.resolution == 33

@@ -41,6 +41,7 @@ def arrays(run):
     return read_checkpoint(RunFolder.open(run).checkpoints()[-1]).part("signal")
 
 
+@pytest.mark.slow
 def test_an_image(photo, tmp_path):
     out, numbers = tmp_path / "run", tmp_path / "numbers.json"
     command = ["fit", "image", str(photo), "--out", str(out), "--params", "20k", "--device", "cpu"]
@@ -60,6 +61,7 @@ def test_an_image(photo, tmp_path):
     assert json.loads((out / "scores.json").read_text()) == found
 
 
+@pytest.mark.slow
 def test_a_fitted_run_is_described_and_not_taken_for_a_scene(photo, tmp_path, capsys):
     out = tmp_path / "run"
     command = ["fit", "image", str(photo), "--out", str(out), "--params", "20k", "--device", "cpu"]
@@ -87,6 +89,7 @@ def test_a_loss_that_is_no_number_ends_fitting_and_keeps_what_was_good(photo, tm
     assert [file.name for file in RunFolder.open(out).checkpoints()] == ["step-000000003.safetensors"]
 
 
+@pytest.mark.slow
 def test_resuming_gives_what_one_run_gives(photo, tmp_path):
     command = ["fit", "image", str(photo), "--params", "20k", "--batch", "100", "--device", "cpu", "--seed", "4"]
     assert main([*command, "--out", str(tmp_path / "a"), "--steps", "12"]) == 0
@@ -116,6 +119,7 @@ def test_a_mesh(mesh, tmp_path):
     assert (out / "renders" / "comparison.png").exists()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_done(photo, mesh, tmp_path, capsys):
     def image(*more, path=photo):
         return failure(capsys, ["fit", "image", str(path), "--out", str(tmp_path / "none"), *more])

@@ -132,6 +132,7 @@ def test_gradients_of_a_ramp_and_of_an_edge():
     assert gradient_magnitude(torch.ones(5, 5, 3)).abs().max() < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_waves_are_learnt(channels):
     photo = waves(channels=channels)

@@ -94,6 +94,7 @@ def test_distance_between_parallel_planes():
     assert compare_surfaces(lifted, plate(), 500, np.random.default_rng(0))[2] == 0
 
 
+@pytest.mark.slow
 def test_training_points_are_of_three_kinds():
     solid = Solid(sphere(5))
     task = SdfTask(solid, 8000, seed=3)

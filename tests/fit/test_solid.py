@@ -33,6 +33,7 @@ def brute_force_distance(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return best
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), faces=st.integers(1, 30), count=st.integers(1, 50))
 def test_distances_are_those_of_brute_force(seed, faces, count):

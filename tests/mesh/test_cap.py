@@ -36,6 +36,7 @@ def assert_closed(mesh: Mesh) -> None:
     assert np.isfinite(mesh.vertices).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.floats(-0.8, 0.8))
 def test_cut_balls_get_flat_caps_and_their_volume(seed, height):
@@ -52,6 +53,7 @@ def test_cut_balls_get_flat_caps_and_their_volume(seed, height):
     assert np.abs(added @ normal - height).max(initial=0) < 1e-9
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.02, 0.98))
 def test_whatever_is_left_of_a_surface_can_be_closed(seed, share):
@@ -65,6 +67,7 @@ def test_whatever_is_left_of_a_surface_can_be_closed(seed, share):
     assert np.array_equal(closed.vertices[closed.faces[: left.sum()]], triangles)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6))
 def test_parts_of_a_labeled_mesh_fill_it(seed):

@@ -55,6 +55,7 @@ class SoftBall(Field):
         return []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("density", "level"), [(12.0, 6.0), (5000.0, None)])
 def test_level_follows_soft_fields_and_not_hard_ones(density, level):
     aabb = (9.1, -5.9, 1.2, 11.1, -3.9, 3.2)  # 2 units around CENTER
@@ -70,6 +71,7 @@ def test_level_follows_soft_fields_and_not_hard_ones(density, level):
     assert np.abs(radius - RADIUS).max() < report.cell
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".glb", ".ply", ".obj"])
 def test_files_keep_coordinates_and_colors(ball, tmp_path, suffix):
     mesh, _ = extract_mesh(ball, resolution=16)
@@ -85,6 +87,7 @@ def test_files_keep_coordinates_and_colors(ball, tmp_path, suffix):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.slow
 def test_mesh_files_that_cannot_be(ball, tmp_path):
     mesh, _ = extract_mesh(ball, resolution=16)
     for name in ("ball.off", "ball"):
@@ -136,6 +139,7 @@ def test_points_need_something_to_see(ball):
         surface_points(ball, around(3)[:0], 10)
 
 
+@pytest.mark.slow
 def test_mesh_picture_is_what_the_field_shows(ball):
     mesh, _ = extract_mesh(ball, resolution=64)
     cameras = orbit(around(16), ball.aabb, 3, View(80, 60, 0.6))

@@ -181,6 +181,7 @@ def test_pieces_are_counted_across_the_seams_of_textures():
     assert mesh_shape(Mesh(vertices, np.arange(6).reshape(2, 3))).components == 1  # minus zero is zero
 
 
+@pytest.mark.slow
 def test_queries_against_brute_force():
     rng = np.random.default_rng(0)
     mesh = ball(subdivisions=1)

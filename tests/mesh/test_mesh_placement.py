@@ -29,6 +29,7 @@ def snapped(up: np.ndarray) -> np.ndarray:
     return up
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.sampled_from(TURNED), directions, st.floats(1e-6, 1e6))
 def test_up_goes_where_it_should_by_a_proper_rotation(axes, up, scale):

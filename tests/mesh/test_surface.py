@@ -58,6 +58,7 @@ class Formula:
 BOX = torch.tensor([[-1.0, -1, -1], [1, 1, 1]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resolution", [24, 64])
 def test_ball_has_its_radius_is_closed_and_faces_outward(ball, resolution):
     mesh, report = extract_mesh(ball, resolution=resolution)
@@ -76,12 +77,14 @@ def test_ball_has_its_radius_is_closed_and_faces_outward(ball, resolution):
     assert outward.min() > 0.99  # normals are the gradient's
 
 
+@pytest.mark.slow
 def test_colors_are_those_of_the_field(ball):
     mesh, _ = extract_mesh(ball, resolution=48)
     expected = ball_color(torch.from_numpy(mesh.vertices).float()).numpy() * 255
     assert np.abs(mesh.colors - expected).max() < 12
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000), st.integers(4, 21))
 @settings(max_examples=15, deadline=None)
 def test_any_function_gives_a_closed_mesh_within_the_box(seed, resolution):
@@ -99,6 +102,7 @@ def test_any_function_gives_a_closed_mesh_within_the_box(seed, resolution):
     assert volume(mesh) > 0
 
 
+@pytest.mark.slow
 def test_windows_leave_no_seam_and_find_the_same_surface_as_one_grid():
     """A torus over many blocks and windows, against marching cubes on the whole grid at once."""
     from skimage.measure import marching_cubes
@@ -139,6 +143,7 @@ def test_keys_and_blocks_are_inverse():
     assert bool((grid.blocks * BLOCK >= grid.cells + 3).all())  # the vertices and a layer around them
 
 
+@pytest.mark.slow
 def test_a_thing_cut_by_the_box_is_closed_on_the_box_and_the_face_is_named():
     aabb = torch.stack((CENTER - 1, CENTER + torch.tensor([0.0, 1, 1])))
     mesh, report = extract_mesh(FormulaModel(aabb, ball_density, ball_color), resolution=40)
@@ -158,6 +163,7 @@ def two_balls(small: float, strength: float = 1.0) -> FormulaModel:
     return FormulaModel(torch.stack((CENTER - 1, CENTER + 1)), density, ball_color)
 
 
+@pytest.mark.slow
 def test_floaters_go_and_second_things_stay():
     _, report = extract_mesh(two_balls(0.02), resolution=128)
     assert report.cleaning.parts_removed == 1
@@ -167,6 +173,7 @@ def test_floaters_go_and_second_things_stay():
     assert trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).body_count == 2
 
 
+@pytest.mark.slow
 def test_haze_goes_too():
     level = 88.7
     hazy = two_balls(0.1, strength=np.exp(-3) * 1.3)  # its inside is 1.3 times as dense as the level
@@ -175,6 +182,7 @@ def test_haze_goes_too():
     assert np.linalg.norm(mesh.vertices - CENTER.numpy(), axis=1).max() < RADIUS + 0.05
 
 
+@pytest.mark.slow
 def test_decimation_keeps_shape_and_gets_colors(ball):
     full, _ = extract_mesh(ball, resolution=48)
     mesh, report = extract_mesh(ball, resolution=48, faces=1000)
@@ -187,6 +195,7 @@ def test_decimation_keeps_shape_and_gets_colors(ball):
     assert len(decimated(full, 500).faces) < 600
 
 
+@pytest.mark.slow
 def test_decimation_far_from_the_origin_keeps_its_precision(ball):
     mesh, _ = extract_mesh(ball, resolution=32)
     near, far = decimated(mesh, 800), decimated(Mesh(mesh.vertices + 1e5, mesh.faces), 800)
@@ -194,6 +203,7 @@ def test_decimation_far_from_the_origin_keeps_its_precision(ball):
     assert np.abs(near.vertices + 1e5 - far.vertices).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_level_beyond_the_field_tells_the_range(ball):
     with pytest.raises(ConfigError, match="no surface") as error:
         extract_mesh(ball, resolution=16, level=1e9)
@@ -205,6 +215,7 @@ def test_level_beyond_the_field_tells_the_range(ball):
         extract_mesh(empty, resolution=16)
 
 
+@pytest.mark.slow
 def test_impossible_requests(ball, monkeypatch):
     for bad in ({"resolution": 2}, {"resolution": 10**6}, {"level": -1.0}, {"level": float("nan")}, {"faces": 1}):
         with pytest.raises(ConfigError, match="impossible"):
@@ -321,6 +332,7 @@ def test_views_say_how_far_points_lie_in_front():
             assert float(found[k]) == pytest.approx(expected, abs=0.02 * (1 + abs(expected)))
 
 
+@pytest.mark.slow
 def test_fused_depth_is_a_weighted_mean_of_what_views_say():
     cameras = cameras_around(5, 24)
     views = ball_views(cameras)
@@ -339,6 +351,7 @@ def test_fused_depth_is_a_weighted_mean_of_what_views_say():
     assert float(fused.values(CENTER[None])) == -1  # hidden from everybody is inside
 
 
+@pytest.mark.slow
 def test_a_ball_seen_from_all_around_is_closed_without_being_asked():
     model = solid_model(lambda p: (p - CENTER).norm(dim=-1) - RADIUS)
     made = extract_surface(model, cameras=cameras_around(24, 64), resolution=64)
@@ -356,6 +369,7 @@ def test_a_ball_seen_from_all_around_is_closed_without_being_asked():
     assert np.allclose(np.linalg.norm(made.directions, axis=1), 1, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_nobody_saw_is_left_open_or_closed_when_asked():
     model = solid_model(lambda p: (p - CENTER).norm(dim=-1) - RADIUS)
     cameras = cameras_around(24, 64)

@@ -28,6 +28,7 @@ def one_by_one(positions: np.ndarray, normals: np.ndarray, uv: np.ndarray, faces
     return np.array(made)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6))
 def test_tangents_are_those_found_one_by_one(seed):

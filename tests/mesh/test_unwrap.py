@@ -91,6 +91,7 @@ def test_faces_stay_counterclockwise_and_about_as_large(laid):
     assert density.max() / density.min() < 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MESHES)
 def test_no_texel_has_two_faces(name):
     """But for folds of a very rough surface that are narrower than a texel."""
@@ -147,6 +148,7 @@ def test_nothing_and_nearly_nothing():
     assert np.isfinite(uv).all()
 
 
+@pytest.mark.slow
 def test_too_many_pieces_for_the_picture():
     """Triangles that touch nothing need a place each."""
     corners = np.random.default_rng(0).normal(size=(400, 3, 3))

@@ -9,6 +9,7 @@ from fieldlab.ops import native
 from fieldlab.ops.adam import adam_step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight_decay", [0.0, 0.01])
 @pytest.mark.parametrize("size", [1, 16, 4099])
 def test_adam_is_that_of_torch(device, size, weight_decay):

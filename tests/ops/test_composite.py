@@ -70,6 +70,7 @@ def test_values_and_derivatives(device, channels, early_stop):
         agree(*run_both(device, samples, sigmas, layout, early_stop))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     counts=st.lists(st.integers(0, 70), max_size=12),

@@ -99,6 +99,7 @@ def test_formula():
     assert torch.allclose(low_rank_reference(x, lines, cp), torch.tensor([[1.5 * 3.0 * 6.5]]))
 
 
+@pytest.mark.slow
 def test_finite_differences():
     spec = LowRankSpec("vm", (3, 4, 5), 2)
     params = torch.randn(spec.n_params, dtype=torch.float64).requires_grad_()

@@ -28,6 +28,7 @@ def both(device, mask, o, d, near, far, step, cone=0.0, jitter=None, aabb=CUBE, 
     return found, expected, differences(found, expected, 0.05 * step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cone", [0.0, 0.004, 0.05])
 @pytest.mark.parametrize("jittered", [False, True])
 def test_native_equals_reference_on_a_scene(device, cone, jittered):
@@ -39,6 +40,7 @@ def test_native_equals_reference_on_a_scene(device, cone, jittered):
     assert wrong <= 2 + 1e-5 * len(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", [1, 2, 3, 4])
 @pytest.mark.parametrize("resolution", [4, 32, 128])
 @pytest.mark.parametrize("cone", [0.0, 0.01])
@@ -56,6 +58,7 @@ def test_native_equals_reference_on_noise(device, levels, resolution, cone):
     assert wrong <= 1 + 1e-4 * len(expected)  # noise has an edge at every cell
 
 
+@pytest.mark.slow
 def test_thin_structure_is_not_stepped_over(device):
     """Single occupied cells far apart: every jump across empty space must land before them."""
     mask = random_mask(2, 128, 0.001, 9)
@@ -78,6 +81,7 @@ def test_more_runs_than_are_noted(device):
     assert wrong <= 2 + 1e-4 * len(expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(
     n=st.integers(0, 20),

@@ -86,6 +86,7 @@ def run_rays() -> None:
     contract(strided(4, 3), strided(2, 3))
 
 
+@pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize("work", [run_adam, run_sparse_adam, run_occupancy, run_rays])
 def test_arrays_live_until_the_call_is_over(work, monkeypatch):

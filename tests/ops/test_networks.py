@@ -91,6 +91,7 @@ def test_hash_native_is_the_reference(device, dims, features, interpolation):
     check_hash(HashGridSpec(5, features, 9 if dims == 3 else 6, 5, 1.7, interpolation, dims), x, device)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("interpolation", ["linear", "smoothstep"])
 def test_hash_against_finite_differences(dims, interpolation):
@@ -166,6 +167,7 @@ def away_from_kinks(spec: MLPSpec, params: torch.Tensor, samples: int) -> torch.
     return x[clear][:samples]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SHAPES, ids=str)
 @pytest.mark.parametrize("samples", [0, 1, 95, 96, 1000])
 def test_mlp_native_is_the_reference(device, spec, samples):

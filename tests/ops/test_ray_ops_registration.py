@@ -41,6 +41,7 @@ def cases():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(cases()) if native.library is not None else [])
 def test_registration(name):
     op, args = cases()[name]
@@ -49,6 +50,7 @@ def test_registration(name):
     )
 
 
+@pytest.mark.slow
 def test_compositing_compiles_whole():
     """What a compiler needs is there: no break in the graph, the same result and gradient."""
     s = random_samples([3, 0, 5], 0)
@@ -70,6 +72,7 @@ def test_what_is_changed_in_place_is_noticed():
     assert values._version == 1
 
 
+@pytest.mark.slow
 def test_no_command_waits_for_a_compiler_that_it_does_not_use():
     code = """if True:
         import sys, torch

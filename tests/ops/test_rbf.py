@@ -40,6 +40,7 @@ def kernels(n: int, spec: RbfSpec, features: int, seed: int = 0) -> tuple[Tensor
     return centers, shapes.contiguous(), torch.randn(n, features, generator=generator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize(("n", "k"), [(1, 4), (3, 5), (16, 16), (17, 1), (700, 5), (5000, 16)])
 def test_neighbors_are_the_nearest(device, dims, n, k):
@@ -105,6 +106,7 @@ def test_impossible_neighbors():
 CASES = [(k, s) for k in KERNELS for s in SHAPES if (k, s) != ("tent", "full")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kernel", "shape"), CASES)
 @pytest.mark.parametrize(
     ("dims", "features", "sines", "window"),

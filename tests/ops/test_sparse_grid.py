@@ -194,6 +194,7 @@ def test_vertices_near_others(reach, resolution, onto):
     assert torch.equal(found.keys, expected.keys)
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_surface():
     sizes = [shell(r).n_bytes + 112 * shell(r).n_rows for r in (64, 128, 256)]
     assert all(3.2 < b / a < 4.8 for a, b in itertools.pairwise(sizes))

@@ -47,6 +47,7 @@ def wide(s: Samples) -> Samples:
     return moved(s, torch.device("cpu"), torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [3, 40])
 @pytest.mark.parametrize("early_stop", [0.0, 0.05])
 def test_composite(warp, channels, early_stop):

@@ -14,6 +14,7 @@ from tests.scenes import ring_cameras
 BOX = (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("appearance", [0, 4])
 @pytest.mark.parametrize("unbounded", [False, True])
 def test_the_fused_path_sees_what_training_sees(appearance, unbounded):

@@ -83,6 +83,7 @@ def test_an_overwritten_run_is_back_after_a_kill_and_gone_after_a_checkpoint(tmp
     assert sorted(p.name for p in run.path.iterdir()) == ["checkpoints", "config.toml"]
 
 
+@pytest.mark.slow
 def test_only_one_process_at_a_time(tmp_path):
     run = RunFolder.create(tmp_path / "run", CONFIG)
     code = (

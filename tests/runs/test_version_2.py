@@ -72,6 +72,7 @@ def test_the_edited_one_has_its_edits(stored):
     assert info.config.parent == str(stored / "trained")
 
 
+@pytest.mark.slow
 def test_they_go_on(stored, capfd, monkeypatch):
     small = HashGridConfig(n_levels=3, n_features=2, log2_hashmap_size=9, base_resolution=8, finest_resolution=32)
     head = SegmentSettings.head  # as small as it was when the runs were made

@@ -35,6 +35,7 @@ def tree(seed: int, n: int = 40, e: int = 200, least: int = 3) -> Hierarchy | No
 trees = st.builds(tree, st.integers(0, 10_000), st.integers(1, 40), st.integers(0, 120), st.integers(1, 6))
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(trees, st.floats(0, 1.2), st.floats(0, 1.2))
 def test_cuts_nest(made, a, b):
@@ -45,6 +46,7 @@ def test_cuts_nest(made, a, b):
         assert len(coarse[fine == label].unique()) == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(trees)
 def test_joining_thresholds_are_an_ultrametric(made):
@@ -61,6 +63,7 @@ def test_joining_thresholds_are_an_ultrametric(made):
         assert torch.equal(labels[:, None] == labels[None], d < threshold)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 40), st.integers(0, 120))
 def test_with_parts_of_one_point_cuts_are_components(seed, n, e):
@@ -75,6 +78,7 @@ def test_with_parts_of_one_point_cuts_are_components(seed, n, e):
         assert torch.equal(labels[:, None] == labels[None], together)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(trees)
 def test_every_part_is_large_enough_and_sizes_add_up(made):

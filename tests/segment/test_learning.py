@@ -29,6 +29,8 @@ from fieldlab.training.config import TrainConfig
 from fieldlab.training.trainer import Trainer
 from tests.scenes import RADIUS, ball_scene, tiny_field
 
+pytestmark = pytest.mark.slow
+
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ def random_masks(seed: int, count: int) -> list[np.ndarray]:
     return [rectangle(min(a, b), min(c, d), max(a, b) + 1, max(c, d) + 3) for a, b, c, d in corners.tolist()]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 9))
 def test_cells_are_what_no_mask_tells_apart(seed, count):

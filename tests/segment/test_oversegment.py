@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from fieldlab.segment.oversegment import oversegment
 
@@ -22,6 +23,7 @@ def best_iou(masks, wanted: np.ndarray) -> float:
     return max((masks.dense(i) & wanted).sum() / (masks.dense(i) | wanted).sum() for i in range(len(masks)))
 
 
+@pytest.mark.slow
 def test_regions_of_like_color_are_masks_at_some_scale():
     masks = oversegment(picture())
     red, blue, dark = (np.zeros((180, 240), bool) for _ in range(3))

@@ -57,6 +57,7 @@ def session(model, tmp_path, **options) -> Session:
     return segment_session(run, config, model, SCENE, masks, **options)
 
 
+@pytest.mark.slow
 def test_a_smallest_part_that_is_too_large_is_refused_before_learning(model, tmp_path):
     with pytest.raises(ConfigError, match=r"--least(.|\n)*points, of \d+ on the surface") as caught:
         session(model, tmp_path, least=100_000)
@@ -70,6 +71,7 @@ def test_a_smallest_part_that_is_too_large_is_refused_before_learning(model, tmp
     assert write_tree(made, most)[0].sizes.max() == every
 
 
+@pytest.mark.slow
 def test_edits_of_the_tree_are_kept_when_another_is_made(model, tmp_path):
     made = session(model, tmp_path, least=20)
     write_tree(made, 20)

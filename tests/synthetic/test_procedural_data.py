@@ -93,6 +93,7 @@ def test_the_box_of_an_object_holds_all_of_it(name: str) -> None:
         assert (torch.tensor(part.shape.upper) <= high).all(), part.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", scene_names())
 def test_a_loaded_scene_is_complete(name: str) -> None:
     scene = load_procedural(name, SMALL)
@@ -117,6 +118,7 @@ def test_a_loaded_scene_is_complete(name: str) -> None:
     assert ground_truth_sdf(name)(eyes).min() > 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in scene_names() if not scene_model(n).unbounded])
 def test_cameras_see_the_whole_object(name: str) -> None:
     cameras = procedural_cameras(name, ProceduralOptions(n_train=12, n_test=1, size=64))["train"]
@@ -126,6 +128,7 @@ def test_cameras_see_the_whole_object(name: str) -> None:
         assert (border >= 0).float().mean() < 0.02
 
 
+@pytest.mark.slow
 def test_the_truth_of_many_pictures_is_that_of_each() -> None:
     cameras = procedural_cameras("toys", ProceduralOptions(n_train=3, n_test=1, size=24))["train"]
     for i, exact in enumerate(ground_truths("toys", cameras)):
@@ -135,6 +138,7 @@ def test_the_truth_of_many_pictures_is_that_of_each() -> None:
         assert torch.allclose(exact.normal, alone.normal, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_loading_again_shares_nothing_that_can_be_spoiled() -> None:
     first = load_procedural("robot", SMALL)
     second = load_procedural("robot", SMALL)
@@ -155,6 +159,7 @@ def test_the_seed_moves_the_cameras_and_nothing_else_does() -> None:
     assert torch.allclose(torch.linalg.det(rotation), torch.ones(60), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_load_scene_knows_names_and_files(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('name = "mine"\n[procedural]\nscene = "toys"\nn_train = 2\nn_test = 1\nsize = 24\n')
@@ -275,6 +280,7 @@ def test_a_picture_of_nothing_has_no_masks() -> None:
 # --- solids and folders ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in scene_names() if not scene_model(n).unbounded])
 def test_the_mesh_is_the_zero_set(name: str) -> None:
     trimesh = pytest.importorskip("trimesh")
@@ -294,6 +300,7 @@ def test_the_mesh_is_the_zero_set(name: str) -> None:
     assert mesh.volume == pytest.approx(share * float(np.prod(np.asarray(high) - low)), rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_folder_reads_back_as_it_was(tmp_path: Path) -> None:
     write_dataset("robot", tmp_path / "robot", SMALL)
     original, read = load_procedural("robot", SMALL), load_scene(tmp_path / "robot")
@@ -320,6 +327,7 @@ def test_the_folder_reads_back_as_it_was(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_pictures_alone_can_be_written(tmp_path: Path) -> None:
     write_dataset("garden", tmp_path, ProceduralOptions(n_train=1, n_test=1, size=16), truth=False)
     assert sorted(p.name for p in tmp_path.iterdir()) == [

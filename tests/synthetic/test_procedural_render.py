@@ -25,6 +25,8 @@ from fieldlab.synthetic.scene_file import ProceduralOptions
 from fieldlab.synthetic.shapes import box, sphere
 from fieldlab.synthetic.trace import occlusion, shadow
 
+pytestmark = pytest.mark.slow
+
 SMALL = ProceduralOptions(n_train=6, n_test=2, size=40)
 
 

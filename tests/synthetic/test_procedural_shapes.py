@@ -92,6 +92,7 @@ def surface_points(shape: s.Shape) -> torch.Tensor:
 BUMPY = s.displaced(s.sphere(0.5), lambda p: torch.sin(9 * p[0]), 0.05, 0.45)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*ALL, "displaced"])
 def test_distance_is_never_longer_than_the_way_to_the_surface(name: str) -> None:
     shape = ALL.get(name, BUMPY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from fieldlab.data.cameras import Cameras
@@ -51,6 +52,7 @@ def test_cells_under_a_finer_level_are_left_out():
     assert bool((grid.values[0] >= 0).all())
 
 
+@pytest.mark.slow
 def test_what_a_single_camera_sees_stays_inside_the_hull():
     """Of 24 cameras one looks at a second ball, away from the first: the grid is not to lose it."""
     views, lone = ball_views(24, size=64), ball_views(1, size=64)

@@ -22,6 +22,8 @@ from fieldlab.training.distributed import ProcessGroup, connect, disconnect
 from fieldlab.training.trainer import Trainer
 from tests.scenes import ball_scene, tiny_field
 
+pytestmark = pytest.mark.slow
+
 STEPS = 12
 VM = VMConfig(density_rank=2, appearance_rank=3, initial_resolution=8, resolution=16, density_l1=0.1)
 FIELDS = [

@@ -43,6 +43,7 @@ def test_a_run_can_be_rendered_without_its_photographs(tmp_path):
     assert not any(p.requires_grad for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_interrupted_and_continued_equals_uninterrupted(tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

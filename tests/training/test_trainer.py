@@ -54,6 +54,7 @@ def test_training_learns_the_ball():
     assert trainer.model.occupancy.occupied_fraction() < 0.3
 
 
+@pytest.mark.slow
 def test_same_seed_same_result():
     a, b, other = make(), make(), make(seed=1)
     for trainer in (a, b, other):
@@ -62,6 +63,7 @@ def test_same_seed_same_result():
     assert not torch.equal(a.model.field.encoding.table, other.model.field.encoding.table)
 
 
+@pytest.mark.slow
 def test_resuming_changes_nothing():
     whole = make()
     list(whole.events())
@@ -92,6 +94,7 @@ def test_checkpoints_of_something_else_are_refused():
         trainer.start(Checkpoint(dict(arrays), {"training": header}))
 
 
+@pytest.mark.slow
 def test_rays_follow_the_sample_budget():
     trainer = make(steps=30, samples_per_step=4096)
     list(trainer.events())
@@ -101,6 +104,7 @@ def test_rays_follow_the_sample_budget():
     assert 0.6 * 4096 < len(out.samples) < 1.5 * 4096
 
 
+@pytest.mark.slow
 def test_time_limits_training():
     trainer = make(steps=None, seconds=0.5)
     events = list(trainer.events())
@@ -108,11 +112,13 @@ def test_time_limits_training():
     assert events[-1].seconds >= 0.5
 
 
+@pytest.mark.slow
 def test_pictures_without_alpha_train_too():
     trainer = make(scene=ball_scene(alpha=False), steps=120, background="white")
     assert list(trainer.events())[-1].psnr > 17
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"distortion": 0.01}, {"loss": "huber"}, {"appearance": 4}, {"prune": False}])
 def test_options_train(settings):
     events = list(make(steps=60, samples_per_step=8192, **settings).events())

@@ -100,6 +100,7 @@ def test_pages_of_other_sites_are_strangers(viewer, origin, caplog):
     assert not viewer.visitors
 
 
+@pytest.mark.slow
 def test_who_comes_and_goes_at_once_leaves_nothing(viewer):
     viewer.panels, count = [lambda *_: time.sleep(0.05)], len(viewer._left)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
 import torch
 
 from fieldlab.runs.folder import RunFolder
@@ -21,6 +22,7 @@ def begin(path, steps: int) -> Training:
     return Training(session, Turns())
 
 
+@pytest.mark.slow
 def test_it_waits_saves_and_goes_on(tmp_path):
     training, seen = begin(tmp_path / "run", 200_000), []
     told: list[int] = []
@@ -66,6 +68,7 @@ def test_a_pause_does_not_outlast_an_interruption(tmp_path):
     assert not thread.is_alive()
 
 
+@pytest.mark.slow
 def test_curves_are_thinned(tmp_path, monkeypatch):
     monkeypatch.setattr(training_module, "MOST", most := 40)
     training = begin(tmp_path / "run", 3 * most)
