@@ -23,11 +23,6 @@ settings.register_profile("fieldlab", deadline=None, derandomize=True)
 settings.load_profile("fieldlab")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One process more than cores: a fifth of the time some wait for browsers and for programs that tests start."""
-    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
-
-
 COSTLY = {"trained", "emulation"}
 """Fixtures that train or run a compiler: whatever uses them is slow."""
 
