@@ -28,7 +28,7 @@ from fieldlab.ops.mlp import MLPSpec, init_mlp, mlp
 HARDLY = 0.5  # of its share of a budget: a part that uses less leaves the rest to the others
 USUAL_RATE = 1e-2  # learning rate of fields whose recipe names none
 # How settings of training that parts' recipes name become one.
-_JOINED = {"learning_rate": max, "samples_per_step": min, "warmup_steps": max, "occupancy_passes": min}
+_JOINED = {"learning_rate": max, "samples_per_step": min, "warmup_steps": max}
 
 
 @dataclass(frozen=True)

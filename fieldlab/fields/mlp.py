@@ -29,7 +29,7 @@ class MLPConfig(EncodedConfig):
     kind: ClassVar[str] = "mlp"
     encodes: ClassVar[tuple[int, ...]] = (2, 3)
     recipe: ClassVar[Mapping[str, Any]] = {
-        "learning_rate": 2e-3, "samples_per_step": 1 << 12, "warmup_steps": 100, "occupancy_passes": 1,
+        "learning_rate": 2e-3, "samples_per_step": 1 << 12, "warmup_steps": 100,
     }  # fmt: skip
 
     distill_recipe: ClassVar[Mapping[str, Any]] = {

@@ -141,12 +141,20 @@ def query_mask(mask: Tensor, aabb: Tensor, points: Tensor) -> Tensor:
     """The same in plain PyTorch, from an unpacked mask [levels, R, R, R]; points [..., 3]."""
     levels, resolution = mask.shape[:2]
     offset = (points - aabb[0]) / (aabb[1] - aabb[0]) - 0.5  # of level 0's size
-    reach = offset.abs().amax(-1)
-    level = sum((reach >= 0.5 * 2**i).long() for i in range(levels))
-    inside = reach < 0.5 * 2 ** (levels - 1)
-    level = torch.where(inside, level, 0)
+    inside = offset.abs().amax(-1) < 0.5 * 2 ** (levels - 1)
+    level = torch.where(inside, innermost_level(points, aabb, levels), 0)
     cell = ((offset / 2.0 ** level[..., None] + 0.5) * resolution).nan_to_num().clamp(0, resolution - 1).long()
     return inside & mask[level, cell[..., 0], cell[..., 1], cell[..., 2]]
+
+
+def innermost_level(points: Tensor, aabb: Tensor, levels: int) -> Tensor:
+    """The innermost of ``levels`` nested grids about ``aabb`` [2,3] that contains each of points [...,3]: int64 [...],
+    the outermost one for points outside of all."""
+    reach = ((points - aabb[0]) / (aabb[1] - aabb[0]) - 0.5).abs().amax(-1)
+    level = torch.zeros_like(reach, dtype=torch.int64)
+    for i in range(levels - 1):
+        level += reach >= 0.5 * 2**i
+    return level
 
 
 def native_grid(grid: OccupancyBits) -> tuple[Tensor, Tensor, Tensor, int, int]:

@@ -70,6 +70,7 @@ class RayOutput:
         depth: float32 [N], expected distance along the ray where something is seen, 0 elsewhere.
         weights: float32 [S] per sample.
         samples: the S samples.
+        densities: float32 [S] per world unit, without derivatives.
         n_marched: samples before those behind the visible surface were dropped, or the field's coarse network chose
             others.
         coarse_rgb: float32 [N,3], what that network sees.
@@ -80,6 +81,7 @@ class RayOutput:
     depth: Tensor
     weights: Tensor
     samples: Samples
+    densities: Tensor
     n_marched: int
     coarse_rgb: Tensor | None = None
 
@@ -258,26 +260,27 @@ class RadianceModel(nn.Module):
         back = self.background() if background is None else background
         coarse_rgb = None
         if hierarchical and self.field.coarse is not None:
-            guess = self._composite(self.field.coarse, rays, samples, images, early_stop)
+            guess, _ = self._composite(self.field.coarse, rays, samples, images, early_stop)
             coarse_rgb = on_background(guess, back)
             samples = importance_sample(samples, guess.weights, self.field.fine_samples, jitter, COARSE_PADDING)
         elif prune:
             samples = self.see(rays, samples, early_stop=early_stop).samples
-        found = self._composite(self.field, rays, samples, images, early_stop)
+        found, densities = self._composite(self.field, rays, samples, images, early_stop)
         return RayOutput(
             on_background(found, back), found.opacity, expected_depth(found.depth, found.opacity), found.weights,
-            samples, marched, coarse_rgb,
+            samples, densities, marched, coarse_rgb,
         )  # fmt: skip
 
     def _composite(
         self, field: Field, rays: Rays, samples: Samples, images: Tensor | None, early_stop: float
-    ) -> Composite:
-        """Colors of samples as a field has them, blended; differentiable."""
+    ) -> tuple[Composite, Tensor]:
+        """Colors of samples as a field has them, blended; differentiable. Their densities [S] too, which are not."""
         x, directions = self.points(rays, samples)
         log_density, latent = field.geometry(x)
         appearance = self.appearance_of(images, samples, len(x))
         colors = field.color(latent, x, directions, appearance)
-        return composite(field.sigma(log_density), colors, samples, early_stop)
+        densities = field.sigma(log_density)
+        return composite(densities, colors, samples, early_stop), densities.detach()
 
     @torch.no_grad()
     def render_rays(self, rays: Rays, *, background: Tensor | None = None, chunk: int = 1 << 15) -> Pixels:

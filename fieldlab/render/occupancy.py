@@ -1,7 +1,12 @@
 """The occupancy grid: which cells are worth sampling, learnt from the field while it trains.
 
 After Müller et al. 2022, appendix C: a cell holds a running maximum of density times step size and is occupied when
-that exceeds a threshold. Until it is told otherwise every cell that can be occupied is.
+that exceeds a threshold. Until somebody has looked at it every cell that can be occupied is.
+
+Two things differ from there, both so that emptying cells does not take away what rays see. Cells are emptied little by
+little, blocks of them first, so that the field can make up for what they held. And values are raised by a gain per
+level while haze below the threshold still shows (:mod:`fieldlab.training.emptiness`): early in training, and for longer
+in outer levels, where rays take long steps.
 """
 
 from __future__ import annotations
@@ -14,13 +19,19 @@ from torch import Tensor, nn
 from fieldlab.ops.occupancy import OccupancyBits, cell_points, occupancy_from_density, update_occupancy
 
 NEVER = -1.0
+UNKNOWN = 1e6  # nobody has looked at the cell
+DOUBTFUL = 1e5  # only its larger block was looked at, and is not empty
+BLOCKS = {UNKNOWN: 4, DOUBTFUL: 2}  # cells along the side of the blocks that are looked at
+LOOKS = 2  # places in a block
+CLEARLY_EMPTY = 0.5  # share of the threshold that nothing in a larger block may exceed
 CHUNK = 1 << 18  # cells evaluated at a time
 
 
 class OccupancyGrid(nn.Module):
     """Cascades of cells; level i covers the box scaled 2^i about its center.
 
-    Its one lasting buffer is ``values``, float32 [L,R,R,R]: density times step, or ``NEVER`` where nothing can be.
+    Its one lasting buffer is ``values``, float32 [L,R,R,R]: density times step times the level's gain, or ``NEVER``
+    where nothing can be, or ``UNKNOWN``. ``gains`` float32 [L] is for who trains to set.
 
     Args:
         aabb: float32 [2,3] box of level 0 in world units.
@@ -45,6 +56,7 @@ class OccupancyGrid(nn.Module):
         super().__init__()
         self.resolution, self.levels, self.step = resolution, levels, step
         self.threshold, self.decay = threshold, decay
+        self.gains = torch.ones(levels)
         self.register_buffer("aabb", aabb.detach().clone().float(), persistent=False)
         self.register_buffer("values", torch.zeros(levels, resolution, resolution, resolution))
         self._bits: OccupancyBits | None = None
@@ -78,6 +90,11 @@ class OccupancyGrid(nn.Module):
         mean = float(self.values.clamp_min(0).sum(dtype=torch.float64)) / max(int(possible.sum()), 1)
         # Before anything was learnt all values are zero, and all cells are to be looked at.
         return mean if mean > 0 else -0.5
+
+    def forget(self) -> None:
+        """Take every cell that can be occupied to be so until somebody looks."""
+        self.values[self.values >= 0] = UNKNOWN
+        self.changed()
 
     def exclude(self, cells: Tensor) -> None:
         """Mark cells (bool [L,R,R,R]) as never occupied."""
@@ -113,16 +130,19 @@ class OccupancyGrid(nn.Module):
 
     @torch.no_grad()
     def update(self, density: Callable[[Tensor], Tensor], generator: torch.Generator, max_cells: int) -> int:
-        """Look at a quarter of the cells that can be occupied, at random, and at as many occupied ones.
+        """Look at cells nobody has looked at, in blocks, or else at a quarter of those that can be occupied, at random,
+        and at as many occupied ones.
 
         Args:
             density: world positions [K,3] -> density [K].
             generator: CPU random numbers for cells and positions in them.
-            max_cells: most cells to look at.
+            max_cells: most places to look at.
 
         Returns:
             How many densities were evaluated.
         """
+        if self.unknown:
+            return self._look_at_blocks(density, generator, max_cells)
         possible, values = self._possible(), self.values.view(-1)
         share = max(min(len(possible) // 4, max_cells // 2), 1)
         occupied = possible[self.occupied().view(-1)[possible]]
@@ -139,7 +159,40 @@ class OccupancyGrid(nn.Module):
 
     def _look(self, density: Callable[[Tensor], Tensor], cells: Tensor, generator: torch.Generator) -> Tensor:
         offset = torch.rand(len(cells), 3, generator=generator).to(cells.device)
-        return density(self.positions(cells, offset)) * self.step
+        return self._value(density, self.positions(cells, offset), cells // self.resolution**3)
+
+    def _value(self, density: Callable[[Tensor], Tensor], points: Tensor, level: Tensor) -> Tensor:
+        return density(points) * (self.step * self.gains.to(points.device)[level])
+
+    @property
+    def unknown(self) -> bool:
+        """Whether there are cells nobody has looked at."""
+        return float(self.values.max()) >= DOUBTFUL
+
+    def _look_at_blocks(self, density: Callable[[Tensor], Tensor], generator: torch.Generator, most: int) -> int:
+        """Look at some of the largest blocks with cells not yet known. Empty ones are done; the cells of others become
+        doubtful, or, in the smallest blocks, get the value that was found."""
+        which = UNKNOWN if float(self.values.max()) >= UNKNOWN else DOUBTFUL
+        side = BLOCKS[which]
+        n = self.resolution // side  # blocks along a side
+        tiles = self.values.view(self.levels, n, side, n, side, n, side).permute(0, 1, 3, 5, 2, 4, 6)
+        blocks = (tiles.amax((4, 5, 6)).reshape(-1) >= which).nonzero()[:, 0]
+        chosen = torch.randperm(len(blocks), generator=generator)[: max(most // LOOKS, 1)]
+        blocks = blocks[chosen.to(blocks.device)]
+        places = blocks.repeat_interleave(LOOKS)
+        offset = torch.rand(len(places), 3, generator=generator).to(places.device)
+        points = cell_points(places, n, self.aabb, offset)
+        found = torch.cat([
+            self._value(density, at, level)
+            for at, level in zip(torch.split(points, CHUNK), torch.split(places // n**3, CHUNK), strict=True)
+        ]).view(-1, LOOKS).amax(1)  # fmt: skip
+        if which == UNKNOWN:
+            found = torch.where(found < CLEARLY_EMPTY * self.threshold, found, DOUBTFUL)
+        at = (blocks // n**3, blocks // n**2 % n, blocks // n % n, blocks % n)
+        before = tiles[at]
+        tiles[at] = torch.where(before >= which, found[:, None, None, None], before)
+        self.changed()
+        return len(places)
 
     def _draw(self, cells: Tensor, n: int, generator: torch.Generator) -> Tensor:
         if len(cells) == 0:

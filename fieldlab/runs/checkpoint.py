@@ -24,7 +24,7 @@ from fieldlab.files import write_with
 from fieldlab.render.model import RadianceModel
 from fieldlab.runs.upgrade import upgraded_checkpoint
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _KEY = "fieldlab"
 _MAX_HEADER = 100 << 20
 

@@ -38,10 +38,8 @@ class TrainConfig:
     """Start the occupancy grid from the visual hull of the alpha channels."""
     prune: bool = True
     """Find and drop samples behind the visible surface before training on the others."""
-    occupancy_warmup: int = 256
-    """Steps for which everything that can be occupied is taken to be."""
-    occupancy_passes: int = 4
-    """Places in each cell that are looked at then."""
+    occupancy_warmup: int = 32
+    """Steps before the first look at the occupancy grid; all cells that can be occupied are taken to be until then."""
     occupancy_every: int = 16
     """Steps between two updates of the occupancy grid."""
     pose_refinement: bool = False
@@ -62,7 +60,6 @@ class TrainConfig:
         require(self.distortion >= 0, "train.distortion", self.distortion, "0 or more")
         require(0 <= self.decay_start < 1, "train.decay_start", self.decay_start, "0 to 1")
         require(self.appearance >= 0, "train.appearance", self.appearance, "0 or more")
-        require(self.occupancy_passes >= 1, "train.occupancy_passes", self.occupancy_passes, "1 or more")
         require(self.occupancy_every >= 1, "train.occupancy_every", self.occupancy_every, "1 or more")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from fieldlab.runs.loop import Event, Loop, Progress
 from fieldlab.training.carve import carve
 from fieldlab.training.config import TrainConfig
 from fieldlab.training.distributed import World
+from fieldlab.training.emptiness import gains_after, hidden_opacity
 from fieldlab.training.loader import RayBatch, RayLoader
 from fieldlab.training.losses import photometric, psnr_of
 from fieldlab.training.optimizer import Adam, restore_loop
@@ -30,7 +31,10 @@ from fieldlab.training.schedule import Schedule
 SAMPLES_PER_STEP = {"cpu": 1 << 16, "cuda": 1 << 18}
 MARCHED_PER_TRAINED = 4  # samples marched per sample trained on, at most: bounds memory while everything is occupied
 CELLS_PER_SAMPLE = 0.25  # occupancy cells evaluated per sample trained on: about a tenth of the work
-COARSE_STEPS = 4.0  # first steps along rays are so much longer where there is no hull
+UNKNOWN_PER_SAMPLE = 0.5  # the same while there are cells nobody has looked at
+COARSE_STEPS = 4.0  # most that steps along rays are lengthened
+SAMPLES_PER_RAY = 128  # they are while rays would take more, which is as long as most of space is occupied
+SCALE_STRENGTH = 0.2  # with which that changes at a time
 MIN_RAYS = 64
 MAX_RAYS = 1 << 18
 
@@ -55,6 +59,9 @@ class TrainProgress(Progress):
     samples: int = 0
     kept_fraction: float = 0.0
     cells_due: float = 0.0
+    looking: bool = True
+    step_scale: float = COARSE_STEPS
+    gains: list[float] = field(default_factory=list)
 
 
 class Trainer(Loop[TrainEvent]):
@@ -113,6 +120,9 @@ class Trainer(Loop[TrainEvent]):
             words = self._begin_from(self.teacher)
         if self.progress.step == 0:
             carve(self.model.occupancy, self.views, hull=self.hull)
+            self.model.occupancy.forget()
+            if self.hull:  # most of space is empty from the beginning
+                self.progress.step_scale = 1.0
         return words
 
     def _begin_from(self, teacher: RadianceModel) -> list[str]:
@@ -132,7 +142,7 @@ class Trainer(Loop[TrainEvent]):
         fraction = self.schedule.fraction(now.step, now.seconds)
         if self.model.field.schedule(self._field_progress(fraction)):
             self.optimizer.regroup(self._groups())
-        self.model.step_scale = self._step_scale(now.step)
+        self.model.step_scale = now.step_scale
         self._update_occupancy()
         batch, jitter, background = self._draw(now.rays)
         loss, mse, out = self._forward(batch, jitter, background, now.rays * self.world.size)
@@ -142,6 +152,8 @@ class Trainer(Loop[TrainEvent]):
         self.model.field.regularize(fraction)  # once, whatever the number of processes
         rate = self.schedule.learning_rate(now.step, fraction)
         self.optimizer.step(rate)
+        if (now.step + 1) % self.config.occupancy_every == 0:
+            self._judge(out, batch.rays)
         return self._account(float(loss.detach()), mse, out, rate, start)
 
     def _forward(
@@ -197,7 +209,8 @@ class Trainer(Loop[TrainEvent]):
         now.seconds += elapsed
         now.samples += int(trained)
         if now.step > self.config.occupancy_warmup:
-            now.cells_due = max(now.cells_due, 0.0) + CELLS_PER_SAMPLE * trained
+            share = UNKNOWN_PER_SAMPLE if now.looking else CELLS_PER_SAMPLE
+            now.cells_due = max(now.cells_due, 0.0) + share * trained
         now.note(mse)
         if out.n_marched > len(out.samples):
             now.kept_fraction = trained / max(marched, 1)
@@ -217,20 +230,22 @@ class Trainer(Loop[TrainEvent]):
         """A density pass costs about a third of training on a sample; look again every 16 steps."""
         return self.progress.kept_fraction < 0.7 or self.progress.step % 16 == 0
 
-    def _step_scale(self, step: int) -> float:
-        """Coarse steps as long as most of space is taken to be occupied, unless the hull has emptied it."""
-        warmup = self.config.occupancy_warmup
-        if self.hull or step >= 2 * warmup:
-            return 1.0
-        return COARSE_STEPS ** min(1.0, 2.0 - step / warmup)
-
     def _update_occupancy(self) -> None:
         now, grid = self.progress, self.model.occupancy
-        if now.step == self.config.occupancy_warmup:
-            passes = self.config.occupancy_passes
-            grid.refresh(self.model.density, self.generator, passes if grid.levels == 1 else max(passes // 2, 1))
-        elif now.step > self.config.occupancy_warmup and now.step % self.config.occupancy_every == 0:
+        if now.step > self.config.occupancy_warmup and now.step % self.config.occupancy_every == 0:
             now.cells_due -= grid.update(self.model.density, self.generator, int(now.cells_due))
+            now.looking = grid.unknown
+
+    def _judge(self, out: RayOutput, rays: Rays) -> None:
+        """From what a step's rays saw: how faint cells may be to be emptied, and how long steps along rays are."""
+        now, grid = self.progress, self.model.occupancy
+        total = len(rays) * self.world.size
+        before = grid.gains if now.gains else None
+        grid.gains = gains_after(before, hidden_opacity(out, rays, grid), total, self.world)
+        now.gains = grid.gains.tolist()
+        [marched] = self.world.sum([out.n_marched])
+        wanted = min(max(now.step_scale * marched / total / SAMPLES_PER_RAY, 1.0), COARSE_STEPS)
+        now.step_scale += SCALE_STRENGTH * (wanted - now.step_scale)
 
     def _field_progress(self, fraction: float) -> FieldProgress:
         return FieldProgress(self.progress.step, fraction, self.model.occupied, self.generator, self.model.field)
@@ -274,3 +289,5 @@ class Trainer(Loop[TrainEvent]):
         if self.poses is not None:
             load_arrays(self.poses, checkpoint.part("poses"), checkpoint.path)
         self.progress = restore_loop(checkpoint, TrainProgress, self.optimizer, self.generator)
+        if self.progress.gains:
+            self.model.occupancy.gains = torch.tensor(self.progress.gains)

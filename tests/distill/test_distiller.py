@@ -82,7 +82,7 @@ def difference(a: RadianceModel, b: RadianceModel) -> float:
     return float((a.render_image(cameras, 2)["rgb"] - b.render_image(cameras, 2)["rgb"]).square().mean())
 
 
-LEARNT = {"hashgrid": 250, "mlp": 300}
+LEARNT = {"hashgrid": 250, "mlp": 300, "vm": 120}
 """Steps to kinds that are learnt from nothing, or nearly; the others begin with almost all of it."""
 
 

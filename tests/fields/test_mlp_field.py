@@ -35,7 +35,7 @@ def _one_thread():
 def make(field=TINY, **settings) -> Trainer:
     scene = ball_scene()
     hurry = {"samples_per_step": 2048, "warmup_steps": 5, "occupancy_warmup": 12, "occupancy_every": 4}
-    config = TrainConfig(**{"steps": 20, "learning_rate": 5e-3, "occupancy_passes": 1, **hurry, **settings})
+    config = TrainConfig(**{"steps": 20, "learning_rate": 5e-3, **hurry, **settings})
     model = replace(choose_model(scene, config), grid_resolution=32, step=0.03)
     generator = torch.Generator().manual_seed(0)
     return Trainer(RadianceModel(build_field(field, 1.0, generator), model), scene.splits["train"], config)

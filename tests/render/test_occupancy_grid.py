@@ -113,3 +113,34 @@ def test_inner_cells_are_those_a_finer_level_covers():
     reach = [((c - center) / half).abs().amax(-1) / 2.0**level for c in corners]
     covered = (level > 0) & (torch.maximum(*reach) < 0.5)
     assert torch.equal(inner_cells(resolution, levels).view(-1), covered)
+
+
+def test_nobody_knows_a_cell_before_it_was_looked_at():
+    """Density 10 where x > 0: blocks of 4 first, then of 2, until all are known; what is empty goes at first sight."""
+    grid = OccupancyGrid(BOX, 16, 2, 0.1)
+    dead = torch.rand(2, 16, 16, 16, generator=generator()) < 0.1
+    grid.exclude(dead)
+    grid.forget()
+    assert torch.equal(grid.occupied(), ~dead)
+    assert grid.unknown
+    density, used, fractions = (lambda p: 10.0 * (p[:, 0] > 0)), [], []
+    while grid.unknown:
+        used.append(grid.update(density, generator(), 64))
+        fractions.append(grid.occupied_fraction())
+    assert max(used) == 64
+    blocks = 2 * (4**3 + 8**3 / 2)  # all of 4, and those of 2 where something is
+    assert sum(used) == 2 * blocks
+    assert fractions == sorted(fractions, reverse=True)
+    right = torch.zeros(2, 16, 16, 16, dtype=torch.bool)
+    right[:, 8:] = True
+    assert torch.equal(grid.occupied(), right & ~dead)
+    assert bool((grid.values[dead] == NEVER).all())
+    assert torch.equal(unpack_occupancy(grid.packed()), grid.occupied())
+
+
+def test_gains_raise_the_values_of_their_level():
+    grid = OccupancyGrid(BOX, 8, 2, 0.1)
+    grid.gains = torch.tensor([1.0, 4.0])
+    grid.refresh(lambda p: torch.ones(len(p)), generator())
+    assert torch.allclose(grid.values[0], torch.tensor(0.1))
+    assert torch.allclose(grid.values[1], torch.tensor(0.4))
