@@ -23,6 +23,9 @@ INWARD_SPREAD = 0.03  # smallest eigenvalue of mean(I - d d^T): below it the axe
 FORWARD_AGREEMENT = 0.85  # length of the mean viewing direction above which cameras look the same way
 HULL_PAD = 1.03
 NEAR_SHARE = 1 / 16  # of the distance to the center, where nothing else tells how near content comes
+CONTENT_SHARE = 1 / 2  # the same of where most content begins, before cameras that look inward
+NEAREST = 0.1  # percentile of the distances of sparse points that says where content begins
+NEAR_OF_POINTS = 0.85  # marching begins before it by so much: what is nearer is fog
 LOOK_AHEAD = 5.0  # depth in units of the camera spread, where nothing else tells
 
 
@@ -34,12 +37,14 @@ class Bounds:
         aabb: float64 [2,3], world units.
         unbounded: content outside the box too.
         near: nearest distance worth marching.
+        content: distance from the cameras at which content begins; 0 where nobody knows.
         transparent: the views are cut-outs with an alpha channel.
     """
 
     aabb: np.ndarray
     unbounded: bool
     near: float
+    content: float = 0.0
     transparent: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -86,7 +91,8 @@ def find_bounds(views: Views, reading: Reading, options: SceneOptions) -> Bounds
         bounds.unbounded = options.unbounded
     if options.cube and options.aabb is None:
         bounds.aabb = _cube(bounds.aabb)
-    bounds.near = bounds.near or _near(views, rig, reading, bounds)
+    near, content = _near(views, rig, reading, bounds)
+    bounds.near, bounds.content = bounds.near or near, bounds.content or content
     return bounds
 
 
@@ -213,7 +219,7 @@ def _forward(views: Views, rig: _Rig, reading: Reading, depths: np.ndarray | Non
     half = 0.5 * width + rig.spread
     center = rig.origins.mean(0) + (near + half) * ahead
     notes = [f"the cameras look one way: the box begins at depth {near:.4g} from {source}, the rest is contracted"]
-    return Bounds(_about(center, half), True, 0.9 * near, notes=notes)
+    return Bounds(_about(center, half), True, 0.9 * near, near, notes=notes)
 
 
 def _everything(views: Views, rig: _Rig, points: np.ndarray | None, weights: np.ndarray | None) -> Bounds:
@@ -263,19 +269,21 @@ def _half_view(views: Views) -> float:
     return float((0.5 * cameras.size / cameras.intrinsics[:, :2])[flat].amax(1).median())
 
 
-def _near(views: Views, rig: _Rig, reading: Reading, bounds: Bounds) -> float:
-    """Half the distance of the nearest sparse points, or of the box, or a share of the distance to the center."""
+def _near(views: Views, rig: _Rig, reading: Reading, bounds: Bounds) -> tuple[float, float]:
+    """Where marching begins, and where content does, 0 if nobody knows: by the nearest sparse points, or the box, or
+    the distance to the center."""
     center, size = bounds.aabb.mean(0), float(np.ptp(bounds.aabb, axis=0).max())
     if not bounds.unbounded:
         gap = np.linalg.norm(
             np.maximum(np.maximum(bounds.aabb[0] - rig.origins, rig.origins - bounds.aabb[1]), 0), axis=1
         )
-        return max(0.5 * float(gap.min()), 1e-3 * size)
+        return max(0.5 * float(gap.min()), 1e-3 * size), 0.0
     points, _ = _trusted_points(reading)
     if points is not None and len(depths := _depths(views, points)):
-        return max(0.5 * float(np.percentile(depths, 0.1)), 1e-3 * size)
+        content = float(np.percentile(depths, NEAREST))
+        return max(NEAR_OF_POINTS * content, 1e-3 * size), content
     distance = float(np.median(np.linalg.norm(rig.origins - center, axis=1)))
-    return NEAR_SHARE * (distance or size)
+    return NEAR_SHARE * (distance or size), CONTENT_SHARE * distance if rig.kind == "inward" else 0.0
 
 
 def _percentile(values: np.ndarray, weights: np.ndarray, q: float) -> float:

@@ -36,6 +36,7 @@ class Scene:
         background: 'white' or 'black', what evaluation composites on.
         points, point_colors: sparse points float32 [P,3] and uint8 [P,3], or None.
         near: nearest distance worth marching, world units.
+        content: distance from the cameras at which content begins, world units; 0 where nobody knows.
         notes: what a person should know: frames skipped, boxes guessed.
         recommended: settings for training that the scene file names, plain values.
         description: a sentence about the scene, when the scene file has one.
@@ -56,6 +57,7 @@ class Scene:
     recommended: dict[str, Any] = field(default_factory=dict)
     description: str = ""
     options: SceneOptions = field(default_factory=SceneOptions)
+    content: float = 0.0
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{len(views)} {split}" for split, views in self.splits.items())
@@ -178,6 +180,7 @@ def assemble(name: str, source: str, reading: Reading, options: SceneOptions, sk
         points=None if reading.points is None else torch.from_numpy(reading.points).float(),
         point_colors=None if reading.point_colors is None else torch.from_numpy(reading.point_colors),
         near=float(bounds.near),
+        content=float(bounds.content),
         notes=notes + skips.notes() + bounds.notes,
     )
 

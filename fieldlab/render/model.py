@@ -42,6 +42,8 @@ class ModelConfig:
     step: float
     """Sampling distance near the camera."""
     near: float = 0.0
+    content: float = 0.0
+    """Distance from the cameras at which content begins, as far as is known; 0 where nothing is."""
     unbounded: bool = False
     """Whether there is content outside the box; the field then sees contracted coordinates."""
     cone_angle: float = 0.0
@@ -242,6 +244,7 @@ class RadianceModel(nn.Module):
         prune: bool = False,
         hierarchical: bool = False,
         early_stop: float = EARLY_STOP,
+        full_gradient: float = 0.0,
     ) -> RayOutput:
         """Render rays, differentiably.
 
@@ -254,31 +257,41 @@ class RadianceModel(nn.Module):
             hierarchical: let the field's coarse network, if it has one, choose where on the rays the field is
                 evaluated (Mildenhall et al. 2020, section 5.2); nothing needs to be pruned then.
             early_stop: transmittance below which samples are not seen.
+            full_gradient: distance along rays from which on samples have all of their derivatives, see
+                :func:`nearer_learn_less`.
         """
         samples = self.sample(rays, jitter)
         marched = len(samples)
         back = self.background() if background is None else background
         coarse_rgb = None
         if hierarchical and self.field.coarse is not None:
-            guess, _ = self._composite(self.field.coarse, rays, samples, images, early_stop)
+            guess, _ = self._composite(self.field.coarse, rays, samples, images, early_stop, full_gradient)
             coarse_rgb = on_background(guess, back)
             samples = importance_sample(samples, guess.weights, self.field.fine_samples, jitter, COARSE_PADDING)
         elif prune:
             samples = self.see(rays, samples, early_stop=early_stop).samples
-        found, densities = self._composite(self.field, rays, samples, images, early_stop)
+        found, densities = self._composite(self.field, rays, samples, images, early_stop, full_gradient)
         return RayOutput(
             on_background(found, back), found.opacity, expected_depth(found.depth, found.opacity), found.weights,
             samples, densities, marched, coarse_rgb,
         )  # fmt: skip
 
     def _composite(
-        self, field: Field, rays: Rays, samples: Samples, images: Tensor | None, early_stop: float
+        self,
+        field: Field,
+        rays: Rays,
+        samples: Samples,
+        images: Tensor | None,
+        early_stop: float,
+        full_gradient: float,
     ) -> tuple[Composite, Tensor]:
         """Colors of samples as a field has them, blended; differentiable. Their densities [S] too, which are not."""
         x, directions = self.points(rays, samples)
         log_density, latent = field.geometry(x)
         appearance = self.appearance_of(images, samples, len(x))
         colors = field.color(latent, x, directions, appearance)
+        if full_gradient > 0:
+            log_density, colors = nearer_learn_less(log_density, colors, samples, full_gradient)
         densities = field.sigma(log_density)
         return composite(densities, colors, samples, early_stop), densities.detach()
 
@@ -370,6 +383,23 @@ class RadianceModel(nn.Module):
         if images is None or samples is None:
             return self.appearance.mean(0).expand(n, -1)
         return self.appearance[images[samples.ray_indices]]
+
+
+def nearer_learn_less(log_density: Tensor, colors: Tensor, samples: Samples, distance: float) -> tuple[Tensor, Tensor]:
+    """The same values, whose derivatives are scaled by ``(t / distance)^2`` where samples are nearer than that.
+
+    Space near a camera fills many of its pixels and few of the others', so that it learns fast and wrongly: fog before
+    the cameras (Philip & Deschaintre 2023, eq. 7).
+
+    Args:
+        log_density: [S].
+        colors: [S,C].
+        samples: where on their rays.
+        distance: in world units.
+    """
+    scale = (samples.middles / distance).square().clamp_max(1.0)
+    scaled = torch.lerp(log_density.detach(), log_density, scale)
+    return scaled, torch.lerp(colors.detach(), colors, scale[:, None])
 
 
 def on_background(seen: Composite, background: Tensor) -> Tensor:

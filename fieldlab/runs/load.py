@@ -105,8 +105,9 @@ def _corrected(cameras: Cameras, arrays: dict[str, Tensor], model: RadianceModel
 
 def fingerprint(model: RadianceModel, scene: SceneRecord) -> str:
     """What a run is known by wherever it is: its field's and model's settings and its training cameras. What was learnt
-    does not count: a run that learnt for longer is the same."""
-    plain = json.dumps([config_to_dict(model.field.config), config_dict(model.config), scene.names], sort_keys=True)
+    does not count, nor what only guides learning: a run that learnt for longer is the same."""
+    settings = {name: value for name, value in config_dict(model.config).items() if name != "content"}
+    plain = json.dumps([config_to_dict(model.field.config), settings, scene.names], sort_keys=True)
     poses = scene.cameras["train"].camera_to_world.cpu().contiguous().numpy().tobytes()
     return hashlib.sha256(plain.encode() + poses).hexdigest()[:16]
 

@@ -129,6 +129,7 @@ def choose_model(scene: Scene, train: TrainConfig) -> ModelConfig:
         aabb=tuple(scene.aabb.flatten().tolist()),
         step=diagonal(scene.aabb) / steps_along_diagonal(scene),
         near=float(scene.near),
+        content=float(scene.content),
         unbounded=scene.unbounded,
         cone_angle=CONE_ANGLE if scene.unbounded else 0.0,
         cascades=cascades,

@@ -170,6 +170,7 @@ class Trainer(Loop[TrainEvent]):
             prune=prune,
             hierarchical=True,
             early_stop=LEARNING_EARLY_STOP,
+            full_gradient=self.model.config.content,
         )
         target = batch.target(background)
         loss = photometric(self.config.loss, out.rgb, target).sum() / total
