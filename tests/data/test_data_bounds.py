@@ -228,7 +228,9 @@ def test_points_shrink_the_box_and_set_the_near_distance():
     assert np.ptp(with_points.aabb[:, 0]) < np.ptp(without.aabb[:, 0])
     assert ((points > with_points.aabb[0]) & (points < with_points.aabb[1])).all()
     nearest = min(np.linalg.norm(points - pose[:, 3], axis=1).min() for pose in ring(20))
-    assert 0.3 * nearest < with_points.near < nearest
+    assert 0.75 * nearest < with_points.near < nearest  # fog would gather in what is left free
+    assert 0.95 * nearest < with_points.content < 1.2 * nearest
+    assert without.content == pytest.approx(0.5 * 4.0, rel=0.1)
 
 
 def facing_x(count=8):
@@ -245,6 +247,7 @@ def test_forward_facing_with_depths_from_the_file():
     assert bounds.aabb[0, 0] == pytest.approx(-5 + 0.9 * 4.0, abs=0.1)  # begins just before the nearest content
     assert bounds.aabb[0, 1] < 0 < bounds.aabb[1, 1]
     assert 0 < bounds.near < 4.0
+    assert bounds.near < bounds.content < 4.1
 
 
 def test_forward_facing_with_points_and_with_nothing():
