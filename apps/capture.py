@@ -17,8 +17,11 @@ class Capture:
     """Folder of photographs, also in folders beneath it."""
     out: Annotated[Path, tyro.conf.Positional]
     """Folder of the new scene. An unfinished capture there goes on where it stopped."""
-    camera_model: Literal["SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE"] = "OPENCV"
-    """Lens model to estimate; the photographs of the scene are undistorted with it."""
+    camera_model: Literal["SIMPLE_RADIAL", "SIMPLE_PINHOLE", "PINHOLE", "RADIAL", "OPENCV", "OPENCV_FISHEYE"] = (
+        "SIMPLE_RADIAL"
+    )
+    """Lens model to estimate; the photographs of the scene are undistorted with it. RADIAL and OPENCV bend more, and
+    place fewer photographs where the focal length in the files is wrong."""
     matcher: Literal["auto", "exhaustive", "sequential"] = "auto"
     """exhaustive compares every pair, sequential neighbors in order of name, as from a video."""
     single_camera: bool = True

@@ -30,7 +30,9 @@ POLL_SECONDS = 0.3
 FEATURE_BATCH = 16  # photographs
 MATCH_BATCH = 60  # pairs
 SEQUENTIAL_OVERLAP = 10
-CAMERA_MODELS = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE")
+# The first is the usual one: with more to estimate from the first two photographs mapping goes astray where the focal
+# length that the file tells is wrong (2 of 66 photographs placed in place of all, where it was twice the true one).
+CAMERA_MODELS = ("SIMPLE_RADIAL", "SIMPLE_PINHOLE", "PINHOLE", "RADIAL", "OPENCV", "OPENCV_FISHEYE")
 _OTHER = (".heic", ".heif", ".dng", ".mp4", ".mov")  # what people have too, and must convert
 MATCHERS = ("auto", "exhaustive", "sequential")
 ADVICE = (
@@ -68,7 +70,7 @@ def run_capture(
     photos: str | Path,
     out: str | Path,
     *,
-    camera_model: str = "OPENCV",
+    camera_model: str = CAMERA_MODELS[0],
     matcher: str = "auto",
     single_camera: bool = True,
     max_features: int = 8192,
@@ -81,7 +83,8 @@ def run_capture(
         photos: a folder of photographs, also in folders beneath it.
         out: the folder of the new scene; when it holds an unfinished capture of the same photographs with the same
             settings, that is finished.
-        camera_model: the lens model to estimate, one of :data:`CAMERA_MODELS`.
+        camera_model: the lens model to estimate, one of :data:`CAMERA_MODELS`; more than one value of distortion needs
+            many photographs and a focal length that is nearly right.
         matcher: 'exhaustive' compares every pair, 'sequential' neighbors in order of name (video), 'auto' chooses.
         single_camera: all photographs were taken with one camera at one zoom; given up when their sizes differ.
         max_features: features per photograph.

@@ -150,6 +150,21 @@ def test_interrupted_capture_goes_on(captured, tmp_path):
     assert [call for call in calls if call[0] in ("features", "matching")] == [("features", 7, 7), ("matching", 7, 7)]
 
 
+def test_a_wrong_focal_length_in_the_files_does_no_harm(captured, tmp_path):
+    """Twice the true one, as of pictures that were cut; with the usual lens model all are placed all the same."""
+    folder, _, _, _ = captured
+    (tmp_path / "photos").mkdir()
+    exif = Image.Exif()
+    in_35mm = 0xA405
+    exif.get_ifd(0x8769)[in_35mm] = round(2 * FOCAL * 36 / WIDTH)
+    for path in (folder / "photos").iterdir():
+        Image.open(path).save(tmp_path / "photos" / f"{path.stem}.jpg", quality=98, exif=exif)
+    report = run_capture(tmp_path / "photos", tmp_path / "scene", max_features=1500)
+    assert report.registered == 7
+    [camera] = pycolmap.Reconstruction(str(tmp_path / "scene/sparse/0")).cameras.values()
+    assert camera.focal_length_x == pytest.approx(FOCAL, rel=0.05)
+
+
 @pytest.mark.parametrize("matcher", ["exhaustive", "sequential"])
 def test_image_pairs(matcher):
     names = [str(i) for i in range(50)]
