@@ -151,12 +151,12 @@ def test_interrupted_capture_goes_on(captured, tmp_path):
 
 
 def test_a_wrong_focal_length_in_the_files_does_no_harm(captured, tmp_path):
-    """Twice the true one, as of pictures that were cut; with the usual lens model all are placed all the same."""
+    """Five times the true one; with more than one value of distortion two of the seven are placed."""
     folder, _, _, _ = captured
     (tmp_path / "photos").mkdir()
     exif = Image.Exif()
     in_35mm = 0xA405
-    exif.get_ifd(0x8769)[in_35mm] = round(2 * FOCAL * 36 / WIDTH)
+    exif.get_ifd(0x8769)[in_35mm] = round(5 * FOCAL * 36 / WIDTH)
     for path in (folder / "photos").iterdir():
         Image.open(path).save(tmp_path / "photos" / f"{path.stem}.jpg", quality=98, exif=exif)
     report = run_capture(tmp_path / "photos", tmp_path / "scene", max_features=1500)
