@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from fieldlab.data.cameras import Rays
 from fieldlab.render.build import build_model
 from fieldlab.render.occupancy import OccupancyGrid
 from fieldlab.training.build import choose_model
@@ -16,10 +17,12 @@ from fieldlab.training.emptiness import EXPONENTS, HIDDEN, gains_after, hidden_o
 from tests.scenes import ball_scene, ring_cameras, tiny_field
 
 
-def seen(levels: int = 2):
-    """What some rays see of a field at its beginning, with the rays and the grid."""
+def seen(levels: int = 2, *, away: bool = False):
+    """What some rays, or rays that look away, see of a field at its beginning, with the rays and the grid."""
     model = build_model(tiny_field(), choose_model(ball_scene(), TrainConfig()), 0)
     rays = ring_cameras(3).image_rays(1)[::7]
+    if away:
+        rays = Rays(rays.origins, -rays.directions)
     grid = OccupancyGrid(model.aabb / 2, 8, levels, model.config.step)
     with torch.no_grad():
         out = model(rays)
@@ -73,11 +76,12 @@ def test_all_processes_count():
     assert gains_after(None, hidden, 10, Two()).tolist() == [2.0 ** float(EXPONENTS[-1])]
 
 
-def test_rays_that_see_nothing_empty_nothing_wrongly():
-    out, rays, grid = seen()
-    nothing = rays[:0]
-    assert hidden_opacity(out, rays, grid).isfinite().all()
-    assert gains_after(None, torch.zeros(len(EXPONENTS), 2), max(len(nothing), 1), World()).tolist() == [1.0, 1.0]
+def test_rays_that_see_nothing_miss_nothing():
+    out, rays, grid = seen(away=True)
+    assert len(out.samples) == 0
+    hidden = hidden_opacity(out, rays, grid)
+    assert torch.equal(hidden, torch.zeros(len(EXPONENTS), 2))
+    assert gains_after(None, hidden, len(rays), World()).tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("levels", [1, 3])

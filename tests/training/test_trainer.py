@@ -163,3 +163,32 @@ def test_all_rays_missing_the_box():
     scene.aabb = scene.aabb + 50.0
     with pytest.raises(DataError, match="all rays miss the box"):
         make(scene=scene)
+
+
+def test_rays_say_how_faint_cells_may_be_from_time_to_time():
+    trainer = make(occupancy_every=4)
+    gains = []
+    trainer.start()
+    for _ in range(9):
+        trainer.step()
+        gains.append(list(trainer.progress.gains))
+    assert gains[:3] == [[], [], []]
+    assert all(gains[3:])
+    assert trainer.model.occupancy.gains.tolist() == gains[-1]
+    again = make(occupancy_every=4)
+    arrays, header = trainer.state()
+    again.start(Checkpoint(arrays, {"training": header}))
+    assert again.model.occupancy.gains.tolist() == gains[-1]
+
+
+def test_samples_before_the_content_learn_less():
+    trainer = make()
+    trainer.model.config = replace(trainer.model.config, content=2.5)
+    asked = []
+    forward = trainer.model.forward
+    trainer.model.forward = lambda *args, **settings: (
+        asked.append(settings["full_gradient"]) or forward(*args, **settings)
+    )
+    trainer.start()
+    trainer.step()
+    assert asked == [2.5]
