@@ -1,6 +1,7 @@
 """Where the interesting part of a scene is: the box, whether there is more outside it, and how near content comes.
 
-Nothing here needs tuning by hand. Cut-out objects (alpha channels) get the box of their visual hull. Photographs get
+Nothing here needs tuning by hand. Objects alone in the pictures (alpha channels, masks of the object, a plain white or
+black background) get the box of their visual hull. Photographs get
 a region of interest and contraction for the rest: around the point the cameras look at when they look inward, the
 front of the view when they all look the same way, and the neighborhood of the cameras otherwise.
 """
@@ -13,8 +14,9 @@ import numpy as np
 import torch
 
 from fieldlab.data.cameras import CameraModel
+from fieldlab.data.cutouts import Cutout, find_cutout
 from fieldlab.data.frames import Reading
-from fieldlab.data.hull import has_transparency, hull_box
+from fieldlab.data.hull import Votes, hull_box
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.views import Views
 from fieldlab.errors import ConfigError
@@ -22,6 +24,9 @@ from fieldlab.errors import ConfigError
 INWARD_SPREAD = 0.03  # smallest eigenvalue of mean(I - d d^T): below it the axes are too parallel to meet anywhere
 FORWARD_AGREEMENT = 0.85  # length of the mean viewing direction above which cameras look the same way
 HULL_PAD = 1.03
+# Masks and colors may be wrong in a few views, and what they show is in the middle of nearly all pictures.
+VOTES = Votes(against=0.05, seen=0.5)
+COMPACT = 0.6  # of the distance to the cameras: what is larger is not an object they look at
 NEAR_SHARE = 1 / 16  # of the distance to the center, where nothing else tells how near content comes
 CONTENT_SHARE = 1 / 2  # the same of where most content begins, before cameras that look inward
 NEAREST = 0.1  # percentile of the distances of sparse points that says where content begins
@@ -38,14 +43,14 @@ class Bounds:
         unbounded: content outside the box too.
         near: nearest distance worth marching.
         content: distance from the cameras at which content begins; 0 where nobody knows.
-        transparent: the views are cut-outs with an alpha channel.
+        background: color of the plain background of opaque photographs, 'white' or 'black'; None without.
     """
 
     aabb: np.ndarray
     unbounded: bool
     near: float
     content: float = 0.0
-    transparent: bool = False
+    background: str | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -74,19 +79,20 @@ def find_bounds(views: Views, reading: Reading, options: SceneOptions) -> Bounds
     Raises:
         ConfigError: the box of the options is empty or not finite.
     """
-    transparent = has_transparency(views)
-    rig = _rig(views)
+    rig, cutout = _rig(views), find_cutout(views)
+    alone = None if cutout is None else _object(views, rig, reading, cutout)
     if options.aabb is not None:
-        bounds = Bounds(given_box(options.aabb), not transparent, 0.0, notes=["the box was given"])
-    elif transparent:
-        bounds = _object(views, rig, reading)
+        bounds = Bounds(given_box(options.aabb), alone is None, 0.0, notes=["the box was given"])
+        if alone is not None:
+            bounds.background = alone.background
+        elif reading.unbounded is not None:
+            bounds.unbounded = reading.unbounded
+    elif alone is not None:
+        bounds = alone
     elif reading.aabb is not None:
         bounds = Bounds(reading.aabb, False, 0.0, notes=["the box is the one in the file (aabb_scale)"])
     else:
         bounds = _photographs(views, rig, reading, options)
-    bounds.transparent = transparent
-    if options.aabb is not None and reading.unbounded is not None and not transparent:
-        bounds.unbounded = reading.unbounded
     if options.unbounded is not None:
         bounds.unbounded = options.unbounded
     if options.cube and options.aabb is None:
@@ -147,24 +153,35 @@ def _about(center: np.ndarray, half: float) -> np.ndarray:
     return np.stack((center - half, center + half))
 
 
-def _object(views: Views, rig: _Rig, reading: Reading) -> Bounds:
-    """A cut-out object: the box of its visual hull."""
+def _object(views: Views, rig: _Rig, reading: Reading, cutout: Cutout) -> Bounds | None:
+    """An object alone: the box of its visual hull; None when masks or colors turn out to be of something else."""
     if reading.aabb is not None:
         start = reading.aabb
     else:
         reach = float(np.abs(rig.origins - rig.focus).max())
         start = _about(rig.focus, max(reach, 1e-6))
-    box = hull_box(views, torch.from_numpy(start).float())
+    sure = cutout.kind == "alpha"
+    box = hull_box(views, torch.from_numpy(start).float(), shown=cutout.shown, votes=Votes() if sure else VOTES)
     if box is None:
-        note = "the silhouettes rule everything out; the box is a guess from the cameras"
-        distance = float(np.median(np.linalg.norm(rig.origins - rig.focus, axis=1)))
-        return Bounds(
-            reading.aabb if reading.aabb is not None else _about(rig.focus, 0.5 * distance), False, 0.0, notes=[note]
-        )
+        return _contradicted(rig, reading) if sure else None
     aabb = box.double().numpy()
-    center, half = aabb.mean(0), np.ptp(aabb, axis=0) / 2
-    aabb = np.stack((center - HULL_PAD * half, center + HULL_PAD * half))
-    return Bounds(aabb, False, 0.0, notes=["the box was carved from the alpha channels of the training views"])
+    center, half = aabb.mean(0), HULL_PAD * np.ptp(aabb, axis=0) / 2
+    if not sure and half.max() > COMPACT * np.median(np.linalg.norm(rig.origins - center, axis=1)):
+        return None
+    note = {
+        "alpha": "the box was carved from the alpha channels of the training views",
+        "masks": "the masks show an object alone: the box was carved from them, and nothing is taken to be outside it",
+    }.get(
+        cutout.kind, f"an object on plain {cutout.kind}, which is the background: the box was carved from what differs"
+    )
+    return Bounds(np.stack((center - half, center + half)), False, 0.0, background=cutout.background, notes=[note])
+
+
+def _contradicted(rig: _Rig, reading: Reading) -> Bounds:
+    note = "the silhouettes rule everything out; the box is a guess from the cameras"
+    distance = float(np.median(np.linalg.norm(rig.origins - rig.focus, axis=1)))
+    box = reading.aabb if reading.aabb is not None else _about(rig.focus, 0.5 * distance)
+    return Bounds(box, False, 0.0, notes=[note])
 
 
 def _photographs(views: Views, rig: _Rig, reading: Reading, options: SceneOptions) -> Bounds:

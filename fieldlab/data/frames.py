@@ -97,6 +97,7 @@ class Reading:
         point_weights: float64 [P], how many views saw each point.
         aabb: float64 [2,3], a box given in the file.
         unbounded: what the file says about content outside the box; None when it says nothing.
+        depth_of: reads the depth that a sensor measured for a frame, see :mod:`fieldlab.data.depth_maps`.
     """
 
     format: str
@@ -108,6 +109,7 @@ class Reading:
     aabb: np.ndarray | None = None
     unbounded: bool | None = None
     notes: list[str] = field(default_factory=list)
+    depth_of: Callable[[Frame], np.ndarray | None] | None = None
 
 
 class Skips:

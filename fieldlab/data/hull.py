@@ -1,4 +1,4 @@
-"""Visual hulls: what the alpha channels of the training views leave of space (Laurentini 1994).
+"""Visual hulls: what the outlines of an object in the training views leave of space (Laurentini 1994).
 
 One test carves both the box of a scene and the cells of its occupancy grid: a ball goes when some view holds all of it
 and shows nothing there. What reaches over the rim of a picture stays, since the picture says nothing of the rest, and
@@ -13,7 +13,7 @@ be enough: see :mod:`fieldlab.training.carve`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,6 +31,17 @@ MIN_SEEN = 0.1  # share of the views that must see a cell for the box to hold it
 COARSE = 16
 BLUR = 1.0  # pixels by which outlines are blurred
 DISTORTED = 1.5  # how much farther distorted lenses may draw a ball out than straight ones
+
+
+Shown = Callable[[Views, int], Tensor]
+"""Says of a view which pixels may be of the object: bool [H,W] on the CPU."""
+
+
+class Votes(NamedTuple):
+    """Shares of the views: how many have to rule a cell out (one at least), and how many have to see it."""
+
+    against: float = 0.0
+    seen: float = MIN_SEEN
 
 
 class Verdict(NamedTuple):
@@ -60,12 +71,9 @@ class Silhouette:
     scale: int
 
     @staticmethod
-    def of(views: Views, cameras: Cameras, i: int, max_side: int | None = None) -> Silhouette:
-        """View ``i``, pooled until no side is above ``max_side``; ``cameras`` are those of ``views`` on the CPU."""
-        filled = views.image(i)[..., 3] > ALPHA_THRESHOLD
-        if (mask := views.mask(i)) is not None:
-            filled = filled | ~mask  # a pixel to be ignored says nothing, so it must not carve
-        filled = filled.cpu()
+    def of(filled: Tensor, cameras: Cameras, i: int, max_side: int | None = None) -> Silhouette:
+        """View ``i`` of ``cameras`` on the CPU, which shows something where bool [H,W] is set; pooled until no side is
+        above ``max_side``."""
         scale = 1 if max_side is None else -(-max(filled.shape) // max_side)
         if scale > 1:
             pooled = torch.nn.functional.max_pool2d(filled[None, None].float(), scale, ceil_mode=True)
@@ -107,41 +115,59 @@ class Silhouette:
         return bent * focal * radius * distance / (depth * (depth - radius)).clamp_min(1e-12) + BLUR
 
 
-def silhouettes(views: Views, chosen: list[int] | None = None, max_side: int | None = None) -> Iterator[Silhouette]:
+def opaque(views: Views, i: int) -> Tensor:
+    """bool [H,W] on the CPU: what the alpha channel of view ``i`` shows. A pixel to be ignored says nothing, so it
+    must not carve."""
+    filled = views.image(i)[..., 3] > ALPHA_THRESHOLD
+    mask = views.mask(i)
+    return (filled if mask is None else filled | ~mask).cpu()
+
+
+def silhouettes(
+    views: Views, chosen: list[int] | None = None, max_side: int | None = None, shown: Shown = opaque
+) -> Iterator[Silhouette]:
     """Those of ``chosen`` views, or of all; panoramas, which have no outside, are left out."""
     cameras = views.cameras.to("cpu")
     for i in range(len(views)) if chosen is None else chosen:
         if int(cameras.model[i]) != CameraModel.EQUIRECTANGULAR:
-            yield Silhouette.of(views, cameras, i, max_side)
+            yield Silhouette.of(shown(views, i), cameras, i, max_side)
 
 
 def has_transparency(views: Views, share: float = 0.02) -> bool:
     """Whether most views have more than ``share`` of their pixels transparent, that is, show a cut-out object."""
     if views.channels < 4 or len(views) == 0:
         return False
-    empty = [float((views.image(i)[..., 3] <= ALPHA_THRESHOLD).float().mean()) for i in _chosen(len(views))]
+    empty = [float((views.image(i)[..., 3] <= ALPHA_THRESHOLD).float().mean()) for i in chosen_views(len(views))]
     return float(np.median(empty)) > share
 
 
-def hull_box(views: Views, start: Tensor, resolution: int = 64) -> Tensor | None:
+def hull_box(
+    views: Views, start: Tensor, resolution: int = 64, shown: Shown = opaque, votes: Votes = Votes()
+) -> Tensor | None:
     """The bounds [2,3] of the visual hull, sought inside the box ``start`` [2,3]; None when nothing is left.
 
     Two passes of ``resolution`` cells along each side, the second inside the box that the first one found.
+
+    Args:
+        shown: which pixels are of the object; by the alpha channel if absent.
+        votes: how many views decide.
     """
-    chosen = _chosen(len(views))
+    chosen = chosen_views(len(views))
     # Neighbors in the list often look alike: a stride brings different directions first, which carve more.
     chosen = [chosen[(k * 7) % len(chosen)] for k in range(len(chosen))] if len(chosen) % 7 else chosen
-    outlines = list(silhouettes(views, chosen, MAX_SIDE))
+    outlines = list(silhouettes(views, chosen, MAX_SIDE, shown))
     box = start
     for _ in range(2):
-        centers, half = hull_cells(outlines, box, resolution)
+        centers, half = hull_cells(outlines, box, resolution, votes)
         if centers.shape[0] == 0:
             return None
         box = torch.stack((centers.amin(0) - half, centers.amax(0) + half))
     return box
 
 
-def hull_cells(outlines: list[Silhouette], box: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
+def hull_cells(
+    outlines: list[Silhouette], box: Tensor, resolution: int, votes: Votes = Votes()
+) -> tuple[Tensor, Tensor]:
     """Centers [K,3] of the cells that no silhouette rules out and enough views see, when ``box`` [2,3] is divided
     ``resolution`` times, and half a cell [3].
 
@@ -156,7 +182,7 @@ def hull_cells(outlines: list[Silhouette], box: Tensor, resolution: int) -> tupl
     while True:
         half = (box[1] - box[0]) / (2 * divisions)
         centers = box[0] + (2 * cells + 1) * half
-        kept = _kept(outlines, centers, float(half.norm()), finest=divisions == resolution)
+        kept = _kept(outlines, centers, float(half.norm()), votes, finest=divisions == resolution)
         cells, centers = cells[kept], centers[kept]
         if divisions == resolution:
             return centers, half
@@ -164,19 +190,21 @@ def hull_cells(outlines: list[Silhouette], box: Tensor, resolution: int) -> tupl
         divisions *= 2
 
 
-def _kept(outlines: list[Silhouette], centers: Tensor, radius: float, finest: bool) -> Tensor:
-    """int64 [K]: balls of this radius that no view rules out and enough views see.
+def _kept(outlines: list[Silhouette], centers: Tensor, radius: float, votes: Votes, finest: bool) -> Tensor:
+    """int64 [K]: balls of this radius that too few views rule out and enough views see.
 
     At last these views have to hold all of a ball: no view rules out what lies across the rim of its picture.
     """
-    alive, seen = torch.arange(len(centers)), torch.zeros(len(centers), dtype=torch.int32)
+    alive, (seen, denied) = torch.arange(len(centers)), torch.zeros(2, len(centers), dtype=torch.int32)
+    enough = max(1, int(votes.against * len(outlines)))
     for outline in outlines:
         verdict = outline.judge(centers[alive], torch.full((len(alive),), radius))
         seen[alive] += verdict.whole if finest else verdict.seen
-        alive = alive[~verdict.ruled_out]
-    return alive[seen[alive] >= max(1, int(MIN_SEEN * len(outlines)))]
+        denied[alive] += verdict.ruled_out
+        alive = alive[denied[alive] < enough]
+    return alive[seen[alive] >= max(1, int(votes.seen * len(outlines)))]
 
 
-def _chosen(count: int) -> list[int]:
+def chosen_views(count: int) -> list[int]:
     """At most MAX_VIEWS positions, evenly spaced."""
     return sorted({int(k) for k in np.linspace(0, count - 1, min(count, MAX_VIEWS))}) if count else []

@@ -1,7 +1,8 @@
 """LLFF captures: ``poses_bounds.npy`` beside folders ``images``, ``images_4``, ``images_8``.
 
 A row holds a 3x5 matrix and two depths. Columns 0 to 2 are the camera axes down, right and backwards in the world,
-column 3 the position, column 4 height, width and focal length in pixels (Mildenhall et al. 2019).
+column 3 the position, column 4 height, width and focal length in pixels (Mildenhall et al. 2019). Such files are made
+from COLMAP models and lose lens distortion and points: a complete model beside one goes first.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fieldlab.data.cameras import CameraModel
+from fieldlab.data.colmap import find_model, read_colmap
 from fieldlab.data.frames import Frame, Lens, Reading, Skips, check_number, check_pose, check_positive, orthonormal_note
 from fieldlab.data.images import IMAGE_SUFFIXES, image_size
 from fieldlab.data.options import SceneOptions
@@ -21,7 +23,7 @@ MAX_VIEWS = 1_000_000
 
 
 def read_llff(path: Path, options: SceneOptions, skips: Skips) -> Reading:
-    """Read a folder with ``poses_bounds.npy``.
+    """Read a folder with ``poses_bounds.npy``, or the COLMAP model beside it unless this format was asked for.
 
     Raises:
         DataError: the array has the wrong shape or values, or no folder holds one picture for each pose.
@@ -29,6 +31,9 @@ def read_llff(path: Path, options: SceneOptions, skips: Skips) -> Reading:
     folder = path if path.is_dir() else path.parent
     file = folder / "poses_bounds.npy"
     rows = _load(file)
+    told: list[str] = []
+    if options.format is None and (instead := _model_beside(folder, len(rows), options, told)) is not None:
+        return instead
     images, notes = _choose_images(folder, file, len(rows), rows[0], options)
     deviations: list[float] = []
 
@@ -56,7 +61,25 @@ def read_llff(path: Path, options: SceneOptions, skips: Skips) -> Reading:
         )
 
     frames = skips.collect(enumerate(zip(rows, images, strict=True)), make)
-    return Reading("llff", folder, frames, notes=notes + orthonormal_note(deviations))
+    return Reading("llff", folder, frames, notes=told + notes + orthonormal_note(deviations))
+
+
+def _model_beside(folder: Path, count: int, options: SceneOptions, notes: list[str]) -> Reading | None:
+    """The COLMAP model beside the file, if it has a pose for every one of ``count`` and its pictures are there."""
+    if find_model(folder) is None:
+        return None
+    try:
+        reading = read_colmap(folder, options, Skips(False))
+    except DataError as error:
+        lacking = error.what
+    else:
+        there = sum(frame.image.is_file() for frame in reading.frames)
+        if there == len(reading.frames) >= count:
+            reading.notes.append("poses_bounds.npy is not used: the COLMAP model beside it knows the lens distortion")
+            return reading
+        lacking = f"{there} of its {len(reading.frames)} pictures are there, for {count} poses"
+    notes.append(f"poses come from poses_bounds.npy, not from the COLMAP model beside it: {lacking}")
+    return None
 
 
 def _load(file: Path) -> np.ndarray:

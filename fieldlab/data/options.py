@@ -10,7 +10,7 @@ class SceneOptions:
     """How to read a scene; every default is right for an ordinary capture."""
 
     format: str | None = None
-    """Force a format (blender, transforms, colmap, llff) instead of finding it out from the folder."""
+    """Force a format (blender, transforms, colmap, llff, record3d, polycam); found out from the folder when absent."""
     downscale: int = 1
     """Make the pictures this many times smaller (area average)."""
     max_side: int | None = None

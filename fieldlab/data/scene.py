@@ -14,9 +14,13 @@ from fieldlab.data.blender import read_blender
 from fieldlab.data.bounds import find_bounds
 from fieldlab.data.cameras import Cameras
 from fieldlab.data.colmap import find_model, read_colmap
+from fieldlab.data.depth_maps import sensor_points
 from fieldlab.data.frames import Frame, Reading, Skips, check_unique
 from fieldlab.data.llff import read_llff
 from fieldlab.data.options import SceneOptions
+from fieldlab.data.polycam import find_polycam, read_polycam
+from fieldlab.data.record3d import FILES as RECORD3D_FILES
+from fieldlab.data.record3d import find_record3d, read_record3d
 from fieldlab.data.transforms import read_transforms
 from fieldlab.data.views import Views, load_views
 from fieldlab.errors import ConfigError, DataError
@@ -34,6 +38,7 @@ class Scene:
         aabb: float32 [2,3], the box of main interest in world units.
         unbounded: content outside the box too; fields then see contracted coordinates.
         background: 'white' or 'black', what evaluation composites on.
+        plain: opaque photographs show this background behind an object; it is nothing that has to be learnt.
         points, point_colors: sparse points float32 [P,3] and uint8 [P,3], or None.
         near: nearest distance worth marching, world units.
         content: distance from the cameras at which content begins, world units; 0 where nobody knows.
@@ -58,6 +63,7 @@ class Scene:
     description: str = ""
     options: SceneOptions = field(default_factory=SceneOptions)
     content: float = 0.0
+    plain: bool = False
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{len(views)} {split}" for split, views in self.splits.items())
@@ -97,7 +103,8 @@ def _is_blender(path: Path) -> bool:
 
 
 def _is_transforms(path: Path) -> bool:
-    return (path / "transforms.json").is_file() or (path.is_file() and path.suffix == ".json")
+    any_name = path.is_file() and path.suffix == ".json" and path.name not in RECORD3D_FILES
+    return (path / "transforms.json").is_file() or any_name
 
 
 def _is_llff(path: Path) -> bool:
@@ -113,6 +120,8 @@ FORMATS: dict[str, Format] = {
     "transforms": Format(_is_transforms, read_transforms),
     "llff": Format(_is_llff, read_llff),
     "colmap": Format(_is_colmap, read_colmap),
+    "record3d": Format(lambda path: find_record3d(path) is not None, read_record3d),
+    "polycam": Format(lambda path: find_polycam(path) is not None, read_polycam),
 }
 
 
@@ -137,7 +146,8 @@ def detect_format(path: Path) -> str:
         "the format of a scene is not recognized",
         file=path,
         found=", ".join(entries) or "an empty folder",
-        expected="transforms_train.json (blender), transforms.json, poses_bounds.npy (llff) or sparse/0 (colmap)",
+        expected="transforms_train.json (blender), transforms.json, poses_bounds.npy (llff), sparse/0 (colmap), "
+        "metadata.json beside rgb (record3d) or keyframes (polycam)",
         hint="for a folder of photographs without poses run fieldlab capture first",
     )
 
@@ -159,7 +169,8 @@ def assemble(name: str, source: str, reading: Reading, options: SceneOptions, sk
     """
     frames = check_unique(reading.frames, skips)
     notes = list(reading.notes)
-    splits = load_views(split_frames(frames, options.test_every, notes), options, skips, notes)
+    frames_by_split = split_frames(frames, options.test_every, notes)
+    splits = load_views(frames_by_split, options, skips, notes)
     if "train" not in splits:
         raise DataError(
             "there are no training views",
@@ -168,7 +179,9 @@ def assemble(name: str, source: str, reading: Reading, options: SceneOptions, sk
             expected="at least one frame to train on",
             hint=skips.errors[0].what if skips.errors else None,
         )
+    _add_sensor_points(reading, frames_by_split["train"], notes)
     bounds = find_bounds(splits["train"], reading, options)
+    background = options.background or bounds.background or ("white" if splits["train"].channels == 4 else "black")
     return Scene(
         name=name,
         source=source,
@@ -176,13 +189,24 @@ def assemble(name: str, source: str, reading: Reading, options: SceneOptions, sk
         splits=splits,
         aabb=torch.from_numpy(bounds.aabb).float(),
         unbounded=bounds.unbounded,
-        background=options.background or ("white" if splits["train"].channels == 4 else "black"),
+        background=background,
+        plain=background == bounds.background and not bounds.unbounded,
         points=None if reading.points is None else torch.from_numpy(reading.points).float(),
         point_colors=None if reading.point_colors is None else torch.from_numpy(reading.point_colors),
         near=float(bounds.near),
         content=float(bounds.content),
         notes=notes + skips.notes() + bounds.notes,
     )
+
+
+def _add_sensor_points(reading: Reading, frames: list[Frame], notes: list[str]) -> None:
+    """What the depth sensor saw from the training views, where nothing else says where content is."""
+    if reading.points is not None or reading.depth_of is None:
+        return
+    points, colors, told = sensor_points(frames, reading.depth_of)
+    notes += told
+    if len(points):
+        reading.points, reading.point_colors = points, colors
 
 
 def split_frames(frames: list[Frame], test_every: int, notes: list[str]) -> dict[str, list[Frame]]:

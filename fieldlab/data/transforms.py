@@ -5,7 +5,6 @@ The writer is in :mod:`fieldlab.export.cameras_files`.
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,6 +23,7 @@ from fieldlab.data.frames import (
     orthonormal_note,
 )
 from fieldlab.data.images import IMAGE_SUFFIXES
+from fieldlab.data.json_file import read_json
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.points import read_ply_points
 from fieldlab.errors import DataError
@@ -78,20 +78,7 @@ def load_json(file: Path) -> dict[str, Any]:
     Raises:
         DataError: missing, not JSON, or not an object with a list of frames.
     """
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError("a transforms file is missing", file=file, found="no such file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError("a transforms file cannot be read", file=file, found=str(error)) from error
-    except json.JSONDecodeError as error:
-        raise DataError(
-            "a file is not valid JSON",
-            file=file,
-            field=f"line {error.lineno}, column {error.colno}",
-            found=error.msg,
-            hint="the file may be cut short; export it again",
-        ) from error
+    data = read_json(file, "a transforms file")
     frames = data.get("frames") if isinstance(data, dict) else None
     if not isinstance(frames, list):
         raise DataError(

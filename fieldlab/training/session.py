@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from fieldlab.data.scene import Scene
@@ -58,6 +60,9 @@ def train_session(
     chosen = choose_model(scene, settings) if resume is None else stored_model(resume)
     model = build_model(config.field, chosen, settings.seed).to(device)
     model.use_marcher(marcher)
+    if scene.plain and settings.background == "random":
+        # Before any other color the plain background would have to be learnt as a wall around the object.
+        settings = replace(settings, background=scene.background)
     trainer = Trainer(model, scene.splits["train"], settings, world, teacher)
     return Session(
         run, config, trainer, scene=SceneRecord.of(scene), resume=resume, checkpoint_seconds=checkpoint_seconds,
