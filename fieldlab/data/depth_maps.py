@@ -103,9 +103,7 @@ def _reliable(depth: np.ndarray) -> np.ndarray:
     filled = np.where(known, depth, np.inf)
     low = ndimage.minimum_filter(filled, 3, mode="nearest")
     high = ndimage.maximum_filter(filled, 3, mode="nearest")
-    steep = np.isinf(high)  # beside what is not known
-    steep[~steep] = (high - low)[~steep] > STEEP * low[~steep]
-    reliable: np.ndarray = known & ~steep
+    reliable: np.ndarray = known & np.isfinite(high) & (high <= (1 + STEEP) * low)
     return reliable
 
 

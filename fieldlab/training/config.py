@@ -33,8 +33,8 @@ class TrainConfig:
     distortion: float = 0.0
     """Weight of the distortion loss (Barron et al. 2022, eq. 15) against floaters."""
     background: str = "random"
-    """What pictures with alpha are composited on: random, white or black. Opaque photographs with a plain background are
-    learnt in front of that color where this says random."""
+    """What pictures with alpha are composited on: random, white or black. With random, opaque photographs of an object
+    on plain white or black are learnt in front of that color."""
     hull: bool = True
     """Start the occupancy grid from the visual hull of the alpha channels."""
     prune: bool = True

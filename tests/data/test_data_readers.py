@@ -312,6 +312,45 @@ def test_colmap(tmp_path, text, where):
         assert len(scene.splits["test"]) == 2
 
 
+def write_llff_beside_colmap(folder, names):
+    """A model with lens distortion of nine views, and the poses that LLFF makes of it."""
+    poses = facing(9)
+    (folder / "sparse/0").mkdir(parents=True)
+    make_reconstruction(poses, points=20).write_binary(str(folder / "sparse/0"))
+    write_llff(folder, poses, factor=1)
+    for i, name in enumerate(names):
+        write_image(folder / "images" / name, seed=i)
+    return folder
+
+
+@pytest.mark.slow
+def test_colmap_goes_before_llff(tmp_path):
+    folder = write_llff_beside_colmap(tmp_path, [f"{i:03d}.png" for i in range(9)])
+    for source in (folder, folder / "poses_bounds.npy"):
+        scene = load_scene(source)
+        assert scene.format == "colmap"
+        assert scene.splits["train"].cameras.distortion[0, 0] == pytest.approx(0.05)
+        assert any("lens distortion" in note for note in scene.notes)
+    forced = load_scene(folder, SceneOptions(format="llff"))
+    assert forced.format == "llff"
+    assert (forced.splits["train"].cameras.distortion == 0).all()
+
+
+@pytest.mark.slow
+def test_llff_goes_before_a_model_that_lacks_pictures(tmp_path):
+    """The pictures have other names than in the model, or the model has fewer views."""
+    renamed = write_llff_beside_colmap(tmp_path / "renamed", [f"{i:03d}.png" for i in range(8)] + ["IMG_9.png"])
+    fewer = write_llff_beside_colmap(tmp_path / "fewer", [f"{i:03d}.png" for i in range(9)])
+    make_reconstruction(facing(9)[:5], points=20).write_binary(str(fewer / "sparse/0"))
+    damaged = write_llff_beside_colmap(tmp_path / "damaged", [f"{i:03d}.png" for i in range(9)])
+    (damaged / "sparse/0/images.bin").write_bytes(b"cut short")
+    for folder in (renamed, fewer, damaged):
+        scene = load_scene(folder)
+        assert scene.format == "llff"
+        assert sum(len(views) for views in scene.splits.values()) == 9
+        assert any("not from the COLMAP model" in note for note in scene.notes)
+
+
 def test_detection_and_forcing(capture, tmp_path):
     made = capture(3)
     folder = made.save()

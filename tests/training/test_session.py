@@ -25,6 +25,15 @@ def begin(path, scene=None, checkpoint_seconds=60.0, **settings) -> Session:
     return train_session(run, scene or ball_scene(), config, CPU, checkpoint_seconds=checkpoint_seconds)
 
 
+def test_a_plain_background_is_not_learnt(tmp_path):
+    """The color is that of the photographs, not one drawn at random, unless another was asked for."""
+    scene = ball_scene()
+    assert begin(tmp_path / "cut out", scene).loop.config.background == "random"
+    scene.plain, scene.background = True, "white"
+    assert begin(tmp_path / "plain", scene).loop.config.background == "white"
+    assert begin(tmp_path / "asked", scene, background="black").loop.config.background == "black"
+
+
 def test_a_run_can_be_rendered_without_its_photographs(tmp_path):
     session = begin(tmp_path / "run")
     list(session.events())
