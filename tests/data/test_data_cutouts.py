@@ -140,8 +140,11 @@ def test_masks_of_other_things():
     everything = torch.ones(len(views.pixels), dtype=torch.bool)
     assert_ordinary(masked(views.pixels[:, 3] == 0))  # somebody who is to be ignored
     rows, columns = torch.meshgrid(torch.arange(72) - 35.5, torch.arange(96) - 47.5, indexing="ij")
-    lens = (rows.square() + columns.square()).sqrt() < 34
-    assert_ordinary(masked(lens.reshape(-1).repeat(len(views))))  # the rim of a lens
+    for radius in (20, 34):  # the rim of a lens
+        lens = (rows.square() + columns.square()).sqrt() < radius
+        assert_ordinary(masked(lens.reshape(-1).repeat(len(views))))
+    sides = torch.stack([torch.rot90(rows, 2 * (i % 2)) > 10 for i in range(len(views))])
+    assert find_cutout(masked(sides.reshape(-1))) is None  # what goes on beyond the pictures
     assert_ordinary(masked(everything))
 
 
@@ -155,6 +158,24 @@ def test_masks_that_have_nothing_in_common():
         picture[row : row + 12, column : column + 12] = True
     assert find_cutout(masked(shown.reshape(-1))) == Cutout("masks")
     assert_ordinary(masked(shown.reshape(-1)))
+
+
+@pytest.mark.slow
+def test_masks_that_are_wrong_in_one_view():
+    views = outlines(around(20, DISTANCE))
+    shown = views.pixels[:, 3] > 0
+    wrong = Views(views.cameras, views.names, views.pixels[:, :3], shown)
+    wrong.mask(5)[:] = False
+    wrong.mask(5)[4:9, 4:9] = True
+    assert_around_object(bounds_of(wrong))
+
+
+@pytest.mark.slow
+def test_what_is_nearly_as_large_as_the_ring_of_cameras_is_not_an_object():
+    views = silhouettes_of(around(10, DISTANCE), [((0.3, 0.0, 0.2), 3.0)], focal=26.0, width=96, height=72)
+    photographs = Views(views.cameras, views.names, views.pixels[:, :3], views.pixels[:, 3] > 0)
+    assert find_cutout(photographs) == Cutout("masks")
+    assert bounds_of(photographs).unbounded
 
 
 @pytest.mark.slow
