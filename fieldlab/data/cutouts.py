@@ -22,10 +22,7 @@ from fieldlab.data.views import Views
 LEVELS = {"white": 255, "black": 0}
 NEARLY_ALL = 0.9  # of the views
 BORDER = 0.01  # width of a picture's border as a share of its shorter side
-TOLERANCE = (
-    6,
-    24,
-)  # levels by which a plain background may differ from white or black: at least taken, at most allowed
+TOLERANCE = (6, 24)  # levels that a plain background is off white or black: least that is taken, most allowed
 PLAIN_BORDER = 0.05  # share of a border that may show an object before a plain background
 MASKED_BORDER = 0.25  # the same for masks, which reach there where an object is not all in the picture
 SHARE = (0.002, 0.7)  # of a picture, that an object takes in the middle of the views
