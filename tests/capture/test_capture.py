@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from fieldlab.data import capture
+from fieldlab.capture import features, matching
 from fieldlab.data.cameras import Cameras
-from fieldlab.data.capture import WORK_FOLDER, find_photos, image_pairs, run_capture
+from fieldlab.capture.capture import WORK_FOLDER, run_capture
 from fieldlab.errors import ConfigError, DataError
 from fieldlab.sources.load import load_scene
 from tests.data.data_builders import look_at, write_image
@@ -63,8 +63,8 @@ def captured(tmp_path_factory):
     poses = corner_photographs(folder / "photos")
     calls = []
     with pytest.MonkeyPatch.context() as patch:  # several batches, as large captures have
-        patch.setattr(capture, "FEATURE_BATCH", 3)
-        patch.setattr(capture, "MATCH_BATCH", 8)
+        patch.setattr(features, "FEATURE_BATCH", 3)
+        patch.setattr(matching, "MATCH_BATCH", 8)
         report = run_capture(
             folder / "photos",
             folder / "scene",
