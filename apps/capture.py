@@ -22,8 +22,8 @@ class Capture:
     out: Annotated[Path, tyro.conf.Positional]
     """Folder of the new scene. An unfinished capture there goes on where it stopped."""
     frames: int | None = None
-    """How many frames to take of a video, the sharpest of as many intervals. If not given: 2.5 for each second, at least
-    40 and at most 150."""
+    """How many frames to take of a video, the sharpest of as many intervals. If not given: 2.5 for each second, but
+    40 at least and 150 at most."""
     camera_model: Literal["SIMPLE_RADIAL", "SIMPLE_PINHOLE", "PINHOLE", "RADIAL", "OPENCV", "OPENCV_FISHEYE"] = (
         "SIMPLE_RADIAL"
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fieldlab.capture.features import FeatureSettings, extract_features, forget_poor
 from fieldlab.capture.mapping import Model, map_photographs, models_in
-from fieldlab.capture.matching import choose_pairs, chosen_matcher, match_pairs
+from fieldlab.capture.matching import candidate_pairs, costly, match_pairs
+from fieldlab.capture.pairs import promising, strongest_descriptors
 from fieldlab.capture.photographs import Photograph
 from fieldlab.capture.stages import Stages
 
@@ -23,7 +24,7 @@ class Attempt:
         says: what is told about it.
         features: how features are found.
         matcher: which pairs are compared, one of MATCHERS.
-        vote: pairs whose strongest features do not agree are left out.
+        vote: where there is much to compare, pairs whose strongest features do not agree are left out.
         mapper: one of MAPPERS.
         database: folder of its features and matches, which attempts may share.
     """
@@ -39,12 +40,20 @@ class Attempt:
 def attempts(features: FeatureSettings, matcher: str) -> list[Attempt]:
     """What is tried, in this order, until enough photographs are placed."""
     usual = Attempt("the usual settings", features, matcher, True, "incremental", "usual")
+    whole = replace(usual, says="pairs that were left out, too", vote=False)
     thorough = replace(features, most=2 * features.most, doubled=True)
     return [
         usual,
-        replace(usual, says="the global mapper", mapper="global"),
-        Attempt("more features, compared without votes", thorough, matcher, False, "patient", "thorough"),
+        whole,
+        replace(whole, says="the global mapper", mapper="global"),
+        replace(whole, says="more features", features=thorough, mapper="patient", database="thorough"),
     ]
+
+
+def repeats_the_usual(attempt: Attempt, stages: Stages) -> bool:
+    """Whether an attempt only compares pairs that the usual one left out, and that one left none out."""
+    same = attempt.database == "usual" and attempt.mapper == "incremental" and not attempt.vote
+    return same and stages.kept(_pairs_key(attempt)) is None and stages.kept("left out") == 0
 
 
 def attempt_placing(
@@ -55,14 +64,12 @@ def attempt_placing(
     Args:
         photos: the folder that holds the photographs under their names.
     """
-    again = "" if attempt.database == "usual" else " again"
     database = database_of(attempt, stages)
     database.parent.mkdir(parents=True, exist_ok=True)
-    _find_features(attempt.features, photographs, photos, database, stages, again)
-    _match(attempt, photographs, database, stages, again)
-    again = "" if attempt.mapper == "incremental" else f" again ({attempt.mapper})"
-    out = database.with_name(attempt.mapper)
-    with stages.stage("mapping", len(photographs), again) as stage:
+    _find_features(attempt, photographs, photos, database, stages)
+    _match(attempt, [photograph.name for photograph in photographs], database, stages)
+    out = database.with_name(f"{attempt.mapper}{'' if attempt.vote else '-whole'}")
+    with stages.stage("mapping", len(photographs), f"{attempt.database}/{out.name}") as stage:
         if not stage.done:
             map_photographs(database, photos, out, attempt.mapper, seed, stage)
     return models_in(out)
@@ -74,17 +81,12 @@ def database_of(attempt: Attempt, stages: Stages) -> Path:
 
 
 def _find_features(
-    settings: FeatureSettings,
-    photographs: Sequence[Photograph],
-    photos: Path,
-    database: Path,
-    stages: Stages,
-    again: str,
+    attempt: Attempt, photographs: Sequence[Photograph], photos: Path, database: Path, stages: Stages
 ) -> None:
-    with stages.stage("features", len(photographs), again) as stage:
+    with stages.stage("features", len(photographs), attempt.database) as stage:
         if not stage.done:
-            extract_features(database, photos, photographs, settings, stage)
-    if settings.doubled:
+            extract_features(database, photos, photographs, attempt.features, stage)
+    if attempt.features.doubled:
         return
     poor = stages.kept("poor")
     if poor is None:
@@ -92,15 +94,27 @@ def _find_features(
         stages.keep("poor", poor)
     if poor:
         chosen = [photograph for photograph in photographs if photograph.name in set(poor)]
-        with stages.stage("more features", len(chosen)) as stage:
+        with stages.stage("more features", len(chosen), attempt.database) as stage:
             if not stage.done:
-                extract_features(database, photos, chosen, replace(settings, doubled=True), stage)
+                extract_features(database, photos, chosen, replace(attempt.features, doubled=True), stage)
 
 
-def _match(attempt: Attempt, photographs: Sequence[Photograph], database: Path, stages: Stages, again: str) -> None:
-    names = [photograph.name for photograph in photographs]
-    matcher = chosen_matcher(attempt.matcher, len(names))
-    pairs = choose_pairs(database, names, matcher, attempt.vote, stages, again)
-    with stages.stage("matching", len(pairs), again) as stage:
+def _match(attempt: Attempt, names: list[str], database: Path, stages: Stages) -> None:
+    key = _pairs_key(attempt)
+    pairs = stages.kept(key)
+    if pairs is None:
+        candidates = candidate_pairs(database, names, attempt.matcher)
+        pairs = candidates
+        if attempt.vote and costly(database, names, candidates):
+            with stages.stage("choosing pairs", len(candidates)) as stage:
+                pairs = promising(candidates, strongest_descriptors(database, names), stage.tick)
+        if attempt.vote:
+            stages.keep("left out", len(candidates) - len(pairs))
+        stages.keep(key, pairs)
+    with stages.stage("matching", len(pairs), key) as stage:
         if not stage.done:
             match_pairs(database, names, pairs, stage)
+
+
+def _pairs_key(attempt: Attempt) -> str:
+    return f"pairs {attempt.database}{'' if attempt.vote else ' whole'}"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fieldlab.capture.attempts import ENOUGH, Attempt, attempt_placing, attempts, database_of
+from fieldlab.capture.attempts import ENOUGH, Attempt, attempt_placing, attempts, database_of, repeats_the_usual
 from fieldlab.capture.diagnosis import listed, notes_on, why_nothing_fits
 from fieldlab.capture.features import FeatureSettings
 from fieldlab.capture.mapping import RICHER, Model, refine
@@ -178,6 +178,8 @@ def _place(
     best: tuple[list[Model], Attempt] | None = None
     tried = []
     for attempt in plan:
+        if repeats_the_usual(attempt, stages):
+            continue
         models = attempt_placing(attempt, found, folder, seed, stages)
         placed = len(models[0].names) if models else 0
         tried.append(f"{attempt.says}: {placed} of {len(found)}")

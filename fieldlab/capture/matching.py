@@ -1,10 +1,14 @@
-"""Matching: the pairs of photographs are chosen by how many there are, compared, and verified by pycolmap."""
+"""Matching: pairs of photographs are chosen by how many there are, compared and verified."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import sqlite3
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fieldlab.capture.pairs import (
     EXHAUSTIVE_TO,
@@ -12,15 +16,14 @@ from fieldlab.capture.pairs import (
     alike_pairs,
     all_pairs,
     neighbor_pairs,
-    promising,
     strongest_descriptors,
 )
-from fieldlab.capture.stages import Stage, Stages
+from fieldlab.capture.stages import Stage
 from fieldlab.files import write_text
 
 MATCHERS = ("auto", "exhaustive", "sequential", "retrieval")
 MATCH_BATCH = 60  # pairs
-VOTES_FROM = 24  # photographs; with fewer every pair is compared in full
+COSTLY = 2e10  # comparisons of features, about two minutes of one core
 
 
 def chosen_matcher(matcher: str, count: int) -> str:
@@ -30,27 +33,24 @@ def chosen_matcher(matcher: str, count: int) -> str:
     return "exhaustive" if count <= EXHAUSTIVE_TO else "retrieval"
 
 
-def choose_pairs(database: Path, names: list[str], matcher: str, vote: bool, stages: Stages, again: str) -> list[Pair]:
-    """The pairs to compare in full, kept for an interrupted capture to go on with.
-
-    Args:
-        matcher: one of MATCHERS but 'auto'.
-        vote: leave out pairs whose strongest features do not agree.
-        again: tells attempts apart.
-    """
-    if (kept := stages.kept(f"pairs{again}")) is not None:
-        return [(i, j) for i, j in kept]
-    pairs = neighbor_pairs(len(names)) if matcher != "exhaustive" else all_pairs(len(names))
-    vote = vote and matcher != "sequential" and len(names) >= VOTES_FROM
-    if matcher == "retrieval" or vote:
-        strongest = strongest_descriptors(database, names)
+def candidate_pairs(database: Path, names: list[str], matcher: str) -> list[Pair]:
+    """The pairs that may be compared, as indices of ``names``, sorted; ``matcher`` is one of MATCHERS."""
+    matcher = chosen_matcher(matcher, len(names))
+    if matcher == "exhaustive":
+        return all_pairs(len(names))
+    pairs = set(neighbor_pairs(len(names)))
     if matcher == "retrieval":
-        pairs = sorted({*pairs, *alike_pairs(strongest)})
-    if vote:
-        with stages.stage("choosing pairs", len(pairs), again) as stage:
-            pairs = promising(pairs, strongest, stage.tick)
-    stages.keep(f"pairs{again}", pairs)
-    return pairs
+        pairs.update(alike_pairs(strongest_descriptors(database, names)))
+    return sorted(pairs)
+
+
+def costly(database: Path, names: list[str], pairs: list[Pair]) -> bool:
+    """Whether comparing all features of all pairs takes minutes."""
+    with contextlib.closing(sqlite3.connect(database)) as tables:
+        counts = dict(tables.execute("SELECT name, rows FROM images JOIN keypoints USING (image_id)"))
+    features = np.array([counts.get(name, 0) for name in names], np.float64)
+    first, second = np.array(pairs).T
+    return bool((features[first] * features[second]).sum() > COSTLY)
 
 
 def match_pairs(database: Path, names: list[str], pairs: list[Pair], stage: Stage) -> None:

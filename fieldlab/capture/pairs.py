@@ -48,13 +48,15 @@ def alike_pairs(strongest: np.ndarray) -> list[Pair]:
     Photographs are described by VLAD (Jegou et al., 2010): to which of 64 words, learnt here by k-means, descriptors
     belong, and how they differ from them. For 2000 photographs this takes 64 MB.
     """
+    if not strongest.any():
+        return []
     words = _words(strongest)
     described = np.stack([_vlad(_unit(descriptors[descriptors.any(axis=1)]), words) for descriptors in strongest])
     found: set[Pair] = set()
     for i, row in enumerate(described):
         likeness = described @ row
         likeness[i] = -np.inf
-        for j in np.argsort(-likeness)[:ALIKE]:
+        for j in np.argsort(-likeness)[: min(ALIKE, len(described) - 1)]:
             found.add((min(i, int(j)), max(i, int(j))))
     return sorted(found)
 

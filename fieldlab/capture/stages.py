@@ -16,8 +16,8 @@ from fieldlab.files import write_json
 POLL_SECONDS = 0.3
 
 Progress = Callable[[str, int, int], None]
-"""Called with the stage ('frames', 'photographs', 'features', 'matching', 'mapping', 'undistortion', with 'again' after
-it in a further attempt), how much is done, and of how much."""
+"""Called with the stage ('frames', 'photographs', 'features', 'matching', 'mapping', 'undistortion' and smaller ones),
+how much is done, and of how much. Further attempts go through stages again."""
 
 
 class Stage:
@@ -92,9 +92,9 @@ class Stages:
         self._remember()
 
     @contextlib.contextmanager
-    def stage(self, name: str, total: int, again: str = "") -> Iterator[Stage]:
-        """A stage, which is remembered as done when the body ends; ``again`` tells that of a further attempt apart."""
-        key = name + again
+    def stage(self, name: str, total: int, attempt: str = "") -> Iterator[Stage]:
+        """A stage, which is remembered as done when the body ends; ``attempt`` tells those of several apart."""
+        key = f"{name} {attempt}".strip()
         self._progress(name, 0, total)
         yield Stage(name, total, key in self._done, self._progress)
         if key not in self._done:
