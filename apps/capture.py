@@ -30,7 +30,7 @@ class Capture:
     """Lens model to estimate; the photographs of the scene are undistorted with it. RADIAL and OPENCV bend more and are
     fitted once the poses are known; OPENCV_FISHEYE is for lenses that see 120 degrees and more."""
     matcher: Literal["auto", "exhaustive", "sequential", "retrieval"] = "auto"
-    """exhaustive compares every pair, sequential neighbors in order of name, as from a video, retrieval neighbors and
+    """exhaustive asks every pair, sequential neighbors in order of name, as from a video, retrieval neighbors and
     those that look alike. auto is exhaustive up to 200 photographs, then retrieval."""
     single_camera: bool = True
     """Photographs that tell the same maker, model, focal length and size share one lens; otherwise each has its own."""

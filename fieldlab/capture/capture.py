@@ -38,6 +38,7 @@ from fieldlab.capture.video import (
     sharpness,
     write_frames,
 )
+from fieldlab.data.images import image_size
 from fieldlab.errors import ConfigError, DataError
 
 WORK_FOLDER = "capture"
@@ -164,7 +165,8 @@ def _take_frames(video: Path, count: int, folder: Path, stages: Stages) -> list[
         )
     with stages.stage("frames", len(chosen)) as stage:
         write_frames(video, chosen, folder, stage.tick)
-    return [Photograph(folder / frame_name(i), frame_name(i), "video", True) for i in chosen]
+    size = image_size(folder / frame_name(chosen[0]))[:2]
+    return [Photograph(folder / frame_name(i), frame_name(i), size, "video", True) for i in chosen]
 
 
 def _place(

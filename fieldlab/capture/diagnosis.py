@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fieldlab.capture.mapping import Model
 from fieldlab.capture.parallax import LITTLE_PARALLAX, camera_stood_still, parallax
+from fieldlab.capture.photographs import MIN_PHOTOS
 from fieldlab.errors import DataError
 
 ADVICE = (
@@ -45,7 +46,7 @@ def notes_on(models: list[Model], names: list[str], few: float, database: Path) 
     placed, notes = set(models[0].names), []
     for other in models[1:]:
         apart = [name for name in other.names if name not in placed]
-        if len(apart) >= 3:
+        if len(apart) >= MIN_PHOTOS:
             notes.append(
                 f"{len(apart)} photographs ({listed(apart)}) fit together but not to the {len(placed)} that were "
                 "placed: take some from in between, or capture them by themselves"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
+import os
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +14,12 @@ from typing import Any
 
 from fieldlab.capture.photographs import Photograph
 from fieldlab.capture.stages import Stage
+from fieldlab.data.images import available_memory
 
 FEATURE_BATCH = 16  # photographs
 FEW_FEATURES = 1000  # a photograph with fewer is looked at again at twice its size
 MAX_SIDE = 3200  # pixels of the larger side in which features are looked for
+BYTES_PER_PIXEL = 100  # that one thread needs, at the size in which features are looked for
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,12 @@ def extract_features(
     """Find the features of ``photographs`` in ``folder`` and keep them in ``database``, with one camera for each that
     took some. What is there already costs little, so that an interrupted call goes on."""
     done = 0
+    threads = _threads(max((photograph.size for photograph in photographs), key=math.prod), settings.doubled)
     for names in _camera_groups(photographs, settings.one_camera):
         for start in range(0, len(names), FEATURE_BATCH):
             batch = names[start : start + FEATURE_BATCH]
             stage.run(
-                functools.partial(_extract, database, folder, batch, names[0], settings),
+                functools.partial(_extract, database, folder, batch, names[0], settings, threads),
                 functools.partial(int, done),
             )
             done += len(batch)
@@ -75,12 +80,23 @@ def _camera_groups(photographs: Sequence[Photograph], one_camera: bool) -> list[
     return list(groups.values())
 
 
+def _threads(size: tuple[int, int], doubled: bool) -> int:
+    """How many photographs of a size can be looked at side by side: as many as there are processors, or as memory
+    allows."""
+    scale = min(1, MAX_SIDE / max(size)) * (2 if doubled else 1)
+    needed = BYTES_PER_PIXEL * size[0] * size[1] * scale**2
+    processors = os.cpu_count() or 1
+    memory = available_memory()
+    return processors if memory is None else max(1, min(processors, int(0.7 * memory / needed)))
+
+
 def _extract(
     database: Path,
     folder: Path,
     names: list[str],
     first_of_camera: str,
     settings: FeatureSettings,
+    threads: int,
     token: Any,
 ) -> None:
     import pycolmap
@@ -89,6 +105,7 @@ def _extract(
     reader.camera_model = settings.camera_model
     reader.existing_camera_id = _camera_of(database, first_of_camera)
     extraction = pycolmap.FeatureExtractionOptions()
+    extraction.num_threads = threads
     extraction.max_image_size = MAX_SIDE
     extraction.sift.max_num_features = settings.most
     extraction.sift.first_octave = -1 if settings.doubled else 0

@@ -49,14 +49,15 @@ def map_photographs(database: Path, photos: Path, out: Path, mapper: str, seed: 
 
 
 def models_in(folder: Path) -> list[Model]:
-    """The models that mapping wrote, the one with the most photographs first."""
+    """The models of three photographs and more that mapping wrote, the one with the most first."""
     import pycolmap
 
     models = []
     for path in sorted(path for path in folder.iterdir() if path.is_dir()):
         reconstruction = pycolmap.Reconstruction(str(path))
         names = sorted(image.name for image in reconstruction.images.values() if image.has_pose)
-        models.append(Model(path, reconstruction, names))
+        if len(names) >= MIN_PHOTOS and reconstruction.num_points3D() > 0:
+            models.append(Model(path, reconstruction, names))
     return sorted(models, key=lambda model: -len(model.names))
 
 

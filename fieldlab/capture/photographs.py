@@ -33,12 +33,14 @@ class Photograph:
     Args:
         file: where it lies.
         name: what it is called in the scene: its path in the folder without blanks, ``.jpg`` where it is converted.
-        camera: what tells its camera from others: maker, model, focal length and size upright, as people read it.
+        size: width and height upright.
+        camera: what tells its camera from others: maker, model, focal length and size, as people read it.
         as_is: it can be taken as it is; otherwise it is written anew, upright.
     """
 
     file: Path
     name: str
+    size: tuple[int, int]
     camera: str
     as_is: bool
 
@@ -51,11 +53,14 @@ def find_photographs(folder: Path, without: Path | None = None) -> tuple[list[Ph
         DataError: there is no such folder, or there are too few photographs.
     """
     if not folder.is_dir():
-        raise DataError("the folder of photographs is missing", file=folder, expected="a folder, or a video")
+        found = "a file" if folder.is_file() else "nothing"
+        raise DataError(
+            "the folder of photographs is missing", file=folder, found=found, expected="a folder, or a video"
+        )
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file())
     files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     files = [path for path in files if without is None or without.resolve() not in path.resolve().parents]
-    found: list[Photograph] = []
+    photographs: list[Photograph] = []
     unreadable: list[str] = []
     taken: set[str] = set()
     for path in files:
@@ -65,10 +70,10 @@ def find_photographs(folder: Path, without: Path | None = None) -> tuple[list[Ph
             unreadable.append(f"{path.relative_to(folder).as_posix()} is left out: {error.what}")
             continue
         taken.add(photograph.name)
-        found.append(photograph)
-    if len(found) < MIN_PHOTOS:
-        raise _too_few(folder, len(found), unreadable)
-    return found, unreadable
+        photographs.append(photograph)
+    if len(photographs) < MIN_PHOTOS:
+        raise _too_few(folder, len(photographs), unreadable)
+    return photographs, unreadable
 
 
 def cameras_of(photographs: list[Photograph]) -> dict[str, int]:
@@ -112,7 +117,7 @@ def _look_at(path: Path, name: str, taken: set[str]) -> Photograph:
     while unique in taken:
         count += 1
         unique = f"{stem}_{count}{end}"
-    return Photograph(path, unique, f"{_camera(exif)}{width}x{height}", as_is)
+    return Photograph(path, unique, (width, height), f"{_camera(exif)}{width}x{height}", as_is)
 
 
 def _camera(exif: Image.Exif) -> str:
