@@ -22,7 +22,8 @@ from fieldlab.capture.stages import Stage
 from fieldlab.files import write_text
 
 MATCHERS = ("auto", "exhaustive", "sequential", "retrieval")
-MATCH_BATCH = 60  # pairs
+BLOCK = 16  # photographs
+MATCH_BATCH = BLOCK * BLOCK  # pairs
 COSTLY = 2e10  # comparisons of features, about two minutes of one core
 
 
@@ -65,6 +66,8 @@ def match_pairs(database: Path, names: list[str], pairs: list[Pair], stage: Stag
         write_text(pairing.match_list_path, "".join(f"{names[i]} {names[j]}\n" for i, j in batch))
         pycolmap.match_image_pairs(database, pairing_options=pairing, cancellation_token=token)
 
+    # A batch of neighboring pairs reads few photographs' features, each once.
+    pairs = sorted(pairs, key=lambda pair: (pair[0] // BLOCK, pair[1] // BLOCK, pair))
     size = max(MATCH_BATCH, len(pairs) // 100)
     for start in range(0, len(pairs), size):
         stage.run(functools.partial(match, pairs[start : start + size]), functools.partial(int, start))
