@@ -124,12 +124,12 @@ def run_capture(
         "seed": seed,
     }
     stages = Stages(out / WORK_FOLDER, settings, progress or (lambda stage, done, total: None))
-    if is_video:
-        seconds = duration(photos)  # before anything is written, so that a file that is no video leaves nothing behind
+    # Before anything is written, so that a file that is no video leaves nothing behind.
+    wanted = (frames or default_frames(duration(photos))) if is_video else 0
     stages.resume()
     folder = stages.folder / "photos"
     if is_video:
-        found = _take_frames(photos, frames or default_frames(seconds), folder, stages)
+        found = _take_frames(photos, wanted, folder, stages)
     else:
         with stages.stage("photographs", len(found)) as stage:
             prepare_photographs(found, folder, stage.tick)
@@ -141,7 +141,8 @@ def run_capture(
     with quiet_pycolmap():
         models, tried, last = _place(photos, found, folder, attempts(features, matcher), seed, stages)
         if camera_model in RICHER:
-            refine(models[0].reconstruction, camera_model)
+            with stages.stage("lens", 1) as stage:  # not written, so that it is done again by whoever goes on
+                stage.run(lambda token: refine(models[0].reconstruction, camera_model, token), lambda: 0)
         _undistort(models[0], folder, stages)
         names = [photograph.name for photograph in found]
         notes += notes_on(models, names, ENOUGH, database_of(last, stages))

@@ -61,8 +61,9 @@ def models_in(folder: Path) -> list[Model]:
     return sorted(models, key=lambda model: -len(model.names))
 
 
-def refine(reconstruction: Any, camera_model: str) -> None:
-    """Give the cameras a richer lens model, which begins where theirs is, and adjust everything together, in place."""
+def refine(reconstruction: Any, camera_model: str, token: Any) -> None:
+    """Give the cameras a richer lens model, which begins where theirs is, and adjust everything together, in place;
+    ``token`` cancels it."""
     import pycolmap
 
     for camera in reconstruction.cameras.values():
@@ -71,7 +72,7 @@ def refine(reconstruction: Any, camera_model: str) -> None:
         camera.params = [focal, x, y, k1, 0] if camera_model == "RADIAL" else [focal, focal, x, y, k1, 0, 0, 0]
     options = pycolmap.BundleAdjustmentOptions()
     options.print_summary = False
-    pycolmap.bundle_adjustment(reconstruction, options)
+    pycolmap.bundle_adjustment(reconstruction, options, token)
     reconstruction.update_point_3d_errors()
 
 
