@@ -44,8 +44,12 @@ COMMANDS = {
     "capture": Command(
         "capture",
         "Capture",
-        "find the camera poses of a folder of photographs",
-        ("fieldlab capture photos/ scenes/garden", "fieldlab capture frames/ scenes/hall --matcher sequential"),
+        "find the camera poses of photographs or of a video",
+        (
+            "fieldlab capture photos/ scenes/garden",
+            "fieldlab capture walk.mp4 scenes/hall --frames 120",
+            "fieldlab capture photos/ scenes/garden --camera-model OPENCV",
+        ),
     ),
     "train": Command(
         "train",
