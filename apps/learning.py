@@ -129,6 +129,8 @@ def _show(
     with progress_bar(console) as bar:
         for last in events:
             left = "" if last.seconds_left is None else f", {last.seconds_left:.0f} s left"
+            if last.news:
+                console.print(f"[dim]note: {last.news}[/]")
             bar.tell(doing, session.loop.fraction, f"step {last.step}, {last.describe()}{left}")
             note(last)
     return last

@@ -41,6 +41,7 @@ from fieldlab.training.config import TRAINED, TrainConfig
 from fieldlab.training.distributed import ProcessGroup, World, connect, disconnect
 from fieldlab.training.session import train_session
 from fieldlab.training.trainer import Trainer, TrainEvent
+from fieldlab.training.validation import ADVICE, GAP
 
 KEPT_ON_RESUME = frozenset(
     ("out", "resume", "steps", "seconds", "device", "backend", "marcher",
@@ -85,7 +86,11 @@ class Train:
     downscale: int = 1
     """Make the photographs this many times smaller."""
     test_every: int = 8
-    """Hold out every n-th view when the scene has no split of its own; 0 holds out none."""
+    """Hold out every n-th view for testing when the scene has no split of its own; 0 holds out none at all."""
+    holdout: Literal["every", "sector"] = "every"
+    """Which: every n-th, or as many from one side (sector): how good the field is from where nobody stood."""
+    validation: float = 0.05
+    """Share of the other views, if ten or more, that tell while training how good it is and are not trained on."""
     format: OptionalText = None
     """Read the scene as this format instead of finding it out."""
     aabb: OptionalBox = None
@@ -94,10 +99,13 @@ class Train:
     """Leave out frames that cannot be read, and count them."""
     background: Literal["random", "white", "black"] = "random"
     """What transparent photographs are composited on while training."""
-    distortion: float = 0.0
-    """Weight of the distortion loss against floaters, such as 0.001."""
+    distortion: float | None = None
+    """Weight of the distortion loss, which draws haze together to surfaces; 0.03 for photographs with surroundings and
+    0 otherwise by default."""
     appearance: int = 0
-    """Values per photograph for its exposure and light, such as 8; 0 for none."""
+    """Values per photograph for its light, such as 8, which the field takes into account; 0 for none."""
+    exposure: Literal["auto", "on", "off"] = "auto"
+    """Learn the exposure and white balance of every photograph apart from the field; auto does when they differ."""
     pose_refinement: bool = False
     """Correct the camera poses while training."""
     samples_per_step: int = 0
@@ -178,7 +186,8 @@ def _other_scene(args: Train, config: RunConfig) -> list[str]:
 def scene_options(args: Train) -> SceneOptions:
     """How the scene is read."""
     return SceneOptions(
-        format=args.format, downscale=args.downscale, test_every=args.test_every, aabb=args.aabb,
+        format=args.format, downscale=args.downscale, test_every=args.test_every, holdout=args.holdout,
+        validation=args.validation, aabb=args.aabb,
         skip_bad_frames=args.skip_bad_frames,
     )  # fmt: skip
 
@@ -216,7 +225,7 @@ def config_for(args: Train, scene: Scene, device: torch.device) -> RunConfig:
     return new_train_config(
         scene, choice, device, steps=args.steps, seconds=args.seconds, seed=args.seed,
         samples_per_step=args.samples_per_step, teacher=args.teacher, distortion=args.distortion,
-        background=args.background, pose_refinement=args.pose_refinement, appearance=args.appearance,
+        background=args.background, pose_refinement=args.pose_refinement, appearance=args.appearance, exposure=args.exposure,
         device_memory_gb=args.device_memory,
     )  # fmt: skip
 
@@ -225,12 +234,19 @@ def _summary(console: Console, session: Session[TrainEvent], last: TrainEvent | 
     assert isinstance(session.loop, Trainer)
     now, field, folder = session.loop.progress, session.model.field, session.run.path
     psnr = "" if last is None else f", PSNR {last.psnr:.2f} dB on training rays"
+    psnr += "" if now.validation is None else f", {now.validation:.2f} dB on held-out photographs"
     state = "trained" if last is not None else "nothing left to train (give more --seconds or --steps)"
     console.print(f"[bold]{state}[/]: {now.step} steps, {now.seconds:.1f} s, {now.samples / 1e6:.1f} M samples{psnr}")
     console.print(
         f"  {field.n_parameters:,} values trained, {field.n_fixed:,} fixed, {field.n_bytes / 1e6:.1f} MB",
         highlight=False,
     )
+    if now.best_step not in (None, now.step):
+        console.print(f"[yellow]the state after {now.best_step} steps was better on held-out photographs "
+                      f"({now.best_validation:.2f} dB): it is the one that is shown and used[/]")  # fmt: skip
+    if session.loop.gap > GAP:
+        console.print(f"[yellow]held-out photographs are {session.loop.gap:.1f} dB worse than training rays: {ADVICE}[/]",
+                      highlight=False)  # fmt: skip
     console.print(f"  fieldlab eval {folder}\n  fieldlab render {folder} --out orbit.mp4")
 
 

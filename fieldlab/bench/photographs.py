@@ -90,7 +90,10 @@ def report(scores: Sequence[ViewScore], info: RunInfo, model: RadianceModel, spl
         "scene": info.scene.name,
         "field": model.field.kind,
         "steps": info.step,
-        "per_view": [{**asdict(score), "psnr": finite(score.psnr)} for score in scores],
+        "fitted_psnr": finite(mean.fitted_psnr),
+        "per_view": [
+            {**asdict(score), "psnr": finite(score.psnr), "fitted_psnr": finite(score.fitted_psnr)} for score in scores
+        ],
     }
 
 
@@ -98,7 +101,7 @@ def table(scores: Sequence[ViewScore], title: str) -> Any:
     """A rich table of the scores: all of them, or the worst when they are many, and their mean."""
     made = Table(title=title, title_justify="left")
     made.add_column("view")
-    for name in ("PSNR dB", "SSIM", "LPIPS"):
+    for name in ("PSNR dB", "colors fitted", "SSIM", "LPIPS"):
         made.add_column(name, justify="right")
     listed = list(scores)
     if len(scores) > TABLE_ROWS:
@@ -111,5 +114,5 @@ def table(scores: Sequence[ViewScore], title: str) -> Any:
     return made
 
 
-def _cells(score: ViewScore) -> tuple[str, str, str, str]:
-    return score.name, f"{score.psnr:.2f}", f"{score.ssim:.4f}", fixed(score.lpips, 4)
+def _cells(score: ViewScore) -> tuple[str, ...]:
+    return score.name, f"{score.psnr:.2f}", fixed(score.fitted_psnr, 2), f"{score.ssim:.4f}", fixed(score.lpips, 4)

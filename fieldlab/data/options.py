@@ -17,6 +17,11 @@ class SceneOptions:
     """Make pictures smaller until their longer side has at most this many pixels."""
     test_every: int = 8
     """Hold out every n-th view, sorted by name, when the data set has no split of its own; 0 holds out none."""
+    holdout: str = "every"
+    """How: every n-th, or as many from one side (sector), which tells how good views are from where nobody stood."""
+    validation: float = 0.05
+    """Share of the other views, if there are ten or more, that are not trained on either but tell how good training is.
+    Data sets that come with splits keep theirs."""
     images: str | None = None
     """Folder of the photographs, relative to the scene, when it is not the usual one (COLMAP, LLFF)."""
     aabb: tuple[float, float, float, float, float, float] | None = None

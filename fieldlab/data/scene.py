@@ -21,6 +21,7 @@ from fieldlab.data.options import SceneOptions
 from fieldlab.data.polycam import find_polycam, read_polycam
 from fieldlab.data.record3d import FILES as RECORD3D_FILES
 from fieldlab.data.record3d import find_record3d, read_record3d
+from fieldlab.data.splits import HOLDOUTS, split_frames
 from fieldlab.data.transforms import read_transforms
 from fieldlab.data.views import Views, load_views
 from fieldlab.errors import ConfigError, DataError
@@ -169,7 +170,7 @@ def assemble(name: str, source: str, reading: Reading, options: SceneOptions, sk
     """
     frames = check_unique(reading.frames, skips)
     notes = list(reading.notes)
-    frames_by_split = split_frames(frames, options.test_every, notes)
+    frames_by_split = split_frames(frames, options, notes)
     splits = load_views(frames_by_split, options, skips, notes)
     if "train" not in splits:
         raise DataError(
@@ -209,27 +210,6 @@ def _add_sensor_points(reading: Reading, frames: list[Frame], notes: list[str]) 
         reading.points, reading.point_colors = points, colors
 
 
-def split_frames(frames: list[Frame], test_every: int, notes: list[str]) -> dict[str, list[Frame]]:
-    """Frames by split: the data set's own, else every ``test_every``-th held out in order of name."""
-    own = {split: [frame for frame in frames if frame.split == split] for split in ("train", "val", "test")}
-    if own["test"] and own["train"]:
-        return {split: members for split, members in own.items() if members}
-    if own["val"] and own["train"]:
-        notes.append("the data set has no test split; its val split takes the place")
-        return {"train": own["train"], "test": own["val"]}
-    if any(own.values()) and not own["train"]:
-        return own  # refused by the caller: nothing to train on
-    ordered = sorted(frames, key=lambda frame: frame.name)
-    if test_every <= 0 or len(ordered) < 2:
-        return {"train": ordered}
-    test = ordered[::test_every]
-    if len(test) == len(ordered):
-        test = ordered[:1]
-    held = {id(frame) for frame in test}
-    notes.append(f"one view in {test_every} was held out for testing: {len(test)} of {len(ordered)}")
-    return {"train": [frame for frame in ordered if id(frame) not in held], "test": test}
-
-
 def check_options(options: SceneOptions) -> None:
     if options.format is not None and options.format not in FORMATS:
         raise ConfigError("a format is not known", field="format", found=options.format, expected=", ".join(FORMATS))
@@ -245,6 +225,11 @@ def check_options(options: SceneOptions) -> None:
         raise ConfigError(
             "a background is not known", field="background", found=options.background, expected="white, black"
         )
+    if options.holdout not in HOLDOUTS:
+        raise ConfigError("a way to hold out views is not known", field="holdout", found=options.holdout,
+                          expected=", ".join(HOLDOUTS))  # fmt: skip
+    if not 0 <= options.validation <= 0.5:
+        raise ConfigError("an option is out of range", field="validation", found=options.validation, expected="0 to 0.5")
 
 
 def _sizes(cameras: Cameras) -> str:

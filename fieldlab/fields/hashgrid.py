@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ class HashGridConfig(EncodedConfig):
     """Sizes of a hash-grid field."""
 
     kind: ClassVar[str] = "hashgrid"
+    recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-2}
     encodes: ClassVar[tuple[int, ...]] = (2, 3)
 
     n_levels: int = 16

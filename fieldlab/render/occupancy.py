@@ -24,6 +24,7 @@ DOUBTFUL = 1e5  # only its larger block was looked at, and is not empty
 BLOCKS = {UNKNOWN: 4, DOUBTFUL: 2}  # cells along the side of the blocks that are looked at
 LOOKS = 2  # places in a block
 CLEARLY_EMPTY = 0.5  # share of the threshold that nothing in a larger block may exceed
+TRIES = 4  # cells drawn for one that is occupied
 CHUNK = 1 << 18  # cells evaluated at a time
 
 
@@ -60,6 +61,7 @@ class OccupancyGrid(nn.Module):
         self.register_buffer("aabb", aabb.detach().clone().float(), persistent=False)
         self.register_buffer("values", torch.zeros(levels, resolution, resolution, resolution))
         self._bits: OccupancyBits | None = None
+        self._highest: float | None = None
         self._candidates: Tensor | None = None
 
     @property
@@ -84,12 +86,18 @@ class OccupancyGrid(nn.Module):
 
     def current_threshold(self) -> float:
         """The fixed threshold; the mean of all cells where none exceeds it, so that thin haze is not lost."""
-        if float(self.values.max()) > self.threshold:
+        if self.highest() > self.threshold:
             return self.threshold
         possible = self.values >= 0
         mean = float(self.values.clamp_min(0).sum(dtype=torch.float64)) / max(int(possible.sum()), 1)
         # Before anything was learnt all values are zero, and all cells are to be looked at.
         return mean if mean > 0 else -0.5
+
+    def highest(self) -> float:
+        """The largest of all values."""
+        if self._highest is None:
+            self._highest = float(self.values.max())
+        return self._highest
 
     def forget(self) -> None:
         """Take every cell that can be occupied to be so until somebody looks."""
@@ -107,7 +115,7 @@ class OccupancyGrid(nn.Module):
 
     def changed(self) -> None:
         """Call after ``values`` were changed from outside."""
-        self._bits = self._candidates = None
+        self._bits = self._candidates = self._highest = None
 
     @torch.no_grad()
     def refresh(self, density: Callable[[Tensor], Tensor], generator: torch.Generator, passes: int = 1) -> int:
@@ -125,7 +133,7 @@ class OccupancyGrid(nn.Module):
         for part in cells.split(CHUNK):  # type: ignore[no-untyped-call]
             found = [self._look(density, part, generator) for _ in range(passes)]
             values[part] = torch.stack(found).amax(0)
-        self._bits = None
+        self._bits = self._highest = None
         return passes * len(cells)
 
     @torch.no_grad()
@@ -145,16 +153,16 @@ class OccupancyGrid(nn.Module):
             return self._look_at_blocks(density, generator, max_cells)
         possible, values = self._possible(), self.values.view(-1)
         share = max(min(len(possible) // 4, max_cells // 2), 1)
-        occupied = possible[self.occupied().view(-1)[possible]]
-        if len(occupied) > share:
-            occupied = self._draw(occupied, share, generator)
+        # Drawn among all and left out where empty: to list the occupied ones would cost more than to look at them.
+        occupied = self._draw(possible, TRIES * share, generator)
+        occupied = occupied[values[occupied] > self.current_threshold()][:share]
         # A cell drawn twice is looked at once, so that the result does not depend on the order of writing.
         cells = torch.unique(torch.cat((self._draw(possible, share, generator), occupied)))
         # What waits longer for its turn decays more when it comes, so that haze goes as fast in large grids.
         decay = self.decay ** max(1.0, len(possible) / max(len(cells), 1) / 2)
         for part in cells.split(CHUNK):
             update_occupancy(values, part, self._look(density, part, generator), decay)
-        self._bits = None
+        self._bits = self._highest = None
         return len(cells)
 
     def _look(self, density: Callable[[Tensor], Tensor], cells: Tensor, generator: torch.Generator) -> Tensor:
@@ -167,12 +175,12 @@ class OccupancyGrid(nn.Module):
     @property
     def unknown(self) -> bool:
         """Whether there are cells nobody has looked at."""
-        return float(self.values.max()) >= DOUBTFUL
+        return self.highest() >= DOUBTFUL
 
     def _look_at_blocks(self, density: Callable[[Tensor], Tensor], generator: torch.Generator, most: int) -> int:
         """Look at some of the largest blocks with cells not yet known. Empty ones are done; the cells of others become
         doubtful, or, in the smallest blocks, get the value that was found."""
-        which = UNKNOWN if float(self.values.max()) >= UNKNOWN else DOUBTFUL
+        which = UNKNOWN if self.highest() >= UNKNOWN else DOUBTFUL
         side = BLOCKS[which]
         n = self.resolution // side  # blocks along a side
         tiles = self.values.view(self.levels, n, side, n, side, n, side).permute(0, 1, 3, 5, 2, 4, 6)

@@ -117,14 +117,20 @@ class RunFolder:
         """Checkpoints, oldest first."""
         return sorted((self.path / "checkpoints").glob("step-*.safetensors"))
 
-    def save_checkpoint(self, step: int, arrays: dict[str, Any], header: dict[str, Any]) -> Path:
-        """Write a checkpoint and remove all but the last two."""
-        path = self.path / "checkpoints" / f"step-{step:09d}.safetensors"
+    def save_checkpoint(
+        self, step: int, arrays: dict[str, Any], header: dict[str, Any], best: int | None = None
+    ) -> Path:
+        """Write a checkpoint and remove all but the last two, and that of step ``best``."""
+        path = self._checkpoint(step)
         write_checkpoint(path, arrays, header)
         shutil.rmtree(self.path / REPLACED, ignore_errors=True)
         for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
-            old.unlink(missing_ok=True)
+            if best is None or old != self._checkpoint(best):
+                old.unlink(missing_ok=True)
         return path
+
+    def _checkpoint(self, step: int) -> Path:
+        return self.path / "checkpoints" / f"step-{step:09d}.safetensors"
 
     def latest_checkpoint(self) -> Checkpoint:
         """The newest checkpoint that can be read; a damaged one is passed over if an older one is whole.
@@ -146,6 +152,19 @@ class RunFolder:
             trouble.what, file=trouble.file, field=trouble.field, found=trouble.found, expected=trouble.expected,
             hint=hint,
         ) from trouble  # fmt: skip
+
+    def best_checkpoint(self) -> Checkpoint:
+        """The one that was best on photographs held out of training, as far as the newest knows; else the newest.
+
+        Raises:
+            CheckpointError: there is none, or none can be read.
+        """
+        newest = self.latest_checkpoint()
+        step = _best_step(newest)
+        if step is not None and step != newest.step and self._checkpoint(step).is_file():
+            with contextlib.suppress(CheckpointError):
+                return read_checkpoint(self._checkpoint(step))
+        return newest
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``; numbers that are not finite become null."""
@@ -224,6 +243,15 @@ class RunFolder:
                 if (aside / name).exists():
                     (aside / name).rename(self.path / name)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _best_step(checkpoint: Checkpoint) -> int | None:
+    """What a checkpoint says of the best one."""
+    try:
+        step = checkpoint.header["training"]["progress"].get("best_step")
+    except (KeyError, TypeError, AttributeError):
+        return None
+    return step if isinstance(step, int) and step >= 0 else None
 
 
 def place_beside(run: Path, out: str | Path | None, suffix: str) -> Path:

@@ -48,7 +48,7 @@ class RunInfo:
 
 
 def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[RadianceModel, RunInfo]:
-    """The newest state of a run, ready to render; the photographs are not needed.
+    """The best state of a run, ready to render; the photographs are not needed.
 
     Raises:
         RunFolderError: the folder is missing or is no run.
@@ -58,7 +58,7 @@ def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[Radi
     run = RunFolder.open(path)
     config = run.config()
     _ = config.scene  # says it where there is none
-    checkpoint = run.latest_checkpoint()
+    checkpoint = run.best_checkpoint()
     header = checkpoint.header
     try:
         model_config = stored_model(checkpoint)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, TypeVar
 
 from torch import Tensor
@@ -26,6 +26,7 @@ class Event:
     Args:
         step: steps done.
         seconds, seconds_left: time learnt, and an estimate of what remains, None before anything is known.
+        news: what a person should know that was decided in this step; mostly empty.
     """
 
     step: int
@@ -33,10 +34,11 @@ class Event:
     seconds: float
     seconds_left: float | None
     learning_rate: float
+    news: str = field(default="", kw_only=True)
 
     def row(self) -> dict[str, Any]:
         """What the run's metrics keep of it."""
-        return {name: value for name, value in asdict(self).items() if name != "seconds_left"}
+        return {name: value for name, value in asdict(self).items() if name not in ("seconds_left", "news")}
 
     def describe(self) -> str:
         """What a person wants to know besides the time left."""
@@ -112,6 +114,11 @@ class Loop(ABC, Generic[E]):
     @property
     def model(self) -> RadianceModel | None:
         """The model that learns; None where it is no radiance field."""
+        return None
+
+    @property
+    def best_step(self) -> int | None:
+        """The step whose state is to be kept besides the newest; None where the newest is always the best."""
         return None
 
     @property

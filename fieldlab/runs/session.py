@@ -102,7 +102,7 @@ class Session(Generic[E]):
             else:
                 header = {"training": training}
             kept = {} if self.scene is None else self.scene.arrays()
-            self.run.save_checkpoint(step, arrays | kept, header)
+            self.run.save_checkpoint(step, arrays | kept, header, self.loop.best_step)
         return step
 
     def _note(self, event: E) -> None:

@@ -20,6 +20,8 @@ _AVERAGES = ("mse", "right", "loss")
 
 def upgraded_config(values: dict[str, Any]) -> dict[str, Any]:
     """A run's configuration with its kind and its parent, and without settings that are none any more."""
+    if isinstance(values.get("scene"), dict):  # no views were held out for validation once
+        values = {**values, "scene": {"validation": 0.0, **values["scene"]}}
     for section in ("train", "distill"):
         if isinstance(values.get(section), dict) and "occupancy_passes" in values[section]:
             kept = {name: value for name, value in values[section].items() if name != "occupancy_passes"}

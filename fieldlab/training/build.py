@@ -25,6 +25,7 @@ CONE_ANGLE = 1.0 / 128.0
 GRID_RESOLUTIONS = (128, 64, 32)  # of occupancy
 STEPS_UNBOUNDED = 512  # along the diagonal of the box
 STEPS_BOUNDED = (256, 1024)
+DISTORTION = 0.03  # weight of the distortion loss where there is content at any distance
 PIXELS_PER_STEP = 1.2  # finer steps cost rays per second and gain nothing
 
 
@@ -62,7 +63,7 @@ def new_train_config(
         steps, seconds: limits; what suits the device with neither.
         samples_per_step: 0 chooses by representation and device.
         teacher: run of the same scene where the field begins.
-        settings: more of :class:`TrainConfig`.
+        settings: more of :class:`TrainConfig`; None leaves the choice to representation and scene.
 
     Raises:
         ConfigError: settings that make no sense.
@@ -72,7 +73,10 @@ def new_train_config(
     recipe = dict(config_named(choice.kind).recipe)
     if samples_per_step:
         recipe["samples_per_step"] = samples_per_step
-    train = TrainConfig(steps=steps, seconds=seconds, **{**recipe, **settings})
+    if scene.unbounded:
+        recipe.setdefault("distortion", DISTORTION)
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    train = TrainConfig(steps=steps, seconds=seconds, **{**recipe, **chosen})
     field = choose_field(choice, footprint_of(scene), train.appearance, device)
     parent = None if teacher is None else str(Path(teacher).resolve())
     return RunConfig(TRAINED.name, scene.source, field, (train, scene.options), parent)

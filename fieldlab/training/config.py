@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fieldlab.data.options import SceneOptions
 from fieldlab.errors import require
 from fieldlab.runs.kinds import RunKind
+from fieldlab.training.exposure import MODES
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,15 @@ class TrainConfig:
     learning_rate: float = 1e-2
     """Of Adam (beta 0.9 and 0.99, epsilon 1e-15: Müller et al. 2022, section 4)."""
     warmup_steps: int = 30
-    final_learning_rate: float = 0.03
+    final_learning_rate: float = 0.1
     """Last learning rate as a fraction of the first; the decay is exponential."""
-    decay_start: float = 0.3
+    decay_start: float = 0.6
     """Fraction of training after which the learning rate decays."""
     loss: str = "mse"
     """mse or huber."""
     distortion: float = 0.0
-    """Weight of the distortion loss (Barron et al. 2022, eq. 15) against floaters."""
+    """Weight of the distortion loss (Barron et al. 2022, eq. 15), which draws haze together to surfaces, see
+    :func:`fieldlab.training.losses.spread`."""
     background: str = "random"
     """What pictures with alpha are composited on: random, white or black. With random, opaque photographs of an object
     on plain white or black are learnt in front of that color."""
@@ -43,6 +45,9 @@ class TrainConfig:
     """Steps before the first look at the occupancy grid; all cells that can be occupied are taken to be until then."""
     occupancy_every: int = 16
     """Steps between two updates of the occupancy grid."""
+    exposure: str = "auto"
+    """Whether every photograph gets a map of colors of its own: on, off, or auto, when they differ in exposure or white
+    balance."""
     pose_refinement: bool = False
     """Correct the camera poses while training (6D rotations, Zhou et al. 2019)."""
     appearance: int = 0
@@ -58,6 +63,7 @@ class TrainConfig:
         require(self.loss in ("mse", "huber"), "train.loss", self.loss, "mse | huber")
         known = ("random", "white", "black")
         require(self.background in known, "train.background", self.background, " | ".join(known))
+        require(self.exposure in MODES, "train.exposure", self.exposure, " | ".join(MODES))
         require(self.distortion >= 0, "train.distortion", self.distortion, "0 or more")
         require(0 <= self.decay_start < 1, "train.decay_start", self.decay_start, "0 to 1")
         require(self.appearance >= 0, "train.appearance", self.appearance, "0 or more")

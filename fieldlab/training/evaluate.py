@@ -13,17 +13,19 @@ from fieldlab.data.images import over
 from fieldlab.data.views import Views
 from fieldlab.render.model import RadianceModel
 from fieldlab.training.lpips import Lpips
-from fieldlab.training.metrics import psnr, ssim
+from fieldlab.training.metrics import color_fitted, psnr, ssim
 
 
 @dataclass(frozen=True)
 class ViewScore:
-    """The metrics of one view; ``lpips`` is None without its weights."""
+    """The metrics of one view; ``lpips`` is None without its weights. ``fitted_psnr`` is the PSNR after the render's
+    colors were fitted to the photograph's, see :func:`fieldlab.training.metrics.color_fitted`."""
 
     name: str
     psnr: float
     ssim: float
     lpips: float | None
+    fitted_psnr: float | None = None
 
 
 def target_picture(views: Views, i: int, background: Tensor) -> Tensor:
@@ -59,15 +61,18 @@ def evaluate_views(
         mask = views.mask(i)
         distance = None if lpips is None else lpips.distance(made, target)
         mask = None if mask is None else mask.cpu()
-        yield ViewScore(name, psnr(made, target, mask), ssim(made, target, mask), distance), made, target
+        fitted = psnr(color_fitted(made, target, mask), target, mask)
+        yield ViewScore(name, psnr(made, target, mask), ssim(made, target, mask), distance, fitted), made, target
 
 
 def mean_score(scores: Sequence[ViewScore]) -> ViewScore:
     """The plain mean of every metric over views, named 'mean'."""
     distances = [score.lpips for score in scores if score.lpips is not None]
+    fitted = [score.fitted_psnr for score in scores if score.fitted_psnr is not None]
     return ViewScore(
         "mean",
         math.fsum(score.psnr for score in scores) / len(scores),
         math.fsum(score.ssim for score in scores) / len(scores),
         math.fsum(distances) / len(distances) if distances else None,
+        math.fsum(fitted) / len(fitted) if fitted else None,
     )

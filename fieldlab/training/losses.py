@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
+
+from fieldlab.ops.distortion import distortion_loss
+from fieldlab.ops.samples import Samples
 
 HUBER_DELTA = 0.1
 
@@ -24,6 +29,24 @@ def photometric(kind: str, predicted: Tensor, target: Tensor) -> Tensor:
     else:
         loss = (predicted - target).square()
     return loss.mean(-1)
+
+
+def spread(weights: Tensor, samples: Samples, distance: float) -> Tensor:
+    """The distortion loss per ray [N], whatever the units of the scene: as if the ray were contracted, so that
+    intervals beyond ``distance`` count in disparity (Barron et al. 2022, equations 10 and 15).
+
+    Args:
+        weights: [S], differentiable.
+        samples: where on their rays.
+        distance: in world units, where what the cameras look at begins.
+    """
+
+    def contracted(t: Tensor) -> Tensor:
+        t = t / distance
+        return torch.where(t < 1, 0.5 * t, 1 - 0.5 / t)
+
+    short = replace(samples, t_starts=contracted(samples.t_starts), t_ends=contracted(samples.t_ends))
+    return distortion_loss(weights, short)
 
 
 def psnr_of(mse: float) -> float:

@@ -40,6 +40,26 @@ def psnr(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> floa
     return math.inf if error == 0 else -10 * math.log10(error)
 
 
+def color_fitted(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The prediction [H,W,3] with the affine map of colors that brings it closest to the target in least squares, over
+    all pixels that count: what is left then is not exposure or white balance. Mildenhall et al. 2022 ("NeRF in the
+    Dark", section 5) and Barron et al. 2023 ("Zip-NeRF") compare captures so whose photographs differ in them.
+
+    Args:
+        prediction, target: [H,W,3] sRGB in [0,1].
+        mask: bool [H,W], True where pixels count; all of them when absent.
+    """
+    prediction, target = _prepare(prediction, target)
+    counted = torch.ones_like(prediction[..., 0], dtype=torch.bool) if mask is None else _prepare_mask(mask, prediction)
+    inputs = torch.cat((prediction, torch.ones_like(prediction[..., :1])), -1).double()
+    rows, wanted = inputs[counted], target[counted].double()
+    # A little of the identity keeps pictures of one color from asking for anything.
+    weight = 1e-6 * len(rows)
+    identity = torch.eye(4, 3, dtype=torch.float64)
+    found = torch.linalg.solve(rows.T @ rows + weight * torch.eye(4, dtype=torch.float64), rows.T @ wanted + weight * identity)
+    return (inputs @ found).float().clamp(0, 1)
+
+
 def ssim(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> float:
     """Structural similarity (Wang et al. 2004, eq. 13) averaged over channels and window positions.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from fieldlab.runs.limits import Limits
 from fieldlab.training.config import TrainConfig
 
+DISTORTION_RAMP = 0.05  # of training
+
 
 class Schedule(Limits):
     """Limits with a learning rate: linear warm-up, constant, then exponential decay (Müller et al. 2022, section 4)."""
@@ -12,6 +14,11 @@ class Schedule(Limits):
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config.steps, config.seconds)
         self.config = config
+
+    def distortion(self, fraction: float) -> float:
+        """The weight of the distortion loss. From the first step on it would keep fields from becoming dense at all:
+        the least distorted ray is an empty one."""
+        return self.config.distortion * min(fraction / DISTORTION_RAMP, 1.0)
 
     def learning_rate(self, step: int, fraction: float) -> float:
         """The learning rate of ``step`` (from 0) at this fraction of training."""

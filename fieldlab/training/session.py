@@ -63,7 +63,7 @@ def train_session(
     if scene.plain and settings.background == "random":
         # Before any other color the plain background would have to be learnt as a wall around the object.
         settings = replace(settings, background=scene.background)
-    trainer = Trainer(model, scene.splits["train"], settings, world, teacher)
+    trainer = Trainer(model, scene.splits["train"], settings, world, teacher, scene.splits.get("val"))
     return Session(
         run, config, trainer, scene=SceneRecord.of(scene), resume=resume, checkpoint_seconds=checkpoint_seconds,
         writes=world.rank == 0,

@@ -14,7 +14,6 @@ from fieldlab.data.pose import PoseCorrections
 from fieldlab.data.views import Views
 from fieldlab.errors import ConfigError, DataError
 from fieldlab.fields.base import FieldProgress, ParamGroup
-from fieldlab.ops.distortion import distortion_loss
 from fieldlab.render.model import BACKGROUNDS, RadianceModel, RayOutput
 from fieldlab.render.seen import LEARNING_EARLY_STOP
 from fieldlab.runs.checkpoint import Checkpoint, load_arrays, load_model
@@ -23,17 +22,19 @@ from fieldlab.training.carve import carve
 from fieldlab.training.config import TrainConfig
 from fieldlab.training.distributed import World
 from fieldlab.training.emptiness import gains_after, hidden_opacity
+from fieldlab.training.exposure import DIFFERENT, RATE, Exposures, Residuals
 from fieldlab.training.loader import RayBatch, RayLoader
-from fieldlab.training.losses import photometric, psnr_of
+from fieldlab.training.losses import photometric, psnr_of, spread
 from fieldlab.training.optimizer import Adam, restore_loop
 from fieldlab.training.schedule import Schedule
+from fieldlab.training.validation import FALL, Validation
 
-SAMPLES_PER_STEP = {"cpu": 1 << 16, "cuda": 1 << 18}
+SAMPLES_PER_STEP = {"cpu": 1 << 15, "cuda": 1 << 18}
 MARCHED_PER_TRAINED = 4  # samples marched per sample trained on, at most: bounds memory while everything is occupied
 CELLS_PER_SAMPLE = 0.25  # occupancy cells evaluated per sample trained on: about a tenth of the work
 UNKNOWN_PER_SAMPLE = 0.5  # the same while there are cells nobody has looked at
-COARSE_STEPS = 4.0  # most that steps along rays are lengthened
-SAMPLES_PER_RAY = 128  # they are while rays would take more, which is as long as most of space is occupied
+COARSE_STEPS = 12.0  # most that steps along rays are lengthened
+SAMPLES_PER_RAY = 48  # they are while rays would take more, which is as long as most of space is occupied
 SCALE_STRENGTH = 0.2  # with which that changes at a time
 MIN_RAYS = 64
 MAX_RAYS = 1 << 18
@@ -41,19 +42,28 @@ MAX_RAYS = 1 << 18
 
 @dataclass(frozen=True)
 class TrainEvent(Event):
-    """How training stands after a step; ``psnr`` is a running average over training rays, in dB."""
+    """How training stands after a step.
+
+    Args:
+        psnr: a running average over training rays, in dB.
+        validation: PSNR of held-out photographs when they were last asked, in dB; None without.
+    """
 
     psnr: float
     samples_per_s: float
     rays: int
+    validation: float | None = None
 
     def describe(self) -> str:
-        return f"PSNR {self.psnr:.2f} dB, {self.samples_per_s / 1e6:.2f} M samples/s"
+        held = "" if self.validation is None else f", {self.validation:.2f} dB held out"
+        return f"PSNR {self.psnr:.2f} dB{held}, {self.samples_per_s / 1e6:.2f} M samples/s"
 
 
 @dataclass
 class TrainProgress(Progress):
-    """Counters of training; the running average is of the mean squared error."""
+    """Counters of training; the running average is of the mean squared error. ``validation`` is the PSNR of held-out
+    photographs in dB as it was last, after ``validated_step``; ``best_step`` is that of the checkpoint that is best on
+    them."""
 
     rays: int = 256
     samples: int = 0
@@ -62,6 +72,10 @@ class TrainProgress(Progress):
     looking: bool = True
     step_scale: float = COARSE_STEPS
     gains: list[float] = field(default_factory=list)
+    validation: float | None = None
+    validated_step: int = -1
+    best_validation: float | None = None
+    best_step: int | None = None
 
 
 class Trainer(Loop[TrainEvent]):
@@ -73,6 +87,7 @@ class Trainer(Loop[TrainEvent]):
         config: settings.
         world: the processes that train together.
         teacher: a trained model of the same scene from which the field is initialised; None to begin at random.
+        validation: photographs that are not trained on but tell how good training is; None without.
 
     Raises:
         DataError: no training views, all pixels masked, or no ray meets the box.
@@ -85,6 +100,7 @@ class Trainer(Loop[TrainEvent]):
         config: TrainConfig,
         world: World | None = None,
         teacher: RadianceModel | None = None,
+        validation: Views | None = None,
     ) -> None:
         self._model, self.config, self.world, self.teacher = model, config, world or World(), teacher
         self.limits = self.schedule = Schedule(config)
@@ -96,14 +112,24 @@ class Trainer(Loop[TrainEvent]):
         self.poses = PoseCorrections(len(views), model.field.unit_length) if config.pose_refinement else None
         if self.poses is not None:
             self.poses.to(model.device)
+        self.exposures: Exposures | None = None
+        self.residuals = Residuals(len(views)) if config.exposure == "auto" else None
+        if config.exposure == "on":
+            self._expose()
         self.optimizer = Adam(self._groups())
         self.budget = config.samples_per_step or SAMPLES_PER_STEP[model.device.type]
         self.hull = config.hull and views.channels == 4
         self._check_rays()
+        asks = validation is not None and self.world.rank == 0
+        self.validation = Validation(validation, model) if asks and validation is not None else None
 
     @property
     def model(self) -> RadianceModel:
         return self._model
+
+    @property
+    def best_step(self) -> int | None:
+        return self.progress.best_step
 
     def _start(self, resume: Checkpoint | None) -> list[str]:
         """Initialise from the teacher, and find the cells that can hold anything: those some camera sees, inside the
@@ -145,24 +171,41 @@ class Trainer(Loop[TrainEvent]):
         self.model.step_scale = now.step_scale
         self._update_occupancy()
         batch, jitter, background = self._draw(now.rays)
-        loss, mse, out = self._forward(batch, jitter, background, now.rays * self.world.size)
+        distortion = self.schedule.distortion(fraction)
+        loss, mse, out = self._forward(batch, jitter, background, now.rays * self.world.size, distortion)
         if loss.requires_grad:
             loss.backward()
         self.world.sum_gradients(self.optimizer.parameters() if self.world.size > 1 else ())
         self.model.field.regularize(fraction)  # once, whatever the number of processes
         rate = self.schedule.learning_rate(now.step, fraction)
         self.optimizer.step(rate)
+        news = ""
         if (now.step + 1) % self.config.occupancy_every == 0:
             self._judge(out, batch.rays)
-        return self._account(float(loss.detach()), mse, out, rate, start)
+            news = self._compare_exposures()
+        return self._account(float(loss.detach()), mse, out, rate, start, news)
+
+    def _compare_exposures(self) -> str:
+        """Whether photographs differ as wholes; says so when they do."""
+        if self.residuals is None:
+            return ""
+        [share] = self.world.sum([self.residuals.share() / self.world.size])
+        if share < DIFFERENT:
+            return ""
+        self._expose()
+        self.optimizer.regroup(self._groups())
+        return (
+            f"the photographs differ in exposure or white balance ({share:.0%} of the error): each gets a map of colors "
+            "of its own (exposure)"
+        )
 
     def _forward(
-        self, batch: RayBatch, jitter: Tensor, background: Tensor, total: int
+        self, batch: RayBatch, jitter: Tensor, background: Tensor, total: int, distortion: float
     ) -> tuple[Tensor, float, RayOutput]:
         """Loss (this process's share of the mean over ``total`` rays), mean squared error, and what was rendered."""
         images = batch.cameras if self.model.appearance is not None else None
         prune = self.config.prune and self._pruning_pays()
-        out = self.model(
+        out: RayOutput = self.model(
             batch.rays,
             background,
             jitter=jitter,
@@ -173,14 +216,27 @@ class Trainer(Loop[TrainEvent]):
             full_gradient=self.model.config.content,
         )
         target = batch.target(background)
-        loss = photometric(self.config.loss, out.rgb, target).sum() / total
+        rgb = self._as_photographed(out.rgb, batch.cameras)
+        loss = photometric(self.config.loss, rgb, target).sum() / total
         if out.coarse_rgb is not None:
-            loss = loss + photometric(self.config.loss, out.coarse_rgb, target).sum() / total
-        if self.config.distortion:
-            loss = loss + self.config.distortion * distortion_loss(out.weights, out.samples).sum() / total
+            coarse = self._as_photographed(out.coarse_rgb, batch.cameras)
+            loss = loss + photometric(self.config.loss, coarse, target).sum() / total
+        if distortion:
+            begins = self.model.config.content or self.model.config.near
+            loss = loss + distortion * spread(out.weights, out.samples, begins).sum() / total
         with torch.no_grad():
-            mse = float((out.rgb - target).square().mean())
+            error = rgb - target
+            mse = float(error.square().mean())
+            if self.residuals is not None:
+                self.residuals.note(batch.cameras, error)
         return loss, mse, out
+
+    def _as_photographed(self, rgb: Tensor, images: Tensor) -> Tensor:
+        return rgb if self.exposures is None else self.exposures(rgb, images)
+
+    def _expose(self) -> None:
+        """Let photographs differ in exposure and white balance from here on."""
+        self.exposures, self.residuals = Exposures(len(self.views)).to(self.model.device), None
 
     def _draw(self, rays: int) -> tuple[RayBatch, Tensor, Tensor]:
         """This process's share of the step's rays; every process draws them all, so that their number does not matter
@@ -197,7 +253,7 @@ class Trainer(Loop[TrainEvent]):
         device = self.model.device
         return self.loader.batch(positions, poses), jitter.to(device), background.to(device)
 
-    def _account(self, loss: float, mse: float, out: RayOutput, rate: float, start: float) -> TrainEvent:
+    def _account(self, loss: float, mse: float, out: RayOutput, rate: float, start: float, news: str) -> TrainEvent:
         now, size = self.progress, self.world.size
         elapsed = time.perf_counter() - start
         trained, marched, mse, loss, elapsed, stop = self.world.sum(
@@ -215,11 +271,27 @@ class Trainer(Loop[TrainEvent]):
         now.note(mse)
         if out.n_marched > len(out.samples):
             now.kept_fraction = trained / max(marched, 1)
+        if self.validation is not None and self.validation.due(now.seconds):
+            self._validate()
         now.rays = self._next_rays(trained / rays, marched / rays)
         return TrainEvent(
             now.step, loss, now.seconds, self.limits.seconds_left(now.step, now.seconds), rate,
-            psnr=psnr_of(now.mean), samples_per_s=trained / max(elapsed, 1e-9), rays=rays,
+            psnr=psnr_of(now.mean), samples_per_s=trained / max(elapsed, 1e-9), rays=rays, validation=now.validation,
+            news=news,
         )  # fmt: skip
+
+    def _validate(self) -> float | None:
+        """Ask the held-out photographs, once per step; PSNR in dB, None without any."""
+        now = self.progress
+        if self.validation is not None and now.validated_step != now.step:
+            now.validation, now.validated_step = self.validation.psnr(now.seconds), now.step
+        return now.validation
+
+    @property
+    def gap(self) -> float:
+        """By how many dB held-out photographs are worse than training rays; 0 where nobody knows."""
+        now = self.progress
+        return 0.0 if now.validation is None else psnr_of(now.mean) - now.validation
 
     def _next_rays(self, trained: float, marched: float) -> int:
         """Rays per process for the next step from samples per ray in this one, changing at most twofold."""
@@ -255,6 +327,8 @@ class Trainer(Loop[TrainEvent]):
         groups = list(self.model.field.param_groups())
         if self.model.appearance is not None:
             groups.append(ParamGroup("appearance", [self.model.appearance]))
+        if self.exposures is not None:
+            groups.append(ParamGroup("exposures", list(self.exposures.parameters()), lr_scale=RATE))
         if self.poses is not None:
             groups.append(ParamGroup("poses", list(self.poses.parameters()), lr_scale=0.05))
         return groups
@@ -276,16 +350,26 @@ class Trainer(Loop[TrainEvent]):
             )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Arrays and plain values from which :meth:`start` goes on exactly."""
+        """Arrays and plain values from which :meth:`start` goes on exactly. The held-out photographs are asked whether
+        no state was better."""
+        now, found = self.progress, self._validate()
+        if found is not None and (now.best_validation is None or found >= now.best_validation - FALL):
+            now.best_step, now.best_validation = now.step, max(found, now.best_validation or found)
         arrays = {f"model.{name}": array for name, array in self.model.state_dict().items()}
         arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}
         if self.poses is not None:
             arrays |= {f"poses.{name}": array for name, array in self.poses.state_dict().items()}
+        if self.exposures is not None:
+            arrays |= {f"exposures.{name}": array for name, array in self.exposures.state_dict().items()}
         arrays["random_state"] = self.generator.get_state()
         return arrays, {"progress": asdict(self.progress), "optimizer_steps": self.optimizer.step_count}
 
     def _load(self, checkpoint: Checkpoint) -> None:
         load_model(self.model, checkpoint)
+        if exposures := checkpoint.part("exposures"):
+            self._expose()
+            assert self.exposures is not None
+            load_arrays(self.exposures, exposures, checkpoint.path)
         self.optimizer.regroup(self._groups())
         if self.poses is not None:
             load_arrays(self.poses, checkpoint.part("poses"), checkpoint.path)
