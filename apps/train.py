@@ -225,8 +225,8 @@ def config_for(args: Train, scene: Scene, device: torch.device) -> RunConfig:
     return new_train_config(
         scene, choice, device, steps=args.steps, seconds=args.seconds, seed=args.seed,
         samples_per_step=args.samples_per_step, teacher=args.teacher, distortion=args.distortion,
-        background=args.background, pose_refinement=args.pose_refinement, appearance=args.appearance, exposure=args.exposure,
-        device_memory_gb=args.device_memory,
+        background=args.background, pose_refinement=args.pose_refinement, appearance=args.appearance,
+        exposure=args.exposure, device_memory_gb=args.device_memory,
     )  # fmt: skip
 
 
@@ -245,8 +245,8 @@ def _summary(console: Console, session: Session[TrainEvent], last: TrainEvent | 
         console.print(f"[yellow]the state after {now.best_step} steps was better on held-out photographs "
                       f"({now.best_validation:.2f} dB): it is the one that is shown and used[/]")  # fmt: skip
     if session.loop.gap > GAP:
-        console.print(f"[yellow]held-out photographs are {session.loop.gap:.1f} dB worse than training rays: {ADVICE}[/]",
-                      highlight=False)  # fmt: skip
+        gap = f"held-out photographs are {session.loop.gap:.1f} dB worse than training rays"
+        console.print(f"[yellow]{gap}: {ADVICE}[/]", highlight=False)
     console.print(f"  fieldlab eval {folder}\n  fieldlab render {folder} --out orbit.mp4")
 
 

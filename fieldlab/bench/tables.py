@@ -31,6 +31,6 @@ def fixed(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def finite(value: float) -> float | None:
+def finite(value: float | None) -> float | None:
     """A number as JSON can hold it: None for infinity, such as the PSNR of equal pictures."""
-    return value if math.isfinite(value) else None
+    return value if value is not None and math.isfinite(value) else None

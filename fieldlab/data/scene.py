@@ -229,7 +229,9 @@ def check_options(options: SceneOptions) -> None:
         raise ConfigError("a way to hold out views is not known", field="holdout", found=options.holdout,
                           expected=", ".join(HOLDOUTS))  # fmt: skip
     if not 0 <= options.validation <= 0.5:
-        raise ConfigError("an option is out of range", field="validation", found=options.validation, expected="0 to 0.5")
+        raise ConfigError(
+            "an option is out of range", field="validation", found=options.validation, expected="0 to 0.5"
+        )
 
 
 def _sizes(cameras: Cameras) -> str:

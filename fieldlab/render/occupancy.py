@@ -153,9 +153,11 @@ class OccupancyGrid(nn.Module):
             return self._look_at_blocks(density, generator, max_cells)
         possible, values = self._possible(), self.values.view(-1)
         share = max(min(len(possible) // 4, max_cells // 2), 1)
-        # Drawn among all and left out where empty: to list the occupied ones would cost more than to look at them.
-        occupied = self._draw(possible, TRIES * share, generator)
-        occupied = occupied[values[occupied] > self.current_threshold()][:share]
+        # Of many cells some are tried: to list all occupied ones would cost more than to look at them.
+        tried = possible if TRIES * share >= len(possible) else self._draw(possible, TRIES * share, generator)
+        occupied = tried[values[tried] > self.current_threshold()]
+        if len(occupied) > share:
+            occupied = self._draw(occupied, share, generator)
         # A cell drawn twice is looked at once, so that the result does not depend on the order of writing.
         cells = torch.unique(torch.cat((self._draw(possible, share, generator), occupied)))
         # What waits longer for its turn decays more when it comes, so that haze goes as fast in large grids.

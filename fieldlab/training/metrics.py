@@ -52,12 +52,16 @@ def color_fitted(prediction: Tensor, target: Tensor, mask: Tensor | None = None)
     prediction, target = _prepare(prediction, target)
     counted = torch.ones_like(prediction[..., 0], dtype=torch.bool) if mask is None else _prepare_mask(mask, prediction)
     inputs = torch.cat((prediction, torch.ones_like(prediction[..., :1])), -1).double()
-    rows, wanted = inputs[counted], target[counted].double()
-    # A little of the identity keeps pictures of one color from asking for anything.
-    weight = 1e-6 * len(rows)
-    identity = torch.eye(4, 3, dtype=torch.float64)
-    found = torch.linalg.solve(rows.T @ rows + weight * torch.eye(4, dtype=torch.float64), rows.T @ wanted + weight * identity)
+    found = color_map(inputs[counted], target[counted].double())
     return (inputs @ found).float().clamp(0, 1)
+
+
+def color_map(rows: Tensor, wanted: Tensor) -> Tensor:
+    """The map [4,3] that brings colors with a one [P,4] closest to other colors [P,3], all float64."""
+    weight = 1e-6 * len(rows)  # of the identity: pictures of a single color leave open what to do with others
+    normal = rows.T @ rows + weight * torch.eye(4).to(rows)
+    found: Tensor = torch.linalg.solve(normal, rows.T @ wanted + weight * torch.eye(4, 3).to(rows))
+    return found
 
 
 def ssim(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> float:

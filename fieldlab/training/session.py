@@ -54,7 +54,8 @@ def train_session(
     """
     training_views(scene)
     world, settings = world or World(), config.get(TrainConfig)
-    if resume is not None and (settings.appearance or settings.pose_refinement):
+    by_view = settings.appearance or settings.pose_refinement or (resume is not None and resume.part("exposures"))
+    if resume is not None and by_view:
         _check_same_views(scene, resume)
     # A run that goes on keeps its box and steps, whatever would be chosen today.
     chosen = choose_model(scene, settings) if resume is None else stored_model(resume)

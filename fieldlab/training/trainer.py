@@ -195,8 +195,8 @@ class Trainer(Loop[TrainEvent]):
         self._expose()
         self.optimizer.regroup(self._groups())
         return (
-            f"the photographs differ in exposure or white balance ({share:.0%} of the error): each gets a map of colors "
-            "of its own (exposure)"
+            f"the photographs differ in exposure or white balance ({share:.0%} of the error): each gets a map of "
+            "colors of its own (exposure)"
         )
 
     def _forward(
@@ -228,7 +228,7 @@ class Trainer(Loop[TrainEvent]):
             error = rgb - target
             mse = float(error.square().mean())
             if self.residuals is not None:
-                self.residuals.note(batch.cameras, error)
+                self.residuals.note(batch.cameras, error, target)
         return loss, mse, out
 
     def _as_photographed(self, rgb: Tensor, images: Tensor) -> Tensor:
@@ -284,8 +284,11 @@ class Trainer(Loop[TrainEvent]):
         """Ask the held-out photographs, once per step; PSNR in dB, None without any."""
         now = self.progress
         if self.validation is not None and now.validated_step != now.step:
-            now.validation, now.validated_step = self.validation.psnr(now.seconds), now.step
+            now.validation, now.validated_step = self._ask(self.validation), now.step
         return now.validation
+
+    def _ask(self, validation: Validation) -> float:
+        return validation.psnr(self.progress.seconds, fit_colors=self.exposures is not None)
 
     @property
     def gap(self) -> float:
@@ -359,8 +362,9 @@ class Trainer(Loop[TrainEvent]):
         arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}
         if self.poses is not None:
             arrays |= {f"poses.{name}": array for name, array in self.poses.state_dict().items()}
-        if self.exposures is not None:
-            arrays |= {f"exposures.{name}": array for name, array in self.exposures.state_dict().items()}
+        for part, module in (("exposures", self.exposures), ("residuals", self.residuals)):
+            if module is not None:
+                arrays |= {f"{part}.{name}": array for name, array in module.state_dict().items()}
         arrays["random_state"] = self.generator.get_state()
         return arrays, {"progress": asdict(self.progress), "optimizer_steps": self.optimizer.step_count}
 
@@ -370,6 +374,8 @@ class Trainer(Loop[TrainEvent]):
             self._expose()
             assert self.exposures is not None
             load_arrays(self.exposures, exposures, checkpoint.path)
+        elif self.residuals is not None and (residuals := checkpoint.part("residuals")):
+            load_arrays(self.residuals, residuals, checkpoint.path)
         self.optimizer.regroup(self._groups())
         if self.poses is not None:
             load_arrays(self.poses, checkpoint.part("poses"), checkpoint.path)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 
 import torch
+from torch import Tensor
 
 from fieldlab.data.views import Views
 from fieldlab.render.model import RadianceModel
 from fieldlab.training.loader import RayLoader
 from fieldlab.training.losses import psnr_of
+from fieldlab.training.metrics import color_map
 
 PIXELS = 4096
 SHARE = 0.03  # of the time, that asking may take
@@ -35,7 +37,7 @@ class Validation:
         self.model = model
         loader = RayLoader(views, torch.device("cpu"))
         batch = loader.batch(loader.draw(PIXELS, torch.Generator().manual_seed(0)))
-        self.rays = batch.rays.to(model.device)
+        self.rays, self.images = batch.rays.to(model.device), batch.cameras.to(model.device)
         self.target = batch.target(model.background().cpu().expand(PIXELS, 3)).to(model.device)
         self._due = LEAST_SECONDS
 
@@ -43,11 +45,26 @@ class Validation:
         """Whether to ask after so much training time."""
         return seconds >= self._due
 
-    def psnr(self, seconds: float) -> float:
+    def psnr(self, seconds: float, *, fit_colors: bool = False) -> float:
         """PSNR in dB over all pixels together, after so much training time; the next time is due later the longer it
-        took."""
+        took.
+
+        Args:
+            fit_colors: fit the colors of every photograph first, whose exposure nobody knows, see
+                :func:`fieldlab.training.metrics.color_fitted`.
+        """
         start = time.perf_counter()
         seen = self.model.render_rays(self.rays).rgb.clamp(0, 1)
+        if fit_colors:
+            seen = self._fitted(seen)
         found = psnr_of(float((seen - self.target).square().mean()))
         self._due = seconds + max(LEAST_SECONDS, (time.perf_counter() - start) / SHARE)
         return found
+
+    def _fitted(self, seen: Tensor) -> Tensor:
+        fitted = torch.empty_like(seen)
+        for i in self.images.unique().tolist():
+            of = self.images == i
+            rows = torch.cat((seen[of], torch.ones_like(seen[of][:, :1])), 1).double()
+            fitted[of] = (rows @ color_map(rows, self.target[of].double())).float().clamp(0, 1)
+        return fitted

@@ -41,7 +41,7 @@ def test_observations_land_where_they_were_seen(real_data, name):
 @pytest.mark.slow
 def test_fox(real_data):
     scene = load_scene(real_data("fox"), SceneOptions(downscale=4))
-    assert {split: len(views) for split, views in scene.splits.items()} == {"train": 43, "test": 7}
+    assert {split: len(views) for split, views in scene.splits.items()} == {"train": 41, "test": 7, "val": 2}
     cameras = scene.splits["train"].cameras
     assert cameras.size[0].tolist() == [135, 240]
     assert cameras.intrinsics[0, 0] == pytest.approx(687.76 / 4)

@@ -62,6 +62,7 @@ def test_threshold_is_fixed_unless_nothing_exceeds_it():
     assert abs(grid.current_threshold() - (0.002 + 0.001 / 48)) < 1e-7
     assert grid.occupied()[0].nonzero().tolist() == [[1, 0, 0]]
     grid.values[0, 2, 0, 0] = 0.5
+    grid.changed()
     assert grid.current_threshold() == 0.01
 
 

@@ -14,7 +14,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from fieldlab.errors import CheckpointError, DataError
 from fieldlab.training.lpips import CONVOLUTIONS, Lpips, load_lpips
-from fieldlab.training.metrics import psnr, ssim, ssim_map
+from fieldlab.training.metrics import color_fitted, psnr, ssim, ssim_map
 
 
 def pair(height: int, width: int, noise: float = 0.1, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -134,3 +134,29 @@ def test_lpips_errors_name_the_file_and_the_array(tmp_path):
         load_lpips(weights(tmp_path / "wide.safetensors", **{"features.0.bias": torch.zeros(65)}))
     with pytest.raises(DataError, match="too small"):
         Lpips().distance(torch.zeros(20, 20, 3), torch.zeros(20, 20, 3))
+
+
+def test_colors_are_fitted_by_the_best_affine_map():
+    g = torch.Generator().manual_seed(0)
+    target = torch.rand(12, 12, 3, generator=g)
+    change = torch.eye(3) * 0.8 + 0.05 * torch.rand(3, 3, generator=g)
+    prediction = ((target - 0.05) @ change).clamp(0, 1)
+    inside = ((prediction > 0) & (prediction < 1)).all(-1)
+    assert psnr(prediction, target) < 25
+    assert psnr(color_fitted(prediction, target, inside), target, inside) > 60
+
+
+def test_masked_pixels_have_no_say_in_the_fit():
+    g = torch.Generator().manual_seed(0)
+    target = torch.rand(12, 12, 3, generator=g)
+    mask = torch.ones(12, 12, dtype=torch.bool)
+    mask[:, :6] = False
+    spoilt = target.clone()
+    spoilt[:, :6] = 0.0
+    assert psnr(color_fitted(0.5 * target, spoilt, mask), spoilt, mask) > 60
+    assert psnr(color_fitted(0.5 * target, spoilt), spoilt, mask) < 40
+
+
+def test_a_picture_of_one_color_can_be_fitted():
+    flat, target = torch.full((12, 12, 3), 0.2), torch.full((12, 12, 3), 0.6)
+    assert psnr(color_fitted(flat, target), target) > 60
