@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 MODES = ("auto", "on", "off")
-RATE = 0.1  # learning rate as a share of the field's
+RATE = 0.2  # learning rate as a share of the field's
 DECAY = 0.99  # per step, of what is known of residuals
 ENOUGH = 100.0  # rays of every photograph, before residuals say anything
 LEARNT = 0.15  # share of the variance within photographs that errors within them may have, before anything is said
