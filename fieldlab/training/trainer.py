@@ -33,6 +33,7 @@ SAMPLES_PER_STEP = {"cpu": 1 << 15, "cuda": 1 << 18}
 MARCHED_PER_TRAINED = 4  # samples marched per sample trained on, at most: bounds memory while everything is occupied
 CELLS_PER_SAMPLE = 0.25  # occupancy cells evaluated per sample trained on: about a tenth of the work
 UNKNOWN_PER_SAMPLE = 0.5  # the same while there are cells nobody has looked at
+LOOKING = 4  # times as often is the grid updated meanwhile
 COARSE_STEPS = 12.0  # most that steps along rays are lengthened
 SAMPLES_PER_RAY = 48  # they are while rays would take more, which is as long as most of space is occupied
 SCALE_STRENGTH = 0.2  # with which that changes at a time
@@ -308,7 +309,9 @@ class Trainer(Loop[TrainEvent]):
 
     def _update_occupancy(self) -> None:
         now, grid = self.progress, self.model.occupancy
-        if now.step > self.config.occupancy_warmup and now.step % self.config.occupancy_every == 0:
+        # All of space is looked at in small parts, so that no step takes long.
+        every = max(self.config.occupancy_every // LOOKING, 1) if now.looking else self.config.occupancy_every
+        if now.step > self.config.occupancy_warmup and now.step % every == 0:
             now.cells_due -= grid.update(self.model.density, self.generator, int(now.cells_due))
             now.looking = grid.unknown
 

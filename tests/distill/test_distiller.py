@@ -44,7 +44,17 @@ def one_thread():
 def train(name: str, **settings) -> RadianceModel:
     scene = ball_scene(n=16)
     config = small(name)
-    train = {**config.recipe, "samples_per_step": 2048, "warmup_steps": 5, "occupancy_warmup": 12, **settings}
+    # Noise of a field that has not settled cannot be copied to cells.
+    settled = {"learning_rate": 1e-2 if name == "hashgrid" else config.recipe.get("learning_rate", 1e-2)}
+    settled |= {"decay_start": 0.3, "final_learning_rate": 0.03}
+    train = {
+        **config.recipe,
+        **settled,
+        "samples_per_step": 2048,
+        "warmup_steps": 5,
+        "occupancy_warmup": 12,
+        **settings,
+    }
     train = TrainConfig(steps=60, occupancy_every=4, **train)
     if train.appearance:
         config = config.with_appearance(train.appearance)

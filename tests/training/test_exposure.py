@@ -85,7 +85,7 @@ def exposed_scene():
 def test_photographs_that_differ_get_maps_of_colors_and_are_learnt_better():
     news, errors = {}, {}
     for mode in ("auto", "off"):
-        trainer = make(scene=exposed_scene(), steps=220, background="white", exposure=mode)
+        trainer = make(scene=exposed_scene(), steps=300, background="white", exposure=mode)
         events = list(trainer.events())
         news[mode], errors[mode] = [event.news for event in events if event.news], trainer.progress.mean
         if mode == "auto":
