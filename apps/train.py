@@ -100,8 +100,8 @@ class Train:
     background: Literal["random", "white", "black"] = "random"
     """What transparent photographs are composited on while training."""
     distortion: float | None = None
-    """Weight of the distortion loss, which draws haze together to surfaces; 0.03 for photographs with surroundings and
-    0 otherwise by default."""
+    """Weight of the distortion loss, which draws haze together to surfaces; by default 0.03 for hash grids
+    and voxels where there is content at any distance, and 0 otherwise."""
     appearance: int = 0
     """Values per photograph for its light, such as 8, which the field takes into account; 0 for none."""
     exposure: Literal["auto", "on", "off"] = "auto"

@@ -79,6 +79,8 @@ class FieldConfig:
     kind: ClassVar[str]
     recipe: ClassVar[Mapping[str, Any]] = {}
     """Training settings this representation does best with, by their names in ``TrainConfig``."""
+    distortion: ClassVar[float] = 0.0
+    """Weight of the distortion loss where there is content at any distance; 0 where it does more harm than good."""
     distill_recipe: ClassVar[Mapping[str, Any]] = {}
     """Those that differ when it learns from another field rather than from photographs."""
     late_density: ClassVar[float] = 1.0

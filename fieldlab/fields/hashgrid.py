@@ -27,6 +27,7 @@ class HashGridConfig(EncodedConfig):
 
     kind: ClassVar[str] = "hashgrid"
     recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 2e-2}
+    distortion: ClassVar[float] = 0.03
     encodes: ClassVar[tuple[int, ...]] = (2, 3)
 
     n_levels: int = 16

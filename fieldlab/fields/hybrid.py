@@ -80,6 +80,11 @@ class HybridConfig(LatentConfig):
         joined["learning_rate"] = [self.rate(p) for p in self.parts]
         return {name: _JOINED[name](values) for name, values in joined.items() if values}
 
+    @property
+    def distortion(self) -> float:  # type: ignore[override]
+        """What no part is harmed by."""
+        return min(p.distortion for p in self.parts)
+
     @staticmethod
     def rate(p: FieldConfig) -> float:
         """The learning rate of a part by itself."""

@@ -40,6 +40,7 @@ class VoxelConfig(FieldConfig):
     recipe: ClassVar[Mapping[str, Any]] = {
         "learning_rate": 0.02, "final_learning_rate": 0.1, "samples_per_step": 1 << 14,
     }  # fmt: skip
+    distortion: ClassVar[float] = 0.03
     # A student begins close to its teacher; larger steps learn the few answers of a slow one by heart.
     distill_recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 0.006}
 

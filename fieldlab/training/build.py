@@ -25,7 +25,6 @@ CONE_ANGLE = 1.0 / 128.0
 GRID_RESOLUTIONS = (128, 64, 32)  # of occupancy
 STEPS_UNBOUNDED = 512  # along the diagonal of the box
 STEPS_BOUNDED = (256, 1024)
-DISTORTION = 0.03  # weight of the distortion loss where there is content at any distance
 PIXELS_PER_STEP = 1.2  # finer steps cost rays per second and gain nothing
 
 
@@ -70,11 +69,12 @@ def new_train_config(
     """
     if steps is None and seconds is None:
         seconds = DEFAULT_SECONDS[device.type]
-    recipe = dict(config_named(choice.kind).recipe)
+    named = config_named(choice.kind)
+    recipe = dict(named.recipe)
     if samples_per_step:
         recipe["samples_per_step"] = samples_per_step
     if scene.unbounded:
-        recipe.setdefault("distortion", DISTORTION)
+        recipe["distortion"] = named.distortion
     chosen = {name: value for name, value in settings.items() if value is not None}
     train = TrainConfig(steps=steps, seconds=seconds, **{**recipe, **chosen})
     field = choose_field(choice, footprint_of(scene), train.appearance, device)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from fieldlab.data.options import SceneOptions
 from fieldlab.errors import ConfigError
 from fieldlab.runs.config import read_config, write_config
+from fieldlab.training.build import FieldChoice, new_train_config
 from fieldlab.training.config import TrainConfig
 from fieldlab.training.schedule import Schedule
-from tests.scenes import run_config
+from tests.scenes import ball_scene, run_config
 
 
 def test_config_survives_its_file(tmp_path):
@@ -62,3 +64,17 @@ def test_learning_rate_warms_up_and_decays():
     assert schedule.learning_rate(400, 0.4) == pytest.approx(0.01)
     assert schedule.learning_rate(750, 0.75) == pytest.approx(0.01 * 0.2)
     assert schedule.learning_rate(1000, 1.0) == pytest.approx(0.01 * 0.04)
+
+
+def test_the_distortion_loss_is_for_content_at_any_distance():
+    """Of fields it does not harm, unless a person says otherwise."""
+    near, far = ball_scene(alpha=False), ball_scene(alpha=False)
+    far.unbounded = True
+
+    def weight(scene, kind="hashgrid", **settings):
+        return new_train_config(scene, FieldChoice(kind), torch.device("cpu"), **settings).get(TrainConfig).distortion
+
+    assert weight(near) == weight(far, "vm") == weight(far, "vm+hashgrid") == 0
+    assert weight(far) == weight(far, "voxel") > 0
+    assert weight(far, distortion=0.0) == 0
+    assert weight(far, "vm", distortion=0.5) == weight(near, distortion=0.5) == 0.5

@@ -53,7 +53,8 @@ class TrainingPanel:
             return
         left = "" if event.seconds_left is None else f", {event.seconds_left:.0f} s left"
         state = "done" if self.training.finished else f"{self.training.steps_per_second:.1f} steps/s{left}"
-        self.word.content = f"step {event.step}, {event.psnr:.2f} dB, {state}"
+        held = "" if event.validation is None else f", {event.validation:.2f} dB on held-out photographs"
+        self.word.content = f"step {event.step}, {event.psnr:.2f} dB{held}, {state}"
         steps, losses, psnrs = self.training.curve()
         x = np.array(steps, float)
         self.psnr.data = (x, np.array(psnrs))
