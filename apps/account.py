@@ -57,7 +57,7 @@ def _report(
         (made.run, "the run: fieldlab view, render and export work on it"),
         (made.scene, "camera poses and undistorted photographs"),
     ]
-    video, sheet = _there(made.video), _there(made.sheet)
+    video, sheet, page = _there(made.video), _there(made.sheet), _there(made.page)
     return Report(
         title=material.name,
         about=f"Reconstructed by fieldlab {__version__} from {material.says} ({material.source})",
@@ -65,6 +65,7 @@ def _report(
         picture=picture,
         video=None if video is None else video.name,
         sheet=None if sheet is None else sheet.name,
+        page=None if page is None else page.name,
         links=[(path.name + "/" * path.is_dir(), what) for path, what in links if _there(path) is not None],
         stages=[(name, in_words(record.seconds), record.command) for name, record in stages.records.items()],
         notes=[note for record in stages.records.values() for note in record.notes],

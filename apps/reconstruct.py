@@ -107,10 +107,10 @@ def run(args: Reconstruct) -> None:
     out = args.out or Path("runs") / f"{material.name}-reconstruct"
     made = Products(out)
     _check(args, material, out)
+    settings, names = _settings(args, material), [TRAINING, EVALUATION, VIDEO, MESH]
     if args.overwrite:
-        _clear(made)
-    names = [TRAINING, EVALUATION, VIDEO, MESH]
-    stages = Stages(made.state, _settings(args, material), names if material.posed else [CAMERAS, *names], console)
+        _clear(made, settings)
+    stages = Stages(made.state, settings, names if material.posed else [CAMERAS, *names], console)
     try:
         _reconstruct(args, material, made, stages, console)
         give_account(material, made, stages, console)
@@ -174,8 +174,11 @@ def _check(args: Reconstruct, material: Material, out: Path) -> None:
                           hint="choose a folder elsewhere")  # fmt: skip
 
 
-def _clear(made: Products) -> None:
-    """Remove what an earlier reconstruction made, and nothing else; the record of it last."""
+def _clear(made: Products, settings: dict[str, Any]) -> None:
+    """Remove what an earlier reconstruction made, and nothing else; its record is replaced last, so that what an
+    interruption leaves is not taken for results of the new settings."""
+    from fieldlab.apps.stages import write_state
+
     if not made.state.exists():
         return
     for path in made.all():
@@ -183,7 +186,7 @@ def _clear(made: Products) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    made.state.unlink()
+    write_state(made.state, settings, {})
 
 
 SETTINGS = ("quality", "seconds", "steps", "field", "frames")

@@ -16,7 +16,7 @@ from fieldlab.files import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
 
 def call(command: Sequence[str], console: Console) -> None:
@@ -137,8 +137,13 @@ class Stages:
                 self._write()
 
     def _write(self) -> None:
-        stages = {name: asdict(self.records[name]) for name in self.names if name in self.records}
-        write_json(self.file, {"settings": self.settings, "stages": stages})
+        write_state(self.file, self.settings, {n: self.records[n] for n in self.names if n in self.records})
+
+
+def write_state(file: Path, settings: dict[str, Any], records: dict[str, Record]) -> None:
+    """Write the file of :class:`Stages`."""
+    stages = {name: asdict(record) for name, record in records.items()}
+    write_json(file, {"settings": settings, "stages": stages})
 
 
 def read_state(file: Path) -> dict[str, Any] | None:
@@ -178,15 +183,14 @@ def scores_in_words(found: dict[str, Any]) -> str:
     return f"PSNR {fixed(found['psnr'], 2)} dB{fitted}, SSIM {found['ssim']:.3f} over {found['views']} views"
 
 
-def summary(title: str, rows: Sequence[tuple[str, str]]) -> Table:
-    """What was made, as a table of labels and values."""
-    from rich.table import Table
+def summary(title: str, rows: Sequence[tuple[str, str]]) -> Text:
+    """What was made, as labels and values line by line; to be printed with ``soft_wrap``, so that paths stay whole."""
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left", show_header=False, box=None)
+    made, width = Text(title, style="italic"), max(len(label) for label, _ in rows)
     for label, value in rows:
-        table.add_row(Text(label, style="bold"), Text(value))
-    return table
+        made.append_text(Text.assemble("\n ", (f"{label:<{width}}", "not italic bold"), ("  " + value, "not italic")))
+    return made
 
 
 def memory_in_words() -> str:

@@ -28,6 +28,7 @@ class Report:
         figures: what was measured: value and label.
         picture: uint8 [H,W,3], held in the page.
         video, sheet: files beside the page, by name.
+        page: file beside the page that shows the mesh, by name.
         links: to files beside the page: name, and what it is.
         stages: name, time in words, and the command line that repeats it.
         notes: what a person should know.
@@ -40,6 +41,7 @@ class Report:
     picture: np.ndarray | None = None
     video: str | None = None
     sheet: str | None = None
+    page: str | None = None
     links: Sequence[tuple[str, str]] = ()
     stages: Sequence[tuple[str, str, str]] = ()
     notes: Sequence[str] = ()
@@ -54,6 +56,7 @@ def write_report(path: str | Path, report: Report) -> None:
     """
     parts = (
         _warnings(report.missing),
+        "" if report.page is None else f'<a class="open" href="{quote(report.page)}">Look at the mesh in 3D</a>',
         _figures(report.figures),
         _looks(report),
         _section("Files", _list(f'<a href="{quote(name)}">{_text(name)}</a> <span>{_text(what)}</span>'
@@ -88,8 +91,8 @@ def _looks(report: Report) -> str:
         picture = (f'<figure class="paper"><img src="{jpeg(report.picture, PICTURE_SIDE)}" alt="{says}">'
                    f"<figcaption>{says}</figcaption></figure>")  # fmt: skip
     if report.sheet is not None:
-        sheet = ("<details><summary>More held-out photographs beside their renders</summary>"
-                 f'<img src="{quote(report.sheet)}" loading="lazy" alt="Photographs, renders and errors"></details>')  # fmt: skip
+        image = f'<img src="{quote(report.sheet)}" loading="lazy" alt="Photographs, renders and errors">'
+        sheet = f"<details><summary>More held-out photographs beside their renders</summary>{image}</details>"
     return video + picture + sheet
 
 
