@@ -47,9 +47,9 @@ class Quality:
 
 # Chosen for two processor cores: a few minutes, a dozen, and an hour from 40 photographs to the page.
 QUALITIES = {
-    "fast": Quality(60.0, 640, 160, 1024, 48, 480),
-    "good": Quality(300.0, 800, 256, 2048, 72, 640),
-    "best": Quality(1800.0, 1600, 512, 4096, 120, 960),
+    "fast": Quality(60.0, 640, 160, 1024, 36, 360),
+    "good": Quality(300.0, 800, 256, 2048, 60, 480),
+    "best": Quality(1800.0, 1600, 512, 4096, 120, 800),
 }
 
 
