@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+
+from fieldlab.apps.options import OptionalFile
 
 
 @dataclass
@@ -38,22 +40,30 @@ class Capture:
     """Most features per photograph. More take longer, by the square, and place photographs of poor detail."""
     seed: int = 0
     """Makes mapping repeatable."""
+    json: OptionalFile = None
+    """Write what came out to this file."""
 
 
 def run(args: Capture) -> None:
     """Run structure from motion with progress and say what came out."""
     from rich.console import Console
 
+    from fieldlab.apps.notes import tell
     from fieldlab.apps.progress import progress_bar
     from fieldlab.capture.capture import run_capture
+    from fieldlab.files import check_writable, write_json
 
     console = Console(stderr=True)
+    if args.json is not None:
+        check_writable(args.json)
     with progress_bar(console) as bar:
         report = run_capture(
             args.photos, args.out, camera_model=args.camera_model, matcher=args.matcher,
             single_camera=args.single_camera, max_features=args.max_features, frames=args.frames, seed=args.seed,
             progress=bar.show,
         )  # fmt: skip
+    if args.json is not None:
+        write_json(args.json, {**asdict(report), "scene": str(report.scene)})
     console.print(
         f"{report.scene}: {report.registered} of {report.total} photographs placed, {report.points:,} points, "
         f"reprojection error {report.error:.2f} pixels",
@@ -63,8 +73,8 @@ def run(args: Capture) -> None:
     if len(report.tried) > 1:
         console.print(f"tried {'; '.join(report.tried)}", highlight=False, soft_wrap=True)
     for note in report.notes:
-        console.print(f"note: {note}", style="dim", markup=False, highlight=False, soft_wrap=True)
+        tell(console, f"note: {note}")
     if report.missing:
         names = ", ".join(report.missing[:8]) + (" ..." if len(report.missing) > 8 else "")
-        console.print(f"without a pose: {names}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        tell(console, f"without a pose: {names}", "yellow")
     console.print(f"  fieldlab train {report.scene} --out runs/{report.scene.name}", highlight=False, soft_wrap=True)

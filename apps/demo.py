@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from fieldlab.apps.options import Device, OptionalInt
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from fieldlab.apps.stages import call, memory_in_words, on_device, scores_in_words, summary
 
 FRAMES = 72
 FPS = 24.0
@@ -43,8 +39,8 @@ def run(args: Demo) -> None:
     from fieldlab.pictures.sheets import write_picture
 
     begin, console, out = time.monotonic(), Console(stderr=True), args.out
-    numbers, sheet = out / "eval.json", out / "eval.png"
-    video, mesh, summary = out / "renders" / "orbit.mp4", out / "exports" / "mesh.glb", out / "demo.png"
+    numbers, sheet, picture = out / "eval.json", out / "eval.png", out / "demo.png"
+    video, mesh = out / "renders" / "orbit.mp4", out / "exports" / "mesh.glb"
     limit = ["--steps", str(args.steps)] if args.steps is not None else ["--seconds", f"{args.seconds:g}"]
     for command in (
         ["train", args.scene, "--out", str(out), *limit, "--overwrite"],
@@ -52,41 +48,19 @@ def run(args: Demo) -> None:
         ["render", str(out), "--out", str(video), "--frames", str(FRAMES), "--fps", f"{FPS:g}"],
         ["export", str(out), "--mesh", str(mesh), "--resolution", str(MESH_RESOLUTION)],
     ):
-        _call(command, args.device, console)
+        console.print()
+        call([*command, *on_device(args.device)], console)
     found = json.loads(numbers.read_text())
-    write_picture(summary, summary_picture(out, mesh, found["per_view"]))
-    made = {
-        "summary picture": summary,
-        "photographs, renders, errors": sheet,
-        "numbers": numbers,
-        "orbit video": video,
-        "mesh": mesh,
-        "run": out,
-    }
-    Console().print(_summary(args, found, made, time.monotonic() - begin), soft_wrap=True)
-
-
-def _call(command: list[str], device: str, console: Console) -> None:
-    """Run a command of fieldlab, after saying what it is."""
-    from fieldlab.apps.main import call
-
-    console.print(f"\n[bold]fieldlab {shlex.join(command)}[/]", highlight=False, soft_wrap=True)
-    call([*command, "--device", device])
-
-
-def _summary(args: Demo, found: dict[str, Any], made: dict[str, Path], seconds: float) -> Any:
-    from rich.table import Table
-
-    from fieldlab.bench.measure import peak_memory
-    from fieldlab.bench.tables import fixed
-
-    memory = peak_memory()
-    table = Table(title=f"demo of {args.scene}", title_justify="left", show_header=False, box=None)
-    scores = f"PSNR {fixed(found['psnr'], 2)} dB, SSIM {found['ssim']:.3f} over {found['views']} views"
-    table.add_row("[bold]test views[/]", scores)
-    table.add_row("[bold]time[/]", f"{seconds:.0f} s in all")
-    if memory is not None:
-        table.add_row("[bold]peak memory[/]", f"{memory / 2**30:.2f} GiB")
-    for label, path in made.items():
-        table.add_row(f"[bold]{label}[/]", str(path))
-    return table
+    write_picture(picture, summary_picture(out, mesh, found["per_view"]))
+    rows = [
+        ("test views", scores_in_words(found)),
+        ("time", f"{time.monotonic() - begin:.0f} s in all"),
+        ("peak memory", memory_in_words()),
+        ("summary picture", str(picture)),
+        ("photographs, renders, errors", str(sheet)),
+        ("numbers", str(numbers)),
+        ("orbit video", str(video)),
+        ("mesh", str(mesh)),
+        ("run", str(out)),
+    ]
+    Console().print(summary(f"demo of {args.scene}", rows), soft_wrap=True)

@@ -90,6 +90,7 @@ def run(args: Export) -> None:
 
     from rich.console import Console
 
+    from fieldlab.apps.notes import tell
     from fieldlab.apps.progress import progress_bar
     from fieldlab.export.captures import export_cameras, export_maps
     from fieldlab.export.labels import write_labels
@@ -112,7 +113,7 @@ def run(args: Export) -> None:
     placed = placement(args.axes, args.scale, up_direction(cameras))
     with progress_bar(console) as bar:
         if any(path is not None for path in (args.mesh, args.parts, args.html)):
-            _export_mesh(args, options, model, info, segmentation, placed, bar, say)
+            _export_mesh(args, options, model, info, segmentation, placed, bar, say, partial(tell, console))
         if args.points is not None:
             cloud = surface_points(model, cameras, args.count, lambda share: bar.share("points", share))
             write_cloud(args.points, cloud, None if segmentation is None else segmentation.labeler, placed)
@@ -192,7 +193,7 @@ def _check_run(args: Export, info: RunInfo, segmented: bool) -> None:
 
 def _export_mesh(
     args: Export, options: MeshOptions, model: RadianceModel, info: RunInfo, segmentation: Segmentation | None,
-    placed: Placement, bar: Bar, say: Callable[[str], object],
+    placed: Placement, bar: Bar, say: Callable[[str], object], warn: Callable[[str], object],
 ) -> None:  # fmt: skip
     """Find the surface once, and write it in all the ways that were asked for."""
     from fieldlab.export.meshes import colored_mesh
@@ -206,6 +207,8 @@ def _export_mesh(
     if segmentation is not None and (args.parts is not None or args.html is not None):
         leaf, tree = leaves_of_faces(mesh, segmentation.labeler), segmentation.hierarchy
     say(describe(mesh, report))
+    if (cut := cut_in_words(report)) is not None:
+        warn(cut)
     if args.mesh is not None:
         write_mesh(args.mesh, mesh, placed)
         say(f"{args.mesh}: the mesh")
@@ -235,9 +238,14 @@ def describe(mesh: Mesh, report: MeshReport) -> str:
         text += f"\n  {cleaning.parts_removed} floaters with {cleaning.faces_removed:,} faces removed"
     if cleaning.unseen_removed:
         text += f"\n  {cleaning.unseen_removed:,} faces that no camera saw left out; --closed keeps them"
-    if report.cut:
-        text += (
-            f"\n  the box cuts through the surface at {', '.join(report.cut)}: it goes on there; train with a larger"
-            " --aabb to have all of it"
-        )
     return text
+
+
+def cut_in_words(report: MeshReport) -> str | None:
+    """Where the box cuts through the surface, if it does."""
+    if not report.cut:
+        return None
+    return (
+        f"the box cuts through the surface at {', '.join(report.cut)}: it goes on there; train with a larger --aabb to"
+        " have all of it"
+    )

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from fieldlab.apps.interrupt import stopping
+from fieldlab.apps.notes import tell
 from fieldlab.apps.options import ignored_on_resume
 from fieldlab.apps.progress import progress_bar
 from fieldlab.runs.checkpoint import Checkpoint
@@ -130,7 +131,7 @@ def _show(
         for last in events:
             left = "" if last.seconds_left is None else f", {last.seconds_left:.0f} s left"
             if last.news:
-                console.print(f"[dim]note: {last.news}[/]")
+                tell(console, f"note: {last.news}")
             bar.tell(doing, session.loop.fraction, f"step {last.step}, {last.describe()}{left}")
             note(last)
     return last

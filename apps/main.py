@@ -41,6 +41,16 @@ COMMANDS = {
         "make pictures, numbers and a mesh from a scene that comes with fieldlab",
         ("fieldlab demo", "fieldlab demo --scene robot --seconds 30 --out runs/robot-demo"),
     ),
+    "reconstruct": Command(
+        "reconstruct",
+        "Reconstruct",
+        "do everything: photographs or a video in, a run, a mesh and pages out",
+        (
+            "fieldlab reconstruct photos/",
+            "fieldlab reconstruct walk.mp4 --quality fast --out runs/hall",
+            "fieldlab reconstruct scenes/garden --seconds 600 --no-view",
+        ),
+    ),
     "capture": Command(
         "capture",
         "Capture",
@@ -290,7 +300,7 @@ def help_text() -> str:
         "  --debug      show where an error comes from (goes anywhere)",
         "",
         "examples:",
-        *(f"  {COMMANDS[name].examples[0]}" for name in ("demo", "train", "eval", "render", "export")),
+        *(f"  {COMMANDS[name].examples[0]}" for name in ("demo", "reconstruct", "train", "eval", "render", "export")),
     ]
     return "\n".join(lines) + "\n"
 

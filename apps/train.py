@@ -14,6 +14,7 @@ import tyro
 from rich.console import Console
 
 from fieldlab.apps.learning import learn, prepare
+from fieldlab.apps.notes import tell
 from fieldlab.apps.options import (
     FieldSettings,
     OptionalBox,
@@ -163,7 +164,7 @@ def _train(args: Train, device: torch.device, world: World, console: Console) ->
         )  # fmt: skip
         assert isinstance(session.loop, Trainer)
         if session.loop.rays_in_box < 0.5:
-            console.print(f"[yellow]only {session.loop.rays_in_box:.0%} of the rays meet the scene's box[/]")
+            tell(console, f"only {session.loop.rays_in_box:.0%} of the rays meet the scene's box", "yellow")
         return session
 
     try:
@@ -211,7 +212,7 @@ def _read(load: Callable[[], Scene], console: Console) -> Scene:
         scene = load()
         training_views(scene)
     for note in scene.notes:
-        console.print(f"[dim]note: {note}[/]")
+        tell(console, f"note: {note}")
     return scene
 
 
@@ -242,11 +243,11 @@ def _summary(console: Console, session: Session[TrainEvent], last: TrainEvent | 
         highlight=False,
     )
     if now.best_step not in (None, now.step):
-        console.print(f"[yellow]the state after {now.best_step} steps was better on held-out photographs "
-                      f"({now.best_validation:.2f} dB): it is the one that is shown and used[/]")  # fmt: skip
+        tell(console, f"the state after {now.best_step} steps was better on held-out photographs "
+             f"({now.best_validation:.2f} dB): it is the one that is shown and used", "yellow")  # fmt: skip
     if session.loop.gap > GAP:
-        gap = f"held-out photographs are {session.loop.gap:.1f} dB worse than training rays"
-        console.print(f"[yellow]{gap}: {ADVICE}[/]", highlight=False)
+        worse = f"held-out photographs are {session.loop.gap:.1f} dB worse than training rays"
+        tell(console, f"{worse}: {ADVICE}", "yellow")
     console.print(f"  fieldlab eval {folder}\n  fieldlab render {folder} --out orbit.mp4")
 
 

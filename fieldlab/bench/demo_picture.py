@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fieldlab.bench.meshes import drawable
 from fieldlab.bench.photographs import sheet_row
 from fieldlab.mesh.picture import mesh_picture
 from fieldlab.mesh.read import read_mesh
@@ -22,12 +23,12 @@ from fieldlab.training.evaluate import ViewScore, target_picture
 PICTURE_HEIGHT = 256
 
 
-def summary_picture(run: Path, mesh: Path, scores: Sequence[dict[str, Any]]) -> np.ndarray:
+def summary_picture(run: Path, mesh: Path | None, scores: Sequence[dict[str, Any]]) -> np.ndarray:
     """Photograph, render and error above depth, normals and mesh, uint8 [H,W,3].
 
     Args:
         run: that was trained.
-        mesh: that was exported from it.
+        mesh: that was exported from it; left out when there is none, or when a camera is not a perspective one.
         scores: of its test views, as ``fieldlab eval --json`` writes them; the view nearest to the middle of them is
             shown, which says what to expect.
     """
@@ -40,16 +41,16 @@ def summary_picture(run: Path, mesh: Path, scores: Sequence[dict[str, Any]]) -> 
     made = model.render_image(cameras, view, background=background)["rgb"].cpu()
     above = sheet_row(known[view], made, target_picture(views, view, background).cpu())
     depth, opacity = seen["depth"][..., 0], seen["opacity"][..., 0]
-    shown, surface = depth_range([depth], [opacity]), read_mesh(mesh)
-    height = min(depth.shape[0], PICTURE_HEIGHT)
+    shown = depth_range([depth], [opacity])
     below = [
-        labeled(fitted(picture, height), name)
-        for name, picture in (
-            ("depth", to_uint8(color_depth(depth, opacity, shown, white))),
-            ("normals", to_uint8(color_normals(seen["normal"], opacity, white))),
-            (f"mesh, {len(surface.faces):,} faces", mesh_picture(surface, cameras, view)),
-            ("its shape", mesh_picture(surface, cameras, view, shaded=True)),
-        )
+        ("depth", to_uint8(color_depth(depth, opacity, shown, white))),
+        ("normals", to_uint8(color_normals(seen["normal"], opacity, white))),
     ]
-    below.insert(1, depth_legend(height, shown))
-    return sheet([above, below])
+    if mesh is not None and drawable(views):
+        surface = read_mesh(mesh)
+        below.append((f"mesh, {len(surface.faces):,} faces", mesh_picture(surface, cameras, view)))
+        below.append(("its shape", mesh_picture(surface, cameras, view, shaded=True)))
+    height = min(depth.shape[0], PICTURE_HEIGHT)
+    row = [labeled(fitted(picture, height), name) for name, picture in below]
+    row.insert(1, depth_legend(height, shown))
+    return sheet([above, row])

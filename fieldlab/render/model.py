@@ -119,7 +119,7 @@ class RadianceModel(nn.Module):
         self.config = config
         self.register_buffer("aabb", box, persistent=False)
         self.register_buffer("_outer", scaled_aabb(box, config.cascades - 1), persistent=False)
-        self.step_scale = 1.0  # of samples while training; pictures are made with the configured steps
+        self.step_scale = 1.0  # times as long as configured are steps along rays, in pictures as while training
         self.march: Marcher = choose_marcher("native", box.device)
         self.occupancy = OccupancyGrid(box, config.grid_resolution, config.cascades, config.step)
         size = getattr(field.config, "appearance", 0) if config.n_images else 0
@@ -313,8 +313,9 @@ class RadianceModel(nn.Module):
     def _render_fused(self, rays: Rays, plan: FieldPlan, background: Tensor) -> Pixels:
         near, far = self._ranges(rays)
         seen = render_fused(
-            rays.origins, rays.directions, near, far, self.occupancy.packed(), plan, self.aabb, step=self.config.step,
-            cone_angle=self.config.cone_angle, contracted=self.config.unbounded,
+            rays.origins, rays.directions, near, far, self.occupancy.packed(), plan, self.aabb,
+            step=self.config.step * self.step_scale, cone_angle=self.config.cone_angle * self.step_scale,
+            contracted=self.config.unbounded,
         )  # fmt: skip
         rgb = torch.addcmul(seen.rgb, 1.0 - seen.opacity[:, None], background)
         return Pixels(rgb, seen.opacity, expected_depth(seen.depth, seen.opacity), seen.evaluated)
