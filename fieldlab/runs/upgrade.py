@@ -75,5 +75,4 @@ def _with_step_scale(header: dict[str, Any]) -> dict[str, Any]:
     progress = training["progress"]
     if "cells_due" not in progress or "kept_fraction" not in progress:  # of another loop than training
         return header
-    scale = 4.0 if progress.get("step", 0) < 256 else 1.0
-    return {**header, "training": {**training, "progress": {**progress, "step_scale": scale}}}
+    return {**header, "training": {**training, "progress": {**progress, "step_scale": 1.0}}}

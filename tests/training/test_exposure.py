@@ -95,7 +95,7 @@ def test_photographs_that_differ_get_maps_of_colors_and_are_learnt_better():
     assert len(news["auto"]) == 1
     assert "differ in exposure" in news["auto"][0]
     assert news["off"] == []
-    assert errors["auto"] < 0.6 * errors["off"]
+    assert errors["auto"] < 0.75 * errors["off"]  # more than a decibel
 
 
 @pytest.mark.slow

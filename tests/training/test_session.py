@@ -149,3 +149,32 @@ def test_headers_that_make_no_sense(tmp_path):
         session.run.save_checkpoint(7, good.arrays, {**good.header, **change})
         with pytest.raises(CheckpointError, match=message):
             load_run(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_pictures_take_steps_as_long_as_those_that_were_learnt_with(tmp_path):
+    session = begin(tmp_path / "run")
+    list(session.events())
+    session.loop.progress.step_scale = 5.0
+    session.save()
+    model, info = load_run(tmp_path / "run")
+    assert model.step_scale == 5.0
+    camera = info.scene.cameras["test"]
+    rays = camera.image_rays(0)
+    long = model.render_rays(rays)
+    model.step_scale = 1.0
+    short = model.render_rays(rays)
+    assert int(long.cost.sum()) < 0.4 * int(short.cost.sum())
+    assert torch.allclose(long.rgb, short.rgb, atol=0.1)
+
+
+@pytest.mark.parametrize("value", [0.5, float("nan"), 1e6, "long"])
+def test_a_step_that_makes_no_sense_is_refused(tmp_path, value):
+    session = begin(tmp_path / "run")
+    session.save()
+    file = session.run.checkpoints()[-1]
+    found = session.run.latest_checkpoint()
+    found.header["training"]["progress"]["step_scale"] = value if value == value else "nan"
+    checkpoint_module.write_checkpoint(file, found.arrays, found.header)
+    with pytest.raises(CheckpointError, match="incomplete"):
+        load_run(tmp_path / "run")
