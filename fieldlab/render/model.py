@@ -30,6 +30,7 @@ from fieldlab.render.seen import EARLY_STOP, SeenSamples, visible_samples
 
 CHANNELS = ("rgb", "depth", "opacity", "normal")
 COARSE_PADDING = 1e-3  # added to the coarse weights, so that no sample is overlooked for good
+LONGEST_STEPS = 64.0
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 
@@ -41,6 +42,8 @@ class ModelConfig:
     """Box of main interest: x0 y0 z0 x1 y1 z1."""
     step: float
     """Sampling distance near the camera."""
+    step_scale: float = 1.0
+    """Times as long are steps in fact: what was learnt with long ones gains nothing from shorter ones."""
     near: float = 0.0
     content: float = 0.0
     """Distance from the cameras at which content begins, as far as is known; 0 where nothing is."""
@@ -115,11 +118,14 @@ class RadianceModel(nn.Module):
         box = config.box()
         if not bool((box[1] > box[0]).all() and box.isfinite().all()):
             raise ConfigError("the box is empty or not finite", field="aabb", found=config.aabb)
+        if not 1 <= config.step_scale <= LONGEST_STEPS:
+            raise ConfigError("steps along rays are out of range", field="step_scale", found=config.step_scale,
+                              expected=f"1 to {LONGEST_STEPS:g}")  # fmt: skip
         self.field = field
         self.config = config
         self.register_buffer("aabb", box, persistent=False)
         self.register_buffer("_outer", scaled_aabb(box, config.cascades - 1), persistent=False)
-        self.step_scale = 1.0  # times as long as configured are steps along rays, in pictures as while training
+        self.step_scale = config.step_scale  # who trains changes it
         self.march: Marcher = choose_marcher("native", box.device)
         self.occupancy = OccupancyGrid(box, config.grid_resolution, config.cascades, config.step)
         size = getattr(field.config, "appearance", 0) if config.n_images else 0

@@ -23,7 +23,7 @@ from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.scene_record import SceneRecord
 from fieldlab.runs.values import from_dict
 
-LONGEST = 12.0  # times its configured step that a field may have been trained with
+GUIDES = ("content", "step_scale")  # settings of a model that only guide learning, or follow from it
 
 
 @dataclass
@@ -67,9 +67,6 @@ def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[Radi
         heads = [HeadConfig.from_dict(values) for values in header.get("heads", [])]
         scene, progress = SceneRecord.read(checkpoint), header["training"]["progress"]
         step, seconds = int(progress["step"]), float(progress["seconds"])
-        step_scale = float(progress.get("step_scale", 1.0))
-        if not 1 <= step_scale <= LONGEST:
-            raise ValueError("step_scale")
     except ConfigError as error:
         raise CheckpointError("a checkpoint holds an impossible configuration", file=checkpoint.path, found=error.what,
                               field=error.field) from error  # fmt: skip
@@ -79,7 +76,6 @@ def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[Radi
     for head in heads:
         model.add_head(head)
     load_model(model, checkpoint)
-    model.step_scale = step_scale  # what was learnt with long steps gains nothing from shorter ones
     if "train" in scene.cameras and (corrections := checkpoint.part("poses")):
         scene.cameras["train"] = _corrected(scene.cameras["train"], corrections, model, checkpoint.path)
     rows = [row for row in run.metrics() if row.get("psnr") is not None and row.get("step", 0) <= step]
@@ -112,7 +108,7 @@ def _corrected(cameras: Cameras, arrays: dict[str, Tensor], model: RadianceModel
 def fingerprint(model: RadianceModel, scene: SceneRecord) -> str:
     """What a run is known by wherever it is: its field's and model's settings and its training cameras. What was learnt
     does not count, nor what only guides learning: a run that learnt for longer is the same."""
-    settings = {name: value for name, value in config_dict(model.config).items() if name != "content"}
+    settings = {name: value for name, value in config_dict(model.config).items() if name not in GUIDES}
     plain = json.dumps([config_to_dict(model.field.config), settings, scene.names], sort_keys=True)
     poses = scene.cameras["train"].camera_to_world.cpu().contiguous().numpy().tobytes()
     return hashlib.sha256(plain.encode() + poses).hexdigest()[:16]

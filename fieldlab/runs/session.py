@@ -162,7 +162,7 @@ def run_header(model: RadianceModel, training: dict[str, Any], scene: SceneRecor
     """Everything of a radiance field's checkpoint that is no array."""
     heads: list[HeadConfig] = [model.head(name).config for name in model.heads]
     return {
-        "model": config_dict(model.config),
+        "model": config_dict(replace(model.config, step_scale=model.step_scale)),
         "heads": [head.to_dict() for head in heads],
         "training": training,
         **({} if scene is None else {"scene": scene.header()}),

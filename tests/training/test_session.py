@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fieldlab.data.cameras import Cameras
-from fieldlab.errors import CheckpointError, DivergedError
+from fieldlab.errors import CheckpointError, DivergedError, FieldlabError
 from fieldlab.runs import checkpoint as checkpoint_module
 from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
@@ -155,7 +155,7 @@ def test_headers_that_make_no_sense(tmp_path):
 def test_pictures_take_steps_as_long_as_those_that_were_learnt_with(tmp_path):
     session = begin(tmp_path / "run")
     list(session.events())
-    session.loop.progress.step_scale = 5.0
+    session.model.step_scale = 5.0
     session.save()
     model, info = load_run(tmp_path / "run")
     assert model.step_scale == 5.0
@@ -168,13 +168,13 @@ def test_pictures_take_steps_as_long_as_those_that_were_learnt_with(tmp_path):
     assert torch.allclose(long.rgb, short.rgb, atol=0.1)
 
 
-@pytest.mark.parametrize("value", [0.5, float("nan"), 1e6, "long"])
+@pytest.mark.parametrize("value", [0.5, 1e6, "long"])
 def test_a_step_that_makes_no_sense_is_refused(tmp_path, value):
     session = begin(tmp_path / "run")
     session.save()
     file = session.run.checkpoints()[-1]
     found = session.run.latest_checkpoint()
-    found.header["training"]["progress"]["step_scale"] = value if value == value else "nan"
+    found.header["model"]["step_scale"] = value
     checkpoint_module.write_checkpoint(file, found.arrays, found.header)
-    with pytest.raises(CheckpointError, match="incomplete"):
+    with pytest.raises(FieldlabError, match=r"out of range|impossible"):
         load_run(tmp_path / "run")
