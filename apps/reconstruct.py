@@ -45,7 +45,7 @@ class Quality:
     film: int
 
 
-# Chosen for two processor cores: a few minutes, a dozen, and an hour from 40 photographs to the page.
+# Training times are for two processor cores; poses, pictures and mesh come on top.
 QUALITIES = {
     "fast": Quality(60.0, 640, 160, 1024, 36, 360),
     "good": Quality(300.0, 800, 256, 2048, 60, 480),
