@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from fieldlab.data.cameras import CameraModel
-from fieldlab.data.cutouts import Cutout, find_cutout
+from fieldlab.data.cutouts import Cutout, dark_surroundings, find_cutout
 from fieldlab.data.frames import Reading
 from fieldlab.data.hull import Votes, hull_box
 from fieldlab.data.options import SceneOptions
@@ -43,7 +43,7 @@ class Bounds:
         unbounded: content outside the box too.
         near: nearest distance worth marching.
         content: distance from the cameras at which content begins; 0 where nobody knows.
-        background: color of the plain background of opaque photographs, 'white' or 'black'; None without.
+        background: color of the plain or dark background of opaque photographs, 'white' or 'black'; None without.
     """
 
     aabb: np.ndarray
@@ -94,6 +94,8 @@ def find_bounds(views: Views, reading: Reading, options: SceneOptions) -> Bounds
     else:
         bounds = _photographs(views, rig, reading, options)
     if options.unbounded is not None:
+        if options.unbounded and not bounds.unbounded:  # then something is behind the object
+            bounds.background = None
         bounds.unbounded = options.unbounded
     if options.cube and options.aabb is None:
         bounds.aabb = _cube(bounds.aabb)
@@ -190,7 +192,11 @@ def _photographs(views: Views, rig: _Rig, reading: Reading, options: SceneOption
     if options.unbounded is False:
         return _everything(views, rig, points, weights)
     if kind == "inward":
-        return _inward(rig, points, weights)
+        found = _inward(rig, points, weights)
+        if views.channels == 3 and dark_surroundings(views):
+            found.background = "black"
+            found.notes.append("the surroundings are dark: black is the background, and nothing has to be there")
+        return found
     depths = _depths(views, points) if points is not None else None
     if kind == "forward":
         return _forward(views, rig, reading, depths)

@@ -22,11 +22,13 @@ from fieldlab.data.views import Views
 LEVELS = {"white": 255, "black": 0}
 NEARLY_ALL = 0.9  # of the views
 BORDER = 0.01  # width of a picture's border as a share of its shorter side
+WIDE = 0.125  # the same where a black rim that undistortion left must not decide
 TOLERANCE = (6, 24)  # levels that a plain background is off white or black: least that is taken, most allowed
 PLAIN_BORDER = 0.05  # share of a border that may show an object before a plain background
 MASKED_BORDER = 0.25  # the same for masks, which reach there where an object is not all in the picture
 SHARE = (0.002, 0.7)  # of a picture, that an object takes in the middle of the views
 ALIKE = 0.8  # overlap of what all views show, above which it is of the lens
+DARK = 64  # levels that the middle one along borders has at most where surroundings are unlit
 SPECKLE = 3  # pixels of 3x3 that differ from the background before they count as more than noise
 
 
@@ -71,6 +73,17 @@ def find_cutout(views: Views) -> Cutout | None:
     return plain if plain is not None and _is_object(views, chosen, plain, PLAIN_BORDER) else None
 
 
+def dark_surroundings(views: Views) -> bool:
+    """Whether next to no light comes from what surrounds the middle of the pictures, as with a flash in the dark.
+
+    Such surroundings are no cutout, since something of them shows. But what is nearly black looks the same wherever on
+    a ray it is, and learnt as a thing it comes to lie in front of cameras in whose place no photograph was taken.
+    """
+    chosen = chosen_views(len(views))
+    dark = [float(_border(_deviation(views.image(i), "black"), WIDE).float().median()) <= DARK for i in chosen]
+    return bool(dark) and float(np.mean(dark)) >= NEARLY_ALL
+
+
 def _plain(views: Views, chosen: list[int]) -> Cutout | None:
     """The white or black that nearly all pixels along the borders of nearly all views have; None without."""
     for color in LEVELS:
@@ -107,9 +120,9 @@ def _deviation(image: Tensor, color: str) -> Tensor:
     return image[..., :3].amax(-1) if color == "black" else 255 - image[..., :3].amin(-1)
 
 
-def _border(picture: Tensor) -> Tensor:
-    """The pixels [B] along the borders of [H,W]."""
-    width = max(1, round(BORDER * min(picture.shape)))
+def _border(picture: Tensor, share: float = BORDER) -> Tensor:
+    """The pixels [B] along the borders of [H,W], a ``share`` of its shorter side wide."""
+    width = max(1, round(share * min(picture.shape)))
     sides = (picture[:width], picture[-width:], picture[:, :width], picture[:, -width:])
     return torch.cat([side.reshape(-1) for side in sides])
 

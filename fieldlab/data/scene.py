@@ -191,7 +191,7 @@ def assemble(name: str, source: str, reading: Reading, options: SceneOptions, sk
         aabb=torch.from_numpy(bounds.aabb).float(),
         unbounded=bounds.unbounded,
         background=background,
-        plain=background == bounds.background and not bounds.unbounded,
+        plain=background == bounds.background,
         points=None if reading.points is None else torch.from_numpy(reading.points).float(),
         point_colors=None if reading.point_colors is None else torch.from_numpy(reading.point_colors),
         near=float(bounds.near),

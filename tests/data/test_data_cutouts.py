@@ -85,9 +85,38 @@ def test_plain_background(level, noise, color):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("level", "noise"), [(128, 0), (215, 0), (40, 0), (30, 25)])
+@pytest.mark.parametrize(("level", "noise"), [(128, 0), (215, 0), (90, 0)])
 def test_other_backgrounds_are_part_of_the_photograph(level, noise):
     assert_ordinary(photographed(level, noise))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("level", "noise"), [(40, 0), (30, 25)])
+def test_dark_surroundings_are_the_background_and_may_hold_something(level, noise):
+    bounds, cameras_alone = bounds_of(photographed(level, noise)), bounds_of(photographed(128))
+    assert bounds.unbounded
+    assert bounds.background == "black"
+    assert np.allclose(bounds.aabb, cameras_alone.aabb)
+    assert any("dark" in note for note in bounds.notes)
+
+
+@pytest.mark.slow
+def test_a_black_rim_is_not_dark_surroundings():
+    views = photographed(128)
+    for i in range(len(views)):
+        image = views.image(i)
+        image[:3], image[-3:], image[:, :3], image[:, -3:] = 0, 0, 0, 0
+    assert bounds_of(views).background is None
+
+
+@pytest.mark.slow
+def test_a_few_bright_photographs_among_dark_ones():
+    views = photographed(30)
+    for i in (4, 7):  # of twenty
+        views.image(i)[:] = 150
+    assert bounds_of(views).background == "black"
+    views.image(9)[:] = 150
+    assert bounds_of(views).background is None
 
 
 def test_pictures_that_are_not_of_an_object():
