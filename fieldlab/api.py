@@ -353,6 +353,8 @@ class Run:
         rows = [("run", str(self.path)), ("kind", self.config.kind), ("scene", self.info.scene.name)]
         if self.info.psnr is not None:
             rows.append(("PSNR", f"{self.info.psnr:.2f} dB while it learnt"))
+        if self.info.held_out is not None:
+            rows.append(("held out", f"{self.info.held_out:.2f} dB on photographs it did not learn from"))
         return [*rows, *self.model.describe()]
 
     def __repr__(self) -> str:

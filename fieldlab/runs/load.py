@@ -37,6 +37,7 @@ class RunInfo:
         step, seconds: how long it was trained.
         psnr: over the last training rays in dB, or, of a distilled run, over rays of its teacher; None before the first
             step.
+        held_out: PSNR in dB on the photographs that were held out of training for that; None without any.
         checkpoint: the file that was read.
     """
 
@@ -46,6 +47,7 @@ class RunInfo:
     step: int
     seconds: float
     psnr: float | None
+    held_out: float | None
     checkpoint: Path | None
 
 
@@ -67,6 +69,7 @@ def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[Radi
         heads = [HeadConfig.from_dict(values) for values in header.get("heads", [])]
         scene, progress = SceneRecord.read(checkpoint), header["training"]["progress"]
         step, seconds = int(progress["step"]), float(progress["seconds"])
+        held_out = None if progress.get("validation") is None else float(progress["validation"])
     except ConfigError as error:
         raise CheckpointError("a checkpoint holds an impossible configuration", file=checkpoint.path, found=error.what,
                               field=error.field) from error  # fmt: skip
@@ -80,7 +83,7 @@ def load_run(path: str | Path, device: torch.device | str = "cpu") -> tuple[Radi
         scene.cameras["train"] = _corrected(scene.cameras["train"], corrections, model, checkpoint.path)
     rows = [row for row in run.metrics() if row.get("psnr") is not None and row.get("step", 0) <= step]
     psnr = float(rows[-1]["psnr"]) if rows else None
-    info = RunInfo(run, config, scene, step, seconds, psnr, checkpoint.path)
+    info = RunInfo(run, config, scene, step, seconds, psnr, held_out, checkpoint.path)
     return model.to(device).eval().requires_grad_(False), info
 
 

@@ -73,6 +73,8 @@ class ShownRun:
                  f"{info.step} steps, {info.seconds:.0f} s"]  # fmt: skip
         if info.psnr is not None:
             facts.append(f"{info.psnr:.2f} dB on {kind_named(info.config.kind).measured_on}")
+        if info.held_out is not None:
+            facts.append(f"{info.held_out:.2f} dB on held-out photographs")
         return ShownRun(folder.resolve().name, model, info.scene, tree, folder=folder, source=StoredScene(info),
                         info=info, facts=tuple(facts))  # fmt: skip
 

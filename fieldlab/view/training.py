@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from fieldlab.runs.session import Session
-from fieldlab.training.trainer import TrainEvent
+from fieldlab.training.trainer import TrainEvent, Trainer
 from fieldlab.view.turns import Turns
 
 REFRESH = 2.0  # seconds between two times that everybody's picture is drawn again
@@ -31,7 +31,7 @@ class Training:
         self.last: TrainEvent | None = None
         self.finished = False
         self._save = threading.Event()
-        self._curve: list[tuple[int, float, float]] = []
+        self._curve: list[tuple[int, float, float, float | None]] = []
         self._every = 1
         self._steps, self._since = 0, time.perf_counter()
         self.steps_per_second = 0.0
@@ -58,20 +58,31 @@ class Training:
         self.finished = True
         self._tell()
 
+    @property
+    def holds_out(self) -> bool:
+        """Whether photographs are held out that tell how good training is."""
+        loop = self.session.loop
+        return isinstance(loop, Trainer) and loop.validation is not None
+
     def save(self) -> None:
         """Write a checkpoint after this step."""
         self._save.set()
 
     def curve(self) -> tuple[list[int], list[float], list[float]]:
         """Steps, losses, and PSNR in dB, thinned."""
-        steps, losses, psnrs = zip(*self._curve, strict=True) if self._curve else ((), (), ())
+        steps, losses, psnrs, _ = zip(*self._curve, strict=True) if self._curve else ((), (), (), ())
         return list(steps), list(losses), list(psnrs)
+
+    def held_out_curve(self) -> tuple[list[int], list[float]]:
+        """Steps, and PSNR in dB on held-out photographs, from where it is known."""
+        known = [(step, held_out) for step, _, _, held_out in self._curve if held_out is not None]
+        return [step for step, _ in known], [held_out for _, held_out in known]
 
     def _note(self, event: TrainEvent) -> None:
         self.last = event
         self._steps += 1
         if event.step % self._every == 0:
-            self._curve.append((event.step, event.loss, event.psnr))
+            self._curve.append((event.step, event.loss, event.psnr, event.validation))
             if len(self._curve) > MOST:
                 self._curve, self._every = self._curve[::2], 2 * self._every
 

@@ -98,7 +98,7 @@ def test_masks_that_tell_nothing_apart_teach_nothing():
 
 
 def test_masks_that_teach_nothing_are_refused(tmp_path):
-    info = RunInfo(RunFolder(tmp_path), run_config(), SCENE, 0, 0.0, None, tmp_path)
+    info = RunInfo(RunFolder(tmp_path), run_config(), SCENE, 0, 0.0, None, None, tmp_path)
 
     def write(*pixels: int) -> str:
         for name, n in zip(SCENE.names["train"], pixels, strict=True):

@@ -103,7 +103,8 @@ def test_the_checkpoint_that_is_best_on_them_is_kept_and_opened(tmp_path):
     for event in session.loop.events():
         if event.step in (1, 2, 4, 6, 8):
             session.save()
-            opened.append(load_run(run.path)[1].step)
+            opened.append((info := load_run(run.path)[1]).step)
+            assert info.held_out == {1: 20, 2: 25, 8: 25 - FALL / 2}[info.step]
             kept.append([int(file.stem.split("-")[1]) for file in run.checkpoints()])
     assert opened == [1, 2, 2, 2, 8]
     assert kept == [[1], [1, 2], [2, 4], [2, 4, 6], [6, 8]]

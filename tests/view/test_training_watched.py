@@ -13,12 +13,14 @@ from fieldlab.training.session import train_session
 from fieldlab.view import training as training_module
 from fieldlab.view.training import Training
 from fieldlab.view.turns import Turns
-from tests.scenes import ball_scene, run_config
+from tests.scenes import ball_scene, ball_views, run_config
 
 
-def begin(path, steps: int) -> Training:
-    config = run_config(steps=steps, samples_per_step=256)
-    session = train_session(RunFolder.create(path, config), ball_scene(), config, torch.device("cpu"))
+def begin(path, steps: int, validation: bool = False) -> Training:
+    config, scene = run_config(steps=steps, samples_per_step=256), ball_scene()
+    if validation:
+        scene.splits["val"] = ball_views(2)
+    session = train_session(RunFolder.create(path, config), scene, config, torch.device("cpu"))
     return Training(session, Turns())
 
 
@@ -78,6 +80,19 @@ def test_curves_are_thinned(tmp_path, monkeypatch):
     assert len(steps) == len(losses) == len(psnrs)
     assert steps == sorted(steps)
     assert steps[-1] > 3 * most - 10
+
+
+@pytest.mark.slow
+def test_the_curve_of_held_out_photographs(tmp_path):
+    assert not begin(tmp_path / "without", 2).holds_out
+    training = begin(tmp_path / "run", 10, validation=True)
+    assert training.holds_out
+    training.session.loop.validation.due = lambda seconds: seconds > 0
+    events = list(training.events())
+    steps, held_out = training.held_out_curve()
+    known = [(event.step, event.validation) for event in events if event.validation is not None]
+    assert known
+    assert list(zip(steps, held_out, strict=True)) == known
 
 
 def wait(condition, seconds: float = 30.0) -> bool:

@@ -23,6 +23,7 @@ class TrainingPanel:
         self.share = gui.add_slider("Share for rendering", 0.05, 0.9, 0.05, training.turns.share,
                                     hint="Share of the time that rendering may take from training")  # fmt: skip
         self.psnr = _plot(visitor, "PSNR (dB)", "#1c7ed6")
+        self.held_out = _plot(visitor, "held-out PSNR (dB)", "#2f9e44") if training.holds_out else None
         self.loss = _plot(visitor, "log10 loss", "#e8590c")
         self.pause.on_click(lambda _: self._pause())
         self.save.on_click(lambda _: training.save())
@@ -58,6 +59,9 @@ class TrainingPanel:
         steps, losses, psnrs = self.training.curve()
         x = np.array(steps, float)
         self.psnr.data = (x, np.array(psnrs))
+        if self.held_out is not None:
+            known, values = self.training.held_out_curve()
+            self.held_out.data = (np.array(known, float), np.array(values, float))
         self.loss.data = (x, np.log10(np.maximum(losses, 1e-12)))
 
 
