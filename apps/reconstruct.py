@@ -8,12 +8,13 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from fieldlab.apps.options import Device, OptionalFloat, OptionalFolder, OptionalInt, field_help
 from fieldlab.apps.products import Products
+from fieldlab.apps.quality import QUALITIES, Quality, Word
 from fieldlab.apps.stages import Stages, call, on_device
 
 if TYPE_CHECKING:
@@ -23,34 +24,6 @@ if TYPE_CHECKING:
 
 CAMERAS, TRAINING, EVALUATION, VIDEO, MESH = "camera poses", "training", "evaluation", "orbit video", "mesh and page"
 FPS = 24.0
-
-
-@dataclass(frozen=True)
-class Quality:
-    """What a word for quality stands for.
-
-    Args:
-        seconds: training time.
-        side: photographs are made smaller by the whole number that brings their longer side closest to this.
-        resolution: cells of the mesh along the longest side of the box.
-        texture: texels along a side of its texture.
-        frames, film: of the orbit video, and most pixels along its longer side.
-    """
-
-    seconds: float
-    side: int
-    resolution: int
-    texture: int
-    frames: int
-    film: int
-
-
-# Training times are for two processor cores; poses, pictures and mesh come on top.
-QUALITIES = {
-    "fast": Quality(60.0, 640, 160, 1024, 36, 360),
-    "good": Quality(300.0, 800, 256, 2048, 60, 480),
-    "best": Quality(1800.0, 1600, 512, 4096, 120, 800),
-}
 
 
 def interactive() -> bool:
@@ -72,7 +45,7 @@ class Reconstruct:
     or a name such as toys."""
     out: OptionalFolder = None
     """Folder for all results; runs/<name>-reconstruct by default."""
-    quality: Literal["fast", "good", "best"] = "good"
+    quality: Word = "good"
     """fast trains a minute on pictures of about 640 pixels, good five minutes on 800, best half an hour on 1600; the
     detail of mesh, texture and video goes with it."""
     seconds: OptionalFloat = None
@@ -138,7 +111,7 @@ def _reconstruct(args: Reconstruct, material: Material, made: Products, stages: 
         stages.need(CAMERAS, ["capture", args.source, scene, *frames, "--json", str(made.capture)],
                     [made.scene / "sparse"], whole=True)  # fmt: skip
     size = picture_size(scene)
-    downscale = 1 if size is None else max(1, round(max(size) / quality.side))
+    downscale = quality.downscale(size)
     if size is not None:
         smaller = _by((size[0] // downscale, size[1] // downscale))
         _say(console, f"quality {args.quality}: photographs of {_by(size)} are trained on at {smaller}")

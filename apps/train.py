@@ -14,6 +14,7 @@ import tyro
 from rich.console import Console
 
 from fieldlab.apps.learning import learn, prepare
+from fieldlab.apps.material import picture_size
 from fieldlab.apps.notes import tell
 from fieldlab.apps.options import (
     FieldSettings,
@@ -24,7 +25,9 @@ from fieldlab.apps.options import (
     OptionalText,
     budget,
     field_help,
+    optional,
 )  # fmt: skip
+from fieldlab.apps.quality import QUALITIES, Word
 from fieldlab.apps.watching import watched
 from fieldlab.data.options import SceneOptions
 from fieldlab.data.scene import Scene
@@ -59,10 +62,13 @@ class Train:
     field: Annotated[str, field_help("Representation")] = "hashgrid"
     out: OptionalFolder = None
     """Folder for the run; runs/<scene>-<field> by default."""
+    quality: Annotated[Word | None, optional("{fast,good,best}")] = None
+    """fast trains a minute on pictures of about 640 pixels, good five minutes on 800, best half an hour on 1600; what
+    --seconds, --steps or --downscale say counts instead."""
     steps: OptionalInt = None
     """Stop after this many steps."""
     seconds: OptionalFloat = None
-    """Stop after this much training time; 300 on a CPU and 120 on CUDA when neither this nor --steps is given."""
+    """Stop after this much training time; 300 on a CPU and 120 on CUDA when nothing is said."""
     seed: int = 0
     """Seed of all random numbers."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -84,8 +90,8 @@ class Train:
     """Go on with the run in --out, with its own scene and settings; only --steps and --seconds may be new."""
     overwrite: bool = False
     """Start again when there is a run in --out already."""
-    downscale: int = 1
-    """Make the photographs this many times smaller."""
+    downscale: OptionalInt = None
+    """Make the photographs this many times smaller; by --quality, or not at all."""
     test_every: int = 8
     """Hold out every n-th view for testing when the scene has no split of its own; 0 holds out none at all."""
     holdout: Literal["every", "sector"] = "every"
@@ -186,8 +192,11 @@ def _other_scene(args: Train, config: RunConfig) -> list[str]:
 
 def scene_options(args: Train) -> SceneOptions:
     """How the scene is read."""
+    downscale = args.downscale
+    if downscale is None:
+        downscale = 1 if args.quality is None else QUALITIES[args.quality].downscale(picture_size(args.scene))
     return SceneOptions(
-        format=args.format, downscale=args.downscale, test_every=args.test_every, holdout=args.holdout,
+        format=args.format, downscale=downscale, test_every=args.test_every, holdout=args.holdout,
         validation=args.validation, aabb=args.aabb,
         skip_bad_frames=args.skip_bad_frames,
     )  # fmt: skip
@@ -223,8 +232,11 @@ def config_for(args: Train, scene: Scene, device: torch.device) -> RunConfig:
         FieldlabError: options that make no sense.
     """
     choice = FieldChoice(args.field, args.set, *budget(args.params, args.megabytes))
+    seconds = args.seconds
+    if args.quality is not None and seconds is None and args.steps is None:
+        seconds = QUALITIES[args.quality].seconds
     return new_train_config(
-        scene, choice, device, steps=args.steps, seconds=args.seconds, seed=args.seed,
+        scene, choice, device, steps=args.steps, seconds=seconds, seed=args.seed,
         samples_per_step=args.samples_per_step, teacher=args.teacher, distortion=args.distortion,
         background=args.background, pose_refinement=args.pose_refinement, appearance=args.appearance,
         exposure=args.exposure, device_memory_gb=args.device_memory,

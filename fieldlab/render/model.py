@@ -231,8 +231,7 @@ class RadianceModel(nn.Module):
             early_stop: transmittance below which samples are not seen.
         """
         marched = self.sample(rays) if samples is None else samples
-        x, _ = self.points(rays, marched)
-        return visible_samples(marched, self.field.density(x), early_stop)
+        return visible_samples(marched, lambda some: self.field.density(self.points(rays, some)[0]), early_stop)
 
     def _ranges(self, rays: Rays) -> tuple[Tensor, Tensor]:
         """Where each ray's samples begin and end [N]; a ray that misses the box gets an empty range."""

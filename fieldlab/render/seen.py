@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from fieldlab.ops.composite import Composite, composite, visible
@@ -14,6 +17,8 @@ EARLY_STOP = 1e-4
 """Transmittance in front of a sample below which it is not seen."""
 LEARNING_EARLY_STOP = 1e-3
 """The same while fields learn: samples that pixels hardly show are not worth their derivatives."""
+
+STRETCH = 16  # samples of a ray that are asked first
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class SeenSamples:
     Args:
         samples: the S samples.
         visible: bool [M], which of the M they are; per-sample arrays follow with ``array[visible]``.
-        densities: float32 [M] per world unit, of all of them.
+        densities: float32 [M] per world unit; 0 where nobody asked, since something opaque is in front.
         early_stop: transmittance below which samples are not seen.
     """
 
@@ -50,7 +55,29 @@ class SeenSamples:
         return composite(self.sigmas, values, self.samples, self.early_stop)
 
 
-def visible_samples(samples: Samples, densities: Tensor, early_stop: float = EARLY_STOP) -> SeenSamples:
-    """Which of M samples with ``densities`` [M] per world unit are seen."""
+def visible_samples(
+    samples: Samples, density: Callable[[Samples], Tensor], early_stop: float = EARLY_STOP
+) -> SeenSamples:
+    """Which of M samples are seen.
+
+    Rays are followed front to back in stretches, each twice as long as all before it, and only those that are not opaque
+    yet are asked on: most samples lie behind surfaces.
+
+    Args:
+        samples: the M samples.
+        density: densities per world unit of some of them.
+        early_stop: transmittance below which samples are not seen.
+    """
+    place = torch.arange(len(samples), device=samples.t_starts.device)
+    order = place - samples.ray_offsets[samples.ray_indices]
+    densities, depth = torch.zeros_like(samples.t_starts), samples.t_starts.new_zeros(samples.n_rays)
+    left, end = samples, STRETCH
+    while len(left) > 0:
+        now = order < end
+        some = keep(left, now)
+        densities[place[now]] = found = density(some)
+        depth.index_add_(0, some.ray_indices, found * (some.t_ends - some.t_starts))
+        later = (depth <= -math.log(early_stop))[left.ray_indices] & ~now
+        left, place, order, end = keep(left, later), place[later], order[later], 2 * end
     mask = visible(densities, samples, early_stop)
     return SeenSamples(keep(samples, mask), mask, densities, early_stop)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from fieldlab.runs.session import Session
-from fieldlab.training.trainer import TrainEvent, Trainer
+from fieldlab.training.trainer import Trainer, TrainEvent
 from fieldlab.view.turns import Turns
 
 REFRESH = 2.0  # seconds between two times that everybody's picture is drawn again

@@ -19,19 +19,20 @@ from fieldlab.apps import main as main_module
 from fieldlab.apps import reconstruct
 from fieldlab.apps.main import main
 from fieldlab.apps.material import material_at, picture_size
+from fieldlab.apps.quality import QUALITIES, Quality
 from fieldlab.errors import ConfigError, DataError
 from fieldlab.runs.load import load_run
 from fieldlab.training.trainer import Trainer
 from tests.capture.corner import pictures, poses_around, textures, write_pictures
 
-SMALL = reconstruct.Quality(seconds=5.0, side=16, resolution=24, texture=64, frames=3, film=32)
+SMALL = Quality(seconds=5.0, side=16, resolution=24, texture=64, frames=3, film=32)
 STEPS = 24
 PRODUCTS = ("eval.json", "sheet.jpg", "orbit.mp4", "mesh.glb", "index.html", "summary.jpg", "report.html")
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setitem(reconstruct.QUALITIES, "fast", SMALL)
+    monkeypatch.setitem(QUALITIES, "fast", SMALL)
 
 
 def words(source, out, *more) -> list[str]:
@@ -44,7 +45,7 @@ def made(small_scene, tmp_path_factory) -> Path:
     """A whole reconstruction of the ball."""
     out = tmp_path_factory.mktemp("made") / "ball"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(reconstruct.QUALITIES, "fast", SMALL)
+        patch.setitem(QUALITIES, "fast", SMALL)
         assert main(words(small_scene, out)) == 0
     return out
 

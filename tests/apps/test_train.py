@@ -12,6 +12,7 @@ import imageio.v3 as iio
 import pytest
 
 from fieldlab.apps import info, options, train
+from fieldlab.apps.quality import QUALITIES, Quality
 from fieldlab.errors import BackendError, ConfigError, DataError, RunFolderError
 from fieldlab.runs.folder import RunFolder
 from fieldlab.runs.load import load_run
@@ -64,6 +65,21 @@ def test_train_resume_and_info(capture, tmp_path, capfd):
     assert "train views" in capfd.readouterr().out
     train.run(train.Train(str(capture), out=out, steps=3, overwrite=True, **SMALL))
     assert load_run(out)[1].step == 3
+
+
+@pytest.mark.slow
+def test_a_word_for_quality_sets_time_and_size(capture, tmp_path, monkeypatch):
+    monkeypatch.setitem(QUALITIES, "fast", Quality(seconds=0.2, side=8, resolution=8, texture=8, frames=1, film=8))
+
+    def config_of(**options):
+        out = tmp_path / "run"
+        train.run(train.Train(str(capture), out=out, overwrite=True, quality="fast", **options, **SMALL))
+        config = load_run(out)[1].config
+        return config.get(TrainConfig).seconds, config.get(TrainConfig).steps, config.scene.downscale
+
+    assert config_of() == (0.2, None, 2)
+    assert config_of(seconds=0.1, downscale=1) == (0.1, None, 1)
+    assert config_of(steps=2) == (None, 2, 2)
 
 
 def test_resuming_needs_a_run(capture, tmp_path):
