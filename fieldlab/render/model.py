@@ -26,7 +26,7 @@ from fieldlab.ops.samples import Samples
 from fieldlab.render.marcher import Marcher, choose_marcher
 from fieldlab.render.normals import normals_from_depth
 from fieldlab.render.occupancy import OccupancyGrid
-from fieldlab.render.seen import EARLY_STOP, SeenSamples, visible_samples
+from fieldlab.render.seen import EARLY_STOP, SeenSamples, look_along
 
 CHANNELS = ("rgb", "depth", "opacity", "normal")
 COARSE_PADDING = 1e-3  # added to the coarse weights, so that no sample is overlooked for good
@@ -231,7 +231,7 @@ class RadianceModel(nn.Module):
             early_stop: transmittance below which samples are not seen.
         """
         marched = self.sample(rays) if samples is None else samples
-        return visible_samples(marched, lambda some: self.field.density(self.points(rays, some)[0]), early_stop)
+        return look_along(marched, lambda some: self.field.density(self.points(rays, some)[0]), early_stop)
 
     def _ranges(self, rays: Rays) -> tuple[Tensor, Tensor]:
         """Where each ray's samples begin and end [N]; a ray that misses the box gets an empty range."""

@@ -19,6 +19,7 @@ LEARNING_EARLY_STOP = 1e-3
 """The same while fields learn: samples that pixels hardly show are not worth their derivatives."""
 
 STRETCH = 16  # samples of a ray that are asked first
+MARGIN = 1e-3  # of optical depth, for what rounding differs between adding up samples and multiplying
 
 
 @dataclass(frozen=True)
@@ -55,29 +56,31 @@ class SeenSamples:
         return composite(self.sigmas, values, self.samples, self.early_stop)
 
 
-def visible_samples(
-    samples: Samples, density: Callable[[Samples], Tensor], early_stop: float = EARLY_STOP
-) -> SeenSamples:
-    """Which of M samples are seen.
+def visible_samples(samples: Samples, densities: Tensor, early_stop: float = EARLY_STOP) -> SeenSamples:
+    """Which of M samples with ``densities`` [M] per world unit are seen."""
+    mask = visible(densities, samples, early_stop)
+    return SeenSamples(keep(samples, mask), mask, densities, early_stop)
 
-    Rays are followed front to back in stretches, each twice as long as all before it, and only those that are not opaque
-    yet are asked on: most samples lie behind surfaces.
+
+def look_along(samples: Samples, density: Callable[[Samples], Tensor], early_stop: float = EARLY_STOP) -> SeenSamples:
+    """Which of M samples are seen, asking as few densities as that takes: most samples lie behind surfaces.
+
+    Rays are followed front to back in stretches that double, and those that have become opaque are asked no more.
 
     Args:
         samples: the M samples.
-        density: densities per world unit of some of them.
+        density: densities [K] per world unit of K of them.
         early_stop: transmittance below which samples are not seen.
     """
     place = torch.arange(len(samples), device=samples.t_starts.device)
     order = place - samples.ray_offsets[samples.ray_indices]
-    densities, depth = torch.zeros_like(samples.t_starts), samples.t_starts.new_zeros(samples.n_rays)
-    left, end = samples, STRETCH
+    densities, depth = torch.zeros_like(samples.t_starts), samples.t_starts.new_zeros(samples.n_rays)  # optical depth
+    left, end, opaque = samples, STRETCH, MARGIN - math.log(early_stop) if early_stop > 0 else math.inf
     while len(left) > 0:
         now = order < end
         some = keep(left, now)
         densities[place[now]] = found = density(some)
         depth.index_add_(0, some.ray_indices, found * (some.t_ends - some.t_starts))
-        later = (depth <= -math.log(early_stop))[left.ray_indices] & ~now
+        later = (depth < opaque)[left.ray_indices] & ~now
         left, place, order, end = keep(left, later), place[later], order[later], 2 * end
-    mask = visible(densities, samples, early_stop)
-    return SeenSamples(keep(samples, mask), mask, densities, early_stop)
+    return visible_samples(samples, densities, early_stop)
