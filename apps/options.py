@@ -37,10 +37,11 @@ FieldSettings = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...
 Device = Literal["auto", "cpu", "cuda"]
 
 
-def field_help(of: str) -> object:
-    """The help of an option that names a representation: those that are installed."""
+def field_help(of: str, *, auto: bool = False) -> object:
+    """The help of an option that names a representation: those that are installed, or what suits the scene."""
+    suits = " auto takes the one that suits the scene, and says why." if auto else ""
     return tyro.conf.arg(metavar="FIELD", help=f"{of}: {kinds_in_words()}; vm+hashgrid (or hybrid) adds two fields, "
-                         "hashgrid:mlp joins their encodings.")  # fmt: skip
+                         f"hashgrid:mlp joins their encodings.{suits}")  # fmt: skip
 
 
 def all_kinds() -> str:

@@ -52,7 +52,7 @@ class Reconstruct:
     """Train for so long instead."""
     steps: OptionalInt = None
     """Train for so many steps instead."""
-    field: Annotated[str, field_help("Representation")] = "hashgrid"
+    field: Annotated[str, field_help("Representation", auto=True)] = "auto"
     frames: OptionalInt = None
     """How many frames to take of a video; 2.5 for each second by default, but 40 at least and 150 at most."""
     device: Device = "auto"

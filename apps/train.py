@@ -44,6 +44,7 @@ from fieldlab.training.build import FieldChoice, new_train_config, training_view
 from fieldlab.training.config import TRAINED, TrainConfig
 from fieldlab.training.distributed import ProcessGroup, World, connect, disconnect
 from fieldlab.training.session import train_session
+from fieldlab.training.suited import AUTO, suited
 from fieldlab.training.trainer import Trainer, TrainEvent
 from fieldlab.training.validation import ADVICE, GAP
 
@@ -59,9 +60,9 @@ class Train:
 
     scene: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SCENE")]
     """A folder of photographs with poses (any supported format), a scene TOML, or the name of a procedural scene."""
-    field: Annotated[str, field_help("Representation")] = "hashgrid"
+    field: Annotated[str, field_help("Representation", auto=True)] = AUTO
     out: OptionalFolder = None
-    """Folder for the run; runs/<scene>-<field> by default."""
+    """Folder for the run; runs/<scene> by default, or runs/<scene>-<field> where a field is named."""
     quality: Annotated[Word | None, optional("{fast,good,best}")] = None
     """fast trains a minute on pictures of about 640 pixels, good five minutes on 800, best half an hour on 1600; what
     --seconds, --steps or --downscale say counts instead."""
@@ -151,9 +152,10 @@ def _train(args: Train, device: torch.device, world: World, console: Console) ->
 
     def new() -> RunConfig:
         assert scene is not None
-        return config_for(args, scene, device)
+        return config_for(args, scene, device, console)
 
-    out = args.out or Path("runs") / f"{Path(args.scene).stem or 'scene'}-{args.field}"
+    name = Path(args.scene).stem or "scene"
+    out = args.out or Path("runs") / (name if args.field == AUTO else f"{name}-{args.field}")
     log = TensorBoardLog(out) if args.tensorboard and first else None
     prepared = prepare(args, TRAINED.name, out, new, console, limits=TrainConfig, kept=KEPT_ON_RESUME,
                        check=partial(_other_scene, args), writes=first)  # fmt: skip
@@ -225,13 +227,15 @@ def _read(load: Callable[[], Scene], console: Console) -> Scene:
     return scene
 
 
-def config_for(args: Train, scene: Scene, device: torch.device) -> RunConfig:
-    """What a new run on a scene that was read would be made from.
+def config_for(args: Train, scene: Scene, device: torch.device, console: Console) -> RunConfig:
+    """What a new run on a scene that was read would be made from. Says which representation was chosen, and why.
 
     Raises:
         FieldlabError: options that make no sense.
     """
-    choice = FieldChoice(args.field, args.set, *budget(args.params, args.megabytes))
+    choice, why = suited(FieldChoice(args.field, args.set, *budget(args.params, args.megabytes)), scene)
+    if why is not None:
+        tell(console, f"note: {why}")
     seconds = args.seconds
     if args.quality is not None and seconds is None and args.steps is None:
         seconds = QUALITIES[args.quality].seconds

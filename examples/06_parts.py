@@ -35,8 +35,8 @@ options = ProceduralOptions(n_train=args.views, n_test=4, size=args.size)
 write_dataset("toys", args.out / "data", options)
 scene = load_procedural("toys", options)
 train, test = scene.splits["train"], scene.splits["test"]
-run = fl.train(scene, steps=args.steps, samples_per_step=args.samples_per_step, out=args.out / "toys", overwrite=True,
-               device="cpu")  # fmt: skip
+run = fl.train(scene, "hashgrid", steps=args.steps, samples_per_step=args.samples_per_step, out=args.out / "toys",
+               overwrite=True, device="cpu")  # fmt: skip
 
 # Features that say which points belong together, learnt from the masks; then the tree.
 segmented = run.segment(

@@ -43,6 +43,7 @@ from fieldlab.training.build import FieldChoice, new_train_config, training_view
 from fieldlab.training.config import TRAINED, TrainConfig
 from fieldlab.training.evaluate import ViewScore, evaluate_views, mean_score
 from fieldlab.training.session import train_session
+from fieldlab.training.suited import AUTO, suited
 
 OnEvent = Callable[[Event], object]
 T = TypeVar("T")
@@ -75,7 +76,7 @@ def load_run(path: str | Path, *, device: str = "auto") -> Run:
 
 def train(
     scene: Scene | str | Path,
-    field: str = "hashgrid",
+    field: str = AUTO,
     *,
     seconds: float | None = None,
     steps: int | None = None,
@@ -91,9 +92,9 @@ def train(
 
     Args:
         scene: photographs with poses, as :func:`load_scene` gives them, or what it takes.
-        field: a representation, or several joined, as ``vm+hashgrid``.
+        field: a representation, or several joined, as ``vm+hashgrid``; by default the one that suits the scene.
         seconds, steps: limits; without either 300 seconds on a CPU and 120 on CUDA.
-        out: folder of the run, ``runs/<scene>-<field>`` by default.
+        out: folder of the run, ``runs/<scene>-<field>`` by default, ``runs/<scene>`` where no field is named.
         overwrite: start again where there is a run already.
         params: most trained values, such as 500_000 or "5M".
         teacher: a run of the same scene where the field begins.
@@ -108,11 +109,12 @@ def train(
         scene = load_scene(scene)
     training_views(scene)
     _checked(TrainConfig, "train", steps=steps, seconds=seconds, **settings)
-    choice = FieldChoice(field, n_parameters=_count(params))
+    choice, _ = suited(FieldChoice(field, n_parameters=_count(params)), scene)
     begins = load_run(teacher, device=device) if isinstance(teacher, str | Path) else teacher
     parent, shown = (None, None) if begins is None else (begins.path, begins.model)
     config = new_train_config(scene, choice, where, steps=steps, seconds=seconds, teacher=parent, **settings)
-    folder = RunFolder.create(out or Path("runs") / f"{scene.name}-{field}", config, overwrite=overwrite)
+    name = scene.name if field == AUTO else f"{scene.name}-{field}"
+    folder = RunFolder.create(out or Path("runs") / name, config, overwrite=overwrite)
     _learn(folder, lambda: train_session(folder, scene, config, where, teacher=shown), on_event)
     return load_run(folder.path, device=device)
 

@@ -26,7 +26,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("api")
     scene = fl.load_scene(write_scene(folder / "ball"))
     seen = []
-    made = fl.train(scene, steps=160, params="60k", out=folder / "run", samples_per_step=8192, device="cpu",
+    made = fl.train(scene, "hashgrid", steps=160, params="60k", out=folder / "run", samples_per_step=8192, device="cpu",
                     on_event=lambda event: seen.append(event.step))  # fmt: skip
     assert seen == list(range(1, 161))
     return made

@@ -61,7 +61,7 @@ def trained(scene, shared, tmp_path_factory) -> Path:
     """A run that shows the ball: trained once, a copy for each process, since commands write into it."""
 
     def train(out: Path) -> None:
-        arguments = ["train", str(scene), "--out", str(out), "--steps", "160", "--params", "60k"]
+        arguments = ["train", str(scene), "--out", str(out), "--steps", "160", "--field", "hashgrid", "--params", "60k"]
         assert main([*arguments, "--samples-per-step", "8192", "--device", "cpu"]) == 0
 
     return Path(shutil.copytree(shared("ball-run", train), tmp_path_factory.mktemp("runs") / "ball"))

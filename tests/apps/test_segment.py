@@ -32,8 +32,8 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def radiance(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "toys"
-    command = ["train", str(data), "--out", str(out), "--steps", "150", "--params", "100k", "--device", "cpu",
-               "--samples-per-step", "8192"]  # fmt: skip
+    command = ["train", str(data), "--out", str(out), "--steps", "150", "--field", "hashgrid", "--params", "100k",
+               "--device", "cpu", "--samples-per-step", "8192"]  # fmt: skip
     assert main(command) == 0
     return out
 

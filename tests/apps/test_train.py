@@ -20,7 +20,7 @@ from fieldlab.training.config import TrainConfig
 from tests.scenes import ball_views
 from tests.waiting import PATIENCE, wait_until
 
-SMALL = {"params": "60k", "samples_per_step": 2048}
+SMALL = {"field": "hashgrid", "params": "60k", "samples_per_step": 2048}
 
 
 @pytest.fixture
@@ -181,7 +181,8 @@ def test_a_teacher_is_read_before_anything_is_overwritten(capture, tmp_path):
     with pytest.raises(RunFolderError):
         train.run(train.Train(str(capture), out=out, field="neurbf", teacher=tmp_path / "none", overwrite=True))
     assert load_run(out)[1].step == 5
-    train.run(train.Train(str(capture), out=out, steps=4, field="neurbf", teacher=out, overwrite=True, **SMALL))
+    train.run(train.Train(str(capture), out=out, steps=4, teacher=out, overwrite=True,
+                          **{**SMALL, "field": "neurbf"}))  # fmt: skip
     model, info_of = load_run(out)
     assert info_of.step == 4
     assert model.field.kernels.n_placed > 0

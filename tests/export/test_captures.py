@@ -35,7 +35,7 @@ def trained(tmp_path_factory) -> Path:
 
 
 def train(data: Path, out: Path) -> None:
-    arguments = ["train", str(data), "--out", str(out), "--steps", "100", "--params", "60k"]
+    arguments = ["train", str(data), "--out", str(out), "--steps", "100", "--field", "hashgrid", "--params", "60k"]
     assert main([*arguments, "--samples-per-step", "4096", "--device", "cpu"]) == 0
 
 
