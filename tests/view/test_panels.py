@@ -47,12 +47,23 @@ def page(served, tmp_path):
     return made
 
 
-def test_nobody_edits_what_is_being_trained(served):
-    training = SimpleNamespace(turns=Turns(), watchers=[], last=None)
+@pytest.mark.parametrize("holds_out", [False, True])
+def test_nobody_edits_what_is_being_trained(served, holds_out):
+    training = SimpleNamespace(turns=Turns(), watchers=[], last=None, holds_out=holds_out)
     visitor = Visitor(Client(server=served.server), [ball_run(parts=False)])
     page = Page(served, visitor, training)
     assert not hasattr(page, "edit")
     assert training.watchers
+    training.last = SimpleNamespace(step=3, psnr=20.0, validation=19.0 if holds_out else None, seconds_left=None)
+    training.finished = True
+    training.curve, training.held_out_curve = lambda: ([1, 3], [0.1, 0.01], [10.0, 20.0]), lambda: ([3], [19.0])
+    [say] = training.watchers
+    say()
+    panel = say.__self__
+    assert "20.00 dB" in panel.word.content
+    assert (panel.held_out is not None) == holds_out
+    if holds_out:
+        assert [values.tolist() for values in panel.held_out.data] == [[3.0], [19.0]]
     visitor.leave()
     assert not training.watchers
 
