@@ -43,7 +43,8 @@ class Bounds:
         unbounded: content outside the box too.
         near: nearest distance worth marching.
         content: distance from the cameras at which content begins; 0 where nobody knows.
-        background: color of the plain or dark background of opaque photographs, 'white' or 'black'; None without.
+        background: color of the plain or dark background of opaque photographs: 'white', 'black' or '#rrggbb'; None
+            without.
     """
 
     aabb: np.ndarray
@@ -193,9 +194,9 @@ def _photographs(views: Views, rig: _Rig, reading: Reading, options: SceneOption
         return _everything(views, rig, points, weights)
     if kind == "inward":
         found = _inward(rig, points, weights)
-        if views.channels == 3 and dark_surroundings(views):
-            found.background = "black"
-            found.notes.append("the surroundings are dark: black is the background, and nothing has to be there")
+        if views.channels == 3 and (color := dark_surroundings(views)) is not None:
+            found.background = color
+            found.notes.append(f"the surroundings are dark: their color, {color}, is the background")
         return found
     depths = _depths(views, points) if points is not None else None
     if kind == "forward":

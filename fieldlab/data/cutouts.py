@@ -16,6 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
 
+from fieldlab.data.background import background_name
 from fieldlab.data.hull import chosen_views, has_transparency, opaque
 from fieldlab.data.views import Views
 
@@ -73,15 +74,22 @@ def find_cutout(views: Views) -> Cutout | None:
     return plain if plain is not None and _is_object(views, chosen, plain, PLAIN_BORDER) else None
 
 
-def dark_surroundings(views: Views) -> bool:
-    """Whether next to no light comes from what surrounds the middle of the pictures, as with a flash in the dark.
+def dark_surroundings(views: Views) -> str | None:
+    """The color of what surrounds the middle of the pictures, where next to no light comes from there, as with a flash
+    in the dark; None elsewhere.
 
     Such surroundings are no cutout, since something of them shows. But what is nearly black looks the same wherever on
     a ray it is, and learnt as a thing it comes to lie in front of cameras in whose place no photograph was taken.
     """
-    chosen = chosen_views(len(views))
-    dark = [float(_border(_deviation(views.image(i), "black"), WIDE).float().median()) <= DARK for i in chosen]
-    return bool(dark) and float(np.mean(dark)) >= NEARLY_ALL
+    found = []
+    for i in chosen_views(len(views)):
+        channels = [_border(channel, WIDE).float().median() for channel in views.image(i)[..., :3].unbind(-1)]
+        found.append(torch.stack(channels).cpu())
+    dark = [float(color.max()) <= DARK for color in found]
+    if not dark or float(np.mean(dark)) < NEARLY_ALL:
+        return None
+    red, green, blue = torch.stack(found).median(0).values.round().int().tolist()
+    return background_name(red, green, blue)
 
 
 def _plain(views: Views, chosen: list[int]) -> Cutout | None:

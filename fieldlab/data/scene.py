@@ -38,7 +38,7 @@ class Scene:
         splits: 'train' always, 'test' when views are held out, perhaps 'val'.
         aabb: float32 [2,3], the box of main interest in world units.
         unbounded: content outside the box too; fields then see contracted coordinates.
-        background: 'white' or 'black', what evaluation composites on.
+        background: 'white', 'black' or '#rrggbb', what evaluation composites on.
         plain: opaque photographs show this background behind an object; it is nothing that has to be learnt.
         points, point_colors: sparse points float32 [P,3] and uint8 [P,3], or None.
         near: nearest distance worth marching, world units.

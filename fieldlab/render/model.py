@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from fieldlab.data.background import background_color
 from fieldlab.data.cameras import Cameras, Rays
 from fieldlab.errors import ConfigError
 from fieldlab.fields.base import Field
@@ -31,7 +32,6 @@ from fieldlab.render.seen import EARLY_STOP, SeenSamples, look_along
 CHANNELS = ("rgb", "depth", "opacity", "normal")
 COARSE_PADDING = 1e-3  # added to the coarse weights, so that no sample is overlooked for good
 LONGEST_STEPS = 64.0
-BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ModelConfig:
     grid_resolution: int = 128
     """Occupancy cells per side and level."""
     background: str = "white"
-    """What evaluation composites on: white or black."""
+    """What evaluation composites on: white, black or #rrggbb."""
     n_images: int = 0
     """Photographs with an appearance vector each."""
 
@@ -167,10 +167,7 @@ class RadianceModel(nn.Module):
 
     def background(self, name: str | None = None) -> Tensor:
         """Color [3] of a background by name; the scene's own by default."""
-        name = name or self.config.background
-        if name not in BACKGROUNDS:
-            raise ConfigError("there is no such background", found=name, expected=" | ".join(BACKGROUNDS))
-        return torch.tensor(BACKGROUNDS[name], device=self.device)
+        return torch.tensor(background_color(name or self.config.background), device=self.device)
 
     def to_unit(self, points: Tensor) -> Tensor:
         """Coordinates [P,3] the field sees of world points [P,3]."""

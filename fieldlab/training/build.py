@@ -22,6 +22,7 @@ from fieldlab.training.config import TRAINED, TrainConfig
 DEFAULT_SECONDS = {"cpu": 300.0, "cuda": 120.0}
 CASCADES = 5  # of unbounded scenes: 16 times the box
 CONE_ANGLE = 1.0 / 128.0
+EMPTY = 0.003  # weight of opacity where surroundings are the background
 GRID_RESOLUTIONS = (128, 64, 32)  # of occupancy
 STEPS_UNBOUNDED = 512  # along the diagonal of the box
 STEPS_BOUNDED = (256, 1024)
@@ -75,6 +76,8 @@ def new_train_config(
         recipe["samples_per_step"] = samples_per_step
     if scene.unbounded:
         recipe["distortion"] = named.distortion
+        if scene.plain:
+            recipe["opacity"] = EMPTY
     chosen = {name: value for name, value in settings.items() if value is not None}
     train = TrainConfig(steps=steps, seconds=seconds, **{**recipe, **chosen})
     field = choose_field(choice, footprint_of(scene), train.appearance, device)

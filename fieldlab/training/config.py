@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from fieldlab.data.background import background_color
 from fieldlab.data.options import SceneOptions
 from fieldlab.errors import require
 from fieldlab.runs.kinds import RunKind
@@ -34,9 +35,11 @@ class TrainConfig:
     distortion: float = 0.0
     """Weight of the distortion loss (Barron et al. 2022, eq. 15), which draws haze together to surfaces, see
     :func:`fieldlab.training.losses.spread`."""
+    opacity: float = 0.0
+    """Weight of the mean opacity of rays, which clears away what looks like the background."""
     background: str = "random"
-    """What pictures with alpha are composited on: random, white or black. With random, opaque photographs of an object
-    on plain white or black are learnt in front of that color."""
+    """What pictures with alpha are composited on: random, white, black or #rrggbb. With random, opaque photographs
+    with a plain or dark background are learnt in front of its color."""
     hull: bool = True
     """Start the occupancy grid from the visual hull of the alpha channels."""
     prune: bool = True
@@ -61,10 +64,11 @@ class TrainConfig:
         require(self.samples_per_step >= 0, "train.samples_per_step", self.samples_per_step, "0 or more")
         require(0 < self.learning_rate < math.inf, "train.learning_rate", self.learning_rate, "above 0")
         require(self.loss in ("mse", "huber"), "train.loss", self.loss, "mse | huber")
-        known = ("random", "white", "black")
-        require(self.background in known, "train.background", self.background, " | ".join(known))
+        if self.background != "random":
+            background_color(self.background)
         require(self.exposure in MODES, "train.exposure", self.exposure, " | ".join(MODES))
         require(self.distortion >= 0, "train.distortion", self.distortion, "0 or more")
+        require(self.opacity >= 0, "train.opacity", self.opacity, "0 or more")
         require(0 <= self.decay_start < 1, "train.decay_start", self.decay_start, "0 to 1")
         require(self.appearance >= 0, "train.appearance", self.appearance, "0 or more")
         require(self.occupancy_every >= 1, "train.occupancy_every", self.occupancy_every, "1 or more")

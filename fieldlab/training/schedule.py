@@ -5,7 +5,7 @@ from __future__ import annotations
 from fieldlab.runs.limits import Limits
 from fieldlab.training.config import TrainConfig
 
-DISTORTION_RAMP = 0.05  # of training
+RAMP = 0.05  # of training
 
 
 class Schedule(Limits):
@@ -15,10 +15,10 @@ class Schedule(Limits):
         super().__init__(config.steps, config.seconds)
         self.config = config
 
-    def distortion(self, fraction: float) -> float:
-        """The weight of the distortion loss. From the first step on it would keep fields from becoming dense at all:
-        the least distorted ray is an empty one."""
-        return self.config.distortion * min(fraction / DISTORTION_RAMP, 1.0)
+    def ramp(self, fraction: float) -> float:
+        """The share of the losses that an empty ray has least of, distortion and opacity. From the first step on they
+        would keep fields from becoming dense at all."""
+        return min(fraction / RAMP, 1.0)
 
     def learning_rate(self, step: int, fraction: float) -> float:
         """The learning rate of ``step`` (from 0) at this fraction of training."""

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fieldlab.data.background import background_color
 from fieldlab.data.cameras import Rays
 from fieldlab.data.pose import PoseCorrections
 from fieldlab.data.views import Views
 from fieldlab.errors import ConfigError, DataError
 from fieldlab.fields.base import FieldProgress, ParamGroup
-from fieldlab.render.model import BACKGROUNDS, RadianceModel, RayOutput
+from fieldlab.render.model import RadianceModel, RayOutput
 from fieldlab.render.seen import LEARNING_EARLY_STOP
 from fieldlab.runs.checkpoint import Checkpoint, load_arrays, load_model
 from fieldlab.runs.loop import Event, Loop, Progress
@@ -172,8 +173,8 @@ class Trainer(Loop[TrainEvent]):
         self.model.step_scale = now.step_scale
         self._update_occupancy()
         batch, jitter, background = self._draw(now.rays)
-        distortion = self.schedule.distortion(fraction)
-        loss, mse, out = self._forward(batch, jitter, background, now.rays * self.world.size, distortion)
+        ramp = self.schedule.ramp(fraction)
+        loss, mse, out = self._forward(batch, jitter, background, now.rays * self.world.size, ramp)
         if loss.requires_grad:
             loss.backward()
         self.world.sum_gradients(self.optimizer.parameters() if self.world.size > 1 else ())
@@ -201,7 +202,7 @@ class Trainer(Loop[TrainEvent]):
         )
 
     def _forward(
-        self, batch: RayBatch, jitter: Tensor, background: Tensor, total: int, distortion: float
+        self, batch: RayBatch, jitter: Tensor, background: Tensor, total: int, ramp: float
     ) -> tuple[Tensor, float, RayOutput]:
         """Loss (this process's share of the mean over ``total`` rays), mean squared error, and what was rendered."""
         images = batch.cameras if self.model.appearance is not None else None
@@ -222,9 +223,11 @@ class Trainer(Loop[TrainEvent]):
         if out.coarse_rgb is not None:
             coarse = self._as_photographed(out.coarse_rgb, batch.cameras)
             loss = loss + photometric(self.config.loss, coarse, target).sum() / total
-        if distortion:
+        if self.config.distortion and ramp:
             begins = self.model.config.content or self.model.config.near
-            loss = loss + distortion * spread(out.weights, out.samples, begins).sum() / total
+            loss = loss + self.config.distortion * ramp * spread(out.weights, out.samples, begins).sum() / total
+        if self.config.opacity and ramp:
+            loss = loss + self.config.opacity * ramp * out.opacity.sum() / total
         with torch.no_grad():
             error = rgb - target
             mse = float(error.square().mean())
@@ -249,7 +252,7 @@ class Trainer(Loop[TrainEvent]):
         if self.config.background == "random":
             background = torch.rand(total, 3, generator=self.generator)[mine]
         else:
-            background = torch.tensor(BACKGROUNDS[self.config.background]).expand(rays, 3)
+            background = torch.tensor(background_color(self.config.background)).expand(rays, 3)
         poses = None if self.poses is None else self.poses(self.loader.cameras.camera_to_world)
         device = self.model.device
         return self.loader.batch(positions, poses), jitter.to(device), background.to(device)

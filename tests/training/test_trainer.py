@@ -126,6 +126,22 @@ def test_options_train(settings):
 
 
 @pytest.mark.slow
+def test_a_weight_of_opacity_clears_away_what_looks_like_the_background():
+    scene = ball_scene(alpha=False)  # on white
+    rays = scene.splits["test"].cameras.image_rays(0)
+
+    def train(opacity: float) -> tuple[torch.Tensor, torch.Tensor]:
+        trainer = make(scene, steps=80, background="white", opacity=opacity)
+        list(trainer.events())
+        seen = trainer.model.render_rays(rays)
+        ball = scene.splits["test"].image(0).reshape(-1, 3).float().mean(1) < 200
+        return seen.opacity[ball].mean(), seen.opacity[~ball].mean()
+
+    (ball, around), (ball_cleared, around_cleared) = train(0.0), train(0.01)
+    assert around_cleared < 0.7 * around
+    assert ball_cleared > 0.8 * ball
+
+
 def test_pose_refinement_moves_cameras_back():
     scene = ball_scene(n=12, size=24)
     cameras = scene.splits["train"].cameras

@@ -10,7 +10,7 @@ import torch
 from fieldlab.ops.samples import Samples
 from fieldlab.training.config import TrainConfig
 from fieldlab.training.losses import spread
-from fieldlab.training.schedule import DISTORTION_RAMP, Schedule
+from fieldlab.training.schedule import RAMP, Schedule
 
 
 def samples_of(lengths: list[list[float]], scale: float = 1.0) -> Samples:
@@ -54,7 +54,7 @@ def test_spread_draws_weight_together():
     assert float(ends.min()) > float(weights.grad[1])  # the middle of the first ray costs less than both its ends
 
 
-def test_the_distortion_loss_sets_in_slowly():
-    schedule = Schedule(TrainConfig(steps=100, distortion=0.04))
-    found = [schedule.distortion(fraction) for fraction in (0.0, DISTORTION_RAMP / 2, DISTORTION_RAMP, 1.0)]
-    assert found == pytest.approx([0.0, 0.02, 0.04, 0.04])
+def test_what_empty_rays_have_least_of_counts_little_at_first():
+    schedule = Schedule(TrainConfig(steps=100))
+    found = [schedule.ramp(fraction) for fraction in (0.0, RAMP / 2, RAMP, 1.0)]
+    assert found == pytest.approx([0.0, 0.5, 1.0, 1.0])
