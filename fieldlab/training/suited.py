@@ -13,8 +13,7 @@ AUTO = "auto"
 def suited(choice: FieldChoice, scene: Scene) -> tuple[FieldChoice, str | None]:
     """The same choice with a representation, and why it is that one; None where a person named it.
 
-    What it goes by was measured at equal time on validation views, see docs/benchmarks.md: low-rank tensors learn
-    objects alone faster than hash grids, which learn photographs with surroundings faster.
+    Low-rank tensors learn objects alone faster than hash grids (docs/benchmarks.md), hash grids what has surroundings.
     """
     if choice.kind != AUTO:
         return choice, None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from fieldlab.data.options import SceneOptions
 from fieldlab.errors import ConfigError
 from fieldlab.runs.config import read_config, write_config
-from fieldlab.training.build import FieldChoice, new_train_config
+from fieldlab.runs.folder import RunFolder
+from fieldlab.training.build import EMPTY, FieldChoice, new_train_config
 from fieldlab.training.config import TrainConfig
 from fieldlab.training.schedule import Schedule
+from fieldlab.training.session import train_session
 from tests.scenes import ball_scene, run_config
 
 
@@ -78,3 +82,22 @@ def test_the_distortion_loss_is_for_content_at_any_distance():
     assert weight(far) == weight(far, "voxel") > 0
     assert weight(far, distortion=0.0) == 0
     assert weight(far, "vm", distortion=0.5) == weight(near, distortion=0.5) == 0.5
+
+
+def test_opacity_costs_where_surroundings_are_the_background():
+    def weight(**changes) -> float:
+        scene = replace(ball_scene(), **changes)
+        return new_train_config(scene, FieldChoice("hashgrid"), torch.device("cpu")).get(TrainConfig).opacity
+
+    assert weight(unbounded=True, plain=True) == EMPTY > 0
+    assert weight(unbounded=True) == weight(plain=True) == weight() == 0
+
+
+def test_training_composites_on_the_color_of_the_surroundings(tmp_path):
+    scene = replace(ball_scene(alpha=False), unbounded=True, plain=True, background="#191206")
+    config = run_config(steps=1)
+    session = train_session(RunFolder.create(tmp_path / "run", config), scene, config, torch.device("cpu"))
+    expected = torch.tensor([0x19, 0x12, 0x06]) / 255
+    assert torch.allclose(session.model.background(), expected)
+    _, _, background = session.loop._draw(4)
+    assert torch.allclose(background, expected.expand(4, 3))
